@@ -1,0 +1,78 @@
+#pragma once
+/// Move-only owners of CUDA objects. No destructor throws: what cannot be released is reported on stderr.
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <utility>
+
+#include <frieze/core/tensor.h>
+
+namespace frieze::cuda {
+
+/// Prints "frieze: warning: …" on stderr.
+void log_warning(const char* text) noexcept;
+
+template <class H, cudaError_t (*kDestroy)(H)>
+class Handle {
+ public:
+  explicit Handle(H h = nullptr) noexcept : h_(h) {}
+  Handle(Handle&& other) noexcept : h_(std::exchange(other.h_, nullptr)) {}
+  Handle& operator=(Handle other) noexcept {
+    std::swap(h_, other.h_);
+    return *this;
+  }
+  ~Handle() {
+    if (h_ != nullptr && kDestroy(h_) != cudaSuccess) log_warning("a CUDA object could not be destroyed");
+  }
+  H get() const noexcept { return h_; }
+  explicit operator bool() const noexcept { return h_ != nullptr; }
+
+ private:
+  H h_;
+};
+
+using Stream = Handle<cudaStream_t, cudaStreamDestroy>;
+using Event = Handle<cudaEvent_t, cudaEventDestroy>;
+using Graph = Handle<cudaGraph_t, cudaGraphDestroy>;
+using GraphExec = Handle<cudaGraphExec_t, cudaGraphExecDestroy>;
+
+/// A non-blocking stream: the legacy stream never orders against it. Throws CudaError.
+Stream make_stream();
+/// With timing only if asked for.
+Event make_event(bool timing = false);
+
+/// Device memory of `bytes` bytes, 256-byte aligned at least; zero bytes own nothing. Throws CudaError.
+class DeviceBuffer {
+ public:
+  DeviceBuffer() noexcept = default;
+  explicit DeviceBuffer(std::size_t bytes);
+  DeviceBuffer(DeviceBuffer&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  DeviceBuffer& operator=(DeviceBuffer other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  ~DeviceBuffer();
+
+  void* data() const noexcept { return data_; }
+  template <class T>
+  T* as() const noexcept { return static_cast<T*>(data_); }
+  std::size_t bytes() const noexcept { return bytes_; }
+
+  /// Synchronous copies (never inside a capture). Throw CudaError.
+  void upload(const void* host, std::size_t bytes);
+  void download(void* host, std::size_t bytes) const;
+
+ private:
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+/// Copies a host array to new device memory.
+DeviceBuffer to_device(const void* host, std::size_t bytes);
+
+/// Row-major f32 values rounded to T and uploaded.
+DeviceBuffer to_device(std::span<const float> values, DType t);
+
+}  // namespace frieze::cuda

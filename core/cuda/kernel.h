@@ -1,0 +1,89 @@
+#pragma once
+/// The CUDA side of a layer. `prepare` happens once per plan, in a factory that the layer's .cu registers; it returns a
+/// Kernel, which owns what it prepared (packed weights, library plans, tuned configuration) and only enqueues from then on.
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <typeindex>
+#include <unordered_map>
+
+#include <frieze/core/layer.h>
+
+namespace frieze::cuda {
+
+/// Facts of one device, read once.
+struct DeviceInfo {
+  int index = 0;
+  std::string name;
+  int compute_capability = 0;  ///< 90 for sm_90
+  int sm_count = 0;
+  std::size_t shared_memory_per_block = 0;  ///< with opt-in
+  std::size_t l2_bytes = 0;
+  std::size_t memory_bytes = 0;
+  int driver_version = 0, runtime_version = 0;
+};
+/// Throws CudaError if there is no such device.
+DeviceInfo device_info(int index);
+
+/// What a factory is given. The session's device is current; `stream` is idle and not capturing.
+struct PrepareArgs {
+  std::span<const TensorSpec> in;          ///< layer's inputs, then one operand per add/mul of the epilogue
+  TensorSpec out;
+  std::span<const EpilogueOp> epilogue;    ///< in order; only what the layer's absorbs() agreed to
+  const DeviceInfo* device = nullptr;
+  cudaStream_t stream = nullptr;           ///< for warm-up and tuning, on memory of the factory's own
+  bool allow_tf32 = false;                 ///< f32 matrix products may use TF32
+  bool tune = true;                        ///< false: take the default configuration, time nothing
+};
+
+/// What `launch` is given: device views, alive until the work is done. Never aliases unless the layer allows it.
+struct LaunchArgs {
+  std::span<const TensorView> in;
+  TensorView out;
+  void* workspace = nullptr;               ///< workspace_bytes() bytes, 256-byte aligned, contents undefined
+};
+
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  /// Enqueues on `stream`; allocates nothing, synchronises nothing, reads no host memory later than its return.
+  virtual void launch(const LaunchArgs& args, cudaStream_t stream) const = 0;
+  /// Scratch out of the plan's arena.
+  virtual std::size_t workspace_bytes() const { return 0; }
+  /// Device memory that the kernel owns: weights in their packed form.
+  virtual std::size_t weight_bytes() const { return 0; }
+  /// What runs and why, in one line: "nhwc rows, 16 lanes, 4 pixels (tuned)".
+  virtual std::string describe() const { return {}; }
+  /// True if every node that launch() enqueues is a kernel of our own, so that pointers may be patched after the capture.
+  virtual bool rebindable() const { return true; }
+};
+
+/// Loads kernel functions ahead of the capture, so that nothing is loaded lazily inside it. Throws CudaError.
+void preload(const void* kernel_function);
+
+using KernelFactory = std::function<std::unique_ptr<Kernel>(const Layer&, const PrepareArgs&)>;
+
+/// Layer type -> factory. Filled once, by the register_<folder> functions that the build collects from layers/*/.
+class KernelRegistry {
+ public:
+  template <class L>
+  void add(std::unique_ptr<Kernel> (*make)(const L&, const PrepareArgs&)) {
+    factories_[std::type_index(typeid(L))] = [make](const Layer& layer, const PrepareArgs& args) {
+      return make(static_cast<const L&>(layer), args);
+    };
+  }
+  /// Throws CudaError naming the layer's type if no kernel is registered for it.
+  std::unique_ptr<Kernel> prepare(const Layer& layer, const PrepareArgs& args) const;
+
+ private:
+  std::unordered_map<std::type_index, KernelFactory> factories_;
+};
+
+/// The kernels of this library. A program adds those of its own layers before its first compile().
+KernelRegistry& kernel_registry();
+
+}  // namespace frieze::cuda

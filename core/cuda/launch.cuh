@@ -1,0 +1,83 @@
+#pragma once
+/// Kernel launches, and the device-side helpers that every kernel shares: widening loads, single-rounding stores,
+/// activations, dependent launch. For .cu files only.
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include <frieze/core/cuda/check.h>
+#include <frieze/core/layer.h>
+
+namespace frieze::cuda {
+
+/// The only place that launches: a bad launch is reported here, not three layers later.
+template <class... P, class... A>
+void launch_kernel(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream, A... args) {
+  kernel<<<grid, block, shared_bytes, stream>>>(P(args)...);
+  CUDA_CHECK(cudaGetLastError());
+}
+
+template <class T>
+constexpr T ceil_div(T a, T b) { return (a + b - 1) / b; }
+
+/// Calls body(T{}) with the C++ element type of `t`: float, __half or __nv_bfloat16.
+template <class Body>
+decltype(auto) dispatch(DType t, Body&& body) {
+  switch (t) {
+    case DType::f16: return body(__half{});
+    case DType::bf16: return body(__nv_bfloat16{});
+    default: return body(float{});
+  }
+}
+
+__device__ __forceinline__ float widen(float v) { return v; }
+__device__ __forceinline__ float widen(__half v) { return __half2float(v); }
+__device__ __forceinline__ float widen(__nv_bfloat16 v) { return __bfloat162float(v); }
+
+/// One rounding to nearest even.
+template <class T>
+__device__ __forceinline__ T narrow(float v);
+template <>
+__device__ __forceinline__ float narrow<float>(float v) { return v; }
+template <>
+__device__ __forceinline__ __half narrow<__half>(float v) { return __float2half_rn(v); }
+template <>
+__device__ __forceinline__ __nv_bfloat16 narrow<__nv_bfloat16>(float v) { return __float2bfloat16_rn(v); }
+
+/// N elements of T that move with one instruction when 4, 8 or 16 bytes long and aligned so.
+template <class T, int N>
+struct alignas(sizeof(T) * N) Pack {
+  T v[N];
+};
+
+/// The same functions as frieze::activate, in f32. -inf gives the limit (-0), never NaN.
+__device__ __forceinline__ float activate(Activation a, float x) {
+  switch (a) {
+    case Activation::relu: return x < 0.0F ? 0.0F : x;
+    case Activation::silu: return x == -INFINITY ? -0.0F : x / (1.0F + expf(-x));
+    case Activation::gelu: return x == -INFINITY ? -0.0F : 0.5F * x * erfcf(-x * 0.70710678F);
+    case Activation::gelu_tanh: {
+      if (x == -INFINITY) return -0.0F;
+      return 0.5F * x * (1.0F + tanhf(0.79788456F * (x + 0.044715F * x * x * x)));
+    }
+    case Activation::sigmoid: return 1.0F / (1.0F + expf(-x));
+    default: return x;
+  }
+}
+
+/// Programmatic dependent launch (sm_90 and later; nothing below). pdl_wait() comes before the first access to activations
+/// or workspace, reads and writes; pdl_trigger() after the loads, before the stores.
+__device__ __forceinline__ void pdl_wait() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  cudaGridDependencySynchronize();
+#endif
+}
+__device__ __forceinline__ void pdl_trigger() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  cudaTriggerProgrammaticLaunchCompletion();
+#endif
+}
+
+}  // namespace frieze::cuda

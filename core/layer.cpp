@@ -1,0 +1,82 @@
+#include <frieze/core/layer.h>
+
+#include <cmath>
+#include <string>
+
+#include <frieze/core/error.h>
+
+namespace frieze {
+namespace {
+
+constexpr std::pair<Activation, std::string_view> kActivations[] = {
+    {Activation::none, "none"}, {Activation::relu, "relu"},           {Activation::silu, "silu"},
+    {Activation::gelu, "gelu"}, {Activation::gelu_tanh, "gelu_tanh"}, {Activation::sigmoid, "sigmoid"}};
+
+}  // namespace
+
+std::string_view name(Activation a) {
+  for (const auto& [activation, text] : kActivations) {
+    if (activation == a) return text;
+  }
+  return "?";
+}
+
+Activation parse_activation(std::string_view text) {
+  for (const auto& [activation, known] : kActivations) {
+    if (known == text) return activation;
+  }
+  throw OptionError("unknown activation '" + std::string(text) + "': expected none, relu, silu, gelu, gelu_tanh or sigmoid");
+}
+
+double activate(Activation a, double x) {
+  switch (a) {
+    case Activation::none: return x;
+    case Activation::relu: return x < 0 ? 0.0 : x;  // NaN is not below zero, and stays
+    case Activation::silu: return x == -INFINITY ? -0.0 : x / (1 + std::exp(-x));
+    case Activation::gelu: return x == -INFINITY ? -0.0 : 0.5 * x * std::erfc(-x * 0.70710678118654752440);
+    case Activation::gelu_tanh:
+      return x == -INFINITY ? -0.0 : 0.5 * x * (1 + std::tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+    case Activation::sigmoid: return 1 / (1 + std::exp(-x));
+  }
+  return x;
+}
+
+std::optional<EpilogueOp> Layer::as_epilogue(std::span<const TensorSpec>) const { return std::nullopt; }
+std::size_t Layer::absorbs(std::span<const TensorSpec>, std::span<const EpilogueOp>) const { return 0; }
+FormatRule Layer::formats(std::span<const TensorSpec>) const { return {}; }
+ErrorBudget Layer::budget(std::span<const TensorSpec>) const { return {}; }
+
+Value Layer::forward(Value x) const {
+  const Value inputs[] = {x};
+  return apply_member(inputs);
+}
+
+Value Layer::apply_member(std::span<const Value> inputs) const {
+  // Not owned: a member layer lives as long as its model, which must outlive every session made of it.
+  const std::shared_ptr<const Layer> self(std::shared_ptr<const Layer>(), this);
+  Tracer& tracer = inputs.front().tracer();
+  for (const Value& v : inputs) {
+    check<OptionError>(&v.tracer() == &tracer, path(), ": values of two different traces cannot be combined");
+  }
+  return tracer.step(self, path(), inputs);
+}
+
+void check_inputs(std::string_view who, std::span<const TensorSpec> in, std::size_t count) {
+  check<ShapeError>(in.size() == count, who, " takes ", count, count == 1 ? " input" : " inputs", ", got ", in.size());
+  for (const TensorSpec& x : in) {
+    check<ShapeError>(x.shape.elements() > 0, who, " expects extents of at least 1, got ", x.shape);
+    check<DTypeError>(x.dtype == in.front().dtype, who, " expects inputs of one dtype, got ", in.front().dtype, " and ", x.dtype);
+  }
+}
+
+void check_image(std::string_view who, const TensorSpec& x) {
+  check<ShapeError>(x.shape.rank() == 4, who, " expects rank 4 as [N,C,H,W], got ", x.shape, " of rank ", x.shape.rank());
+}
+
+Inferred elementwise_cost(std::span<const TensorSpec> in, const TensorSpec& out, double flops_per_element) {
+  Inferred inferred{out, flops_per_element * static_cast<double>(out.shape.elements()), static_cast<double>(out.bytes())};
+  for (const TensorSpec& x : in) inferred.bytes += static_cast<double>(x.bytes());
+  return inferred;
+}
+
+}  // namespace frieze

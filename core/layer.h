@@ -1,0 +1,99 @@
+#pragma once
+/// Layer: the contract of a leaf. All that a kernel author must know:
+///   infer      every check; output spec and cost                         layers/<name>/<name>.cpp
+///   reference  the truth on the CPU, sums in double, every option        layers/<name>/<name>.cpp
+///   prepare + launch  the CUDA side, see core/cuda/kernel.h              layers/<name>/<name>.cu
+#include <optional>
+#include <span>
+
+#include <frieze/core/module.h>
+
+namespace frieze {
+
+/// Elementwise functions that producers can apply at their store.
+///   relu: max(x,0) (NaN stays NaN) · silu: x/(1+exp(-x)) · gelu: x*Phi(x), Phi by erf · gelu_tanh: the tanh form ·
+///   sigmoid: 1/(1+exp(-x))
+enum class Activation : std::uint8_t { none, relu, silu, gelu, gelu_tanh, sigmoid };
+std::string_view name(Activation a);
+/// Throws OptionError on an unknown name.
+Activation parse_activation(std::string_view text);
+/// The exact function in double precision.
+double activate(Activation a, double x);
+
+/// What `infer` says of one application of a layer.
+struct Inferred {
+  TensorSpec out;     ///< format is left at nchw: the format pass decides
+  double flops = 0;   ///< additions and multiplications
+  double bytes = 0;   ///< least traffic: every input, parameter and output once
+};
+
+/// An elementwise step y = f(x) or y = x (op) operand, as its producer may absorb it.
+struct EpilogueOp {
+  enum class Kind : std::uint8_t { activation, add, mul };
+  Kind kind = Kind::activation;
+  Activation activation = Activation::none;  ///< for Kind::activation
+  friend bool operator==(const EpilogueOp&, const EpilogueOp&) = default;
+};
+
+/// How far a kernel may be from the double-precision reference that was given the same inputs:
+///   |y - ref| <= roundings * u(T) * |ref| + terms * u(f32) * max|ref| + min_subnormal(T)
+/// `roundings` counts roundings to the output type T along the way (1 for a single store; a little more where f32
+/// arithmetic with its own error precedes it); `terms` counts f32 additions whose errors can pile up, times cancellation.
+struct ErrorBudget {
+  double roundings = 1;
+  double terms = 4;
+};
+
+/// Which formats a layer runs in. Inputs and output of one step share one format.
+struct FormatRule {
+  bool nchw = true;
+  bool nhwc = true;
+  std::optional<Format> prefers;  ///< none: takes what its first input has
+};
+
+/// Host memory for `reference`. Any strides, any of the three types; inputs and output need not agree in type: a fused
+/// chain is referenced with f32 in between and is rounded once at its end, as the kernel does.
+struct ReferenceArgs {
+  std::span<const TensorView> in;
+  TensorView out;
+  DType run_dtype = DType::f32;  ///< parameters are rounded to this type
+};
+
+class Layer : public Module {
+ public:
+  /// Checks shapes and types of the inputs, without touching any device; every message begins with the layer's type and
+  /// says expected, got and the whole shapes (the tracer adds the module path in front). Throws ShapeError, DTypeError.
+  virtual Inferred infer(std::span<const TensorSpec> in) const = 0;
+  /// Computes the output on the CPU. Must support every option that the kernel does.
+  virtual void reference(const ReferenceArgs& args) const = 0;
+
+  /// How this layer looks to a producer that may absorb it: input 0 is the producer's output, input 1, if any, the
+  /// operand, of exactly the same shape. nullopt: cannot be absorbed when applied to these inputs.
+  virtual std::optional<EpilogueOp> as_epilogue(std::span<const TensorSpec> in) const;
+  /// How many operations of `chain`, from its front, this layer's kernel can apply at its store.
+  virtual std::size_t absorbs(std::span<const TensorSpec> in, std::span<const EpilogueOp> chain) const;
+  virtual FormatRule formats(std::span<const TensorSpec> in) const;
+  virtual ErrorBudget budget(std::span<const TensorSpec> in) const;
+  /// Options in one line for tables and receipts, e.g. "64->128 3x3 stride 2".
+  virtual std::string describe() const { return {}; }
+
+  /// Applies the layer to values; also for layers with several inputs.
+  Value forward(Value x) const final;
+  template <class... More>
+  Value operator()(Value x, More... more) const {
+    const Value inputs[] = {x, more...};
+    return apply_member(inputs);
+  }
+  std::string_view type_name() const override = 0;
+
+ private:
+  Value apply_member(std::span<const Value> inputs) const;
+};
+
+/// Helpers for infer(). `who` is the layer's type name.
+void check_inputs(std::string_view who, std::span<const TensorSpec> in, std::size_t count);  ///< count, one dtype, no zero extent
+void check_image(std::string_view who, const TensorSpec& x);                                 ///< rank 4, [N,C,H,W]
+/// Cost of a layer that reads each input once, writes `out` once and spends `flops_per_element` on each output element.
+Inferred elementwise_cost(std::span<const TensorSpec> in, const TensorSpec& out, double flops_per_element);
+
+}  // namespace frieze

@@ -1,0 +1,156 @@
+#include <frieze/core/module.h>
+
+#include <cmath>
+
+#include <frieze/core/error.h>
+#include <frieze/core/weights.h>
+
+namespace frieze {
+
+Value apply(std::shared_ptr<const Layer> layer, std::string_view op, std::span<const Value> inputs) {
+  check<OptionError>(!inputs.empty(), op, ": needs at least one value");
+  Tracer& tracer = inputs.front().tracer();
+  for (const Value& v : inputs) {
+    check<OptionError>(&v.tracer() == &tracer, op, ": values of two different traces cannot be combined");
+  }
+  return tracer.step(std::move(layer), tracer.functional_path(op), inputs);
+}
+
+Init Init::fan_in(std::int64_t fan_in) { return {0, 1 / std::sqrt(static_cast<double>(fan_in))}; }
+
+std::vector<float> Parameter::rounded(DType t) const {
+  std::vector<float> out(values);
+  if (t != DType::f32) {
+    for (float& v : out) v = round_to(t, v);
+  }
+  return out;
+}
+
+Value Module::forward(Value) const {
+  throw OptionError(concat_text(path().empty() ? "the model" : path(), ": ", type_name(), " defines no forward(Value)"));
+}
+
+std::vector<NamedValue> Module::forward_named(const std::vector<NamedValue>& inputs) const {
+  check<OptionError>(inputs.size() == 1, type_name(), " takes one input, got ", inputs.size());
+  return {{"y", forward(inputs.front().value)}};
+}
+
+Value Module::operator()(Value x) const {
+  struct Scope {
+    Tracer& tracer;
+    Scope(Tracer& t, const Module& m) : tracer(t) { tracer.enter(m); }
+    ~Scope() { tracer.leave(); }
+  } scope(x.tracer(), *this);
+  return forward(x);
+}
+
+std::string Module::path() const {
+  if (parent_ == nullptr) return name_;
+  const std::string above = parent_->path();
+  return above.empty() ? name_ : above + "." + name_;
+}
+
+void Module::add(std::string name, Module& child) {
+  check<OptionError>(!name.empty() && name.find('.') == std::string::npos, type_name(), ": a child's name must be non-empty and hold no dot, got '", name, "'");
+  check<OptionError>(child.parent_ == nullptr, type_name(), ": '", name, "' already belongs to a module, as '", child.path(), "'");
+  for (const auto& [taken, _] : children_) check<OptionError>(taken != name, type_name(), ": two children named '", name, "'");
+  child.name_ = name;
+  child.parent_ = this;
+  children_.emplace_back(std::move(name), &child);
+}
+
+void Module::add_parameter(Parameter& parameter, std::string name, Shape shape, Init init) {
+  parameter.name = std::move(name);
+  parameter.shape = shape;
+  parameter.init = init;
+  parameter.values.assign(static_cast<std::size_t>(shape.elements()), static_cast<float>(init.center));
+  parameters_.push_back(&parameter);
+}
+
+namespace {
+
+template <class M, class P, class Visit>
+void visit_tree(M& module, const std::string& prefix, const Visit& visit) {
+  for (P* parameter : module.parameters()) visit(prefix + parameter->name, *parameter);
+  for (const auto& [name, child] : module.children()) visit_tree<M, P>(*child, prefix + name + ".", visit);
+}
+
+// SplitMix64 (Steele, Lea, Flood 2014): a full-period mixer, good enough for weights and the same everywhere.
+std::uint64_t mix(std::uint64_t& state) {
+  std::uint64_t z = state += 0x9E3779B97F4A7C15ULL;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
+  return z ^ (z >> 31);
+}
+
+}  // namespace
+
+void Module::visit_parameters(const std::function<void(const std::string&, Parameter&)>& visit) {
+  visit_tree<Module, Parameter>(*this, "", visit);
+}
+
+void Module::visit_parameters(const std::function<void(const std::string&, const Parameter&)>& visit) const {
+  visit_tree<const Module, const Parameter>(*this, "", visit);
+}
+
+void init_random(Module& module, std::uint64_t seed) {
+  module.visit_parameters([&](const std::string& key, Parameter& p) {
+    std::uint64_t state = 0xCBF29CE484222325ULL ^ seed;  // FNV-1a of the key, offset by the seed
+    for (const char c : key) state = (state ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
+    for (float& v : p.values) {
+      const double unit = static_cast<double>(mix(state) >> 11) * 0x1p-53;  // [0, 1)
+      v = static_cast<float>(p.init.center + p.init.spread * (2 * unit - 1));
+    }
+  });
+}
+
+namespace {
+
+Shape squeezed(const Shape& shape) {
+  std::vector<std::int64_t> kept;
+  for (const std::int64_t e : shape.extents()) {
+    if (e != 1) kept.push_back(e);
+  }
+  return Shape(kept);
+}
+
+bool fits(const Parameter& p, const Shape& found) {
+  return found == p.shape || (p.squeeze && squeezed(found) == squeezed(p.shape));
+}
+
+// The file's key for a parameter: its own name, or one of its aliases; throws if none or several are there.
+std::string find_key(const Weights& weights, const std::string& key, const Parameter& p) {
+  const std::string prefix = key.substr(0, key.size() - p.name.size());
+  std::string found, tried = key;
+  if (weights.contains(key)) found = key;
+  for (const std::string& alias : p.aliases) {
+    const std::string other = prefix + alias;
+    tried += ", " + other;
+    if (!weights.contains(other)) continue;
+    check<WeightsError>(found.empty(), weights.source(), ": both '", found, "' and '", other, "' are there for the parameter '", key, "'");
+    found = other;
+  }
+  check<WeightsError>(!found.empty(), weights.source(), ": no tensor '", tried, "' for the model's parameter of shape ", p.shape);
+  return found;
+}
+
+}  // namespace
+
+void load(Module& module, const Weights& weights) {
+  // Everything is read before anything is assigned, so that an error leaves the module as it was.
+  std::vector<std::pair<Parameter*, std::vector<float>>> filled;
+  std::map<std::string, std::string> used;
+  module.visit_parameters([&](const std::string& key, Parameter& p) {
+    const std::string found = find_key(weights, key, p);
+    const Shape& shape = weights.at(found).shape;
+    check<WeightsError>(fits(p, shape), weights.source(), ": tensor '", found, "' has shape ", shape, ", the model's '", key, "' expects ", p.shape);
+    filled.emplace_back(&p, weights.floats(found));
+    used.emplace(found, key);
+  });
+  for (const auto& [name, _] : weights.tensors()) {
+    check<WeightsError>(used.contains(name), weights.source(), ": tensor '", name, "' is used by no parameter of the model");
+  }
+  for (auto& [parameter, values] : filled) parameter->values = std::move(values);
+}
+
+}  // namespace frieze

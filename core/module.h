@@ -1,0 +1,117 @@
+#pragma once
+/// Module: a named tree of parameters and children whose `forward` composes layers. A module's path is its weights' key.
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <frieze/core/tensor.h>
+#include <frieze/core/value.h>
+
+namespace frieze {
+
+class Weights;
+
+/// How deterministic random initialisation fills a parameter: uniform in [center - spread, center + spread].
+struct Init {
+  double center = 0;
+  double spread = 0;
+  /// The usual bound for weights that are summed over `fan_in` products: 1/sqrt(fan_in).
+  static Init fan_in(std::int64_t fan_in);
+  static Init around(double center, double spread) { return {center, spread}; }
+};
+
+/// One named tensor of weights in host memory, kept in f32. A run in f16 or bf16 rounds it once to that type.
+struct Parameter {
+  std::string name;
+  Shape shape;
+  Init init;
+  std::vector<std::string> aliases;  ///< other names a checkpoint may use, e.g. "gamma"
+  bool squeeze = false;              ///< also accept shapes that differ by extents of 1, e.g. [C,1,1] for [C]
+  std::vector<float> values;         ///< row-major; filled by load() or init_random()
+
+  /// The values rounded to T (and widened again): what both the reference and the kernels compute with.
+  std::vector<float> rounded(DType t) const;
+};
+
+/// A named value, as models take and give them.
+struct NamedValue {
+  std::string name;
+  Value value;
+};
+
+class Module {
+ public:
+  Module() = default;
+  Module(const Module&) = delete;  // children and parameters are registered by address
+  Module& operator=(const Module&) = delete;
+  virtual ~Module() = default;
+
+  /// One value in, one value out: what most modules override.
+  /// Throws OptionError if the module defines neither this nor forward_named.
+  virtual Value forward(Value x) const;
+  /// Several inputs or outputs, by name. By default: one input, and one output called "y".
+  virtual std::vector<NamedValue> forward_named(const std::vector<NamedValue>& inputs) const;
+
+  Value operator()(Value x) const;
+
+  /// "encoder.stage2.conv1"; the root's path is empty.
+  std::string path() const;
+  /// The class as users call it, e.g. "Conv2d"; used in messages and plan tables.
+  virtual std::string_view type_name() const { return "Module"; }
+
+  const std::vector<std::pair<std::string, Module*>>& children() const { return children_; }
+  const std::vector<Parameter*>& parameters() const { return parameters_; }
+  /// Calls `visit(full key, parameter)` for every parameter of the tree, parents before children, in order of registration.
+  void visit_parameters(const std::function<void(const std::string&, Parameter&)>& visit);
+  void visit_parameters(const std::function<void(const std::string&, const Parameter&)>& visit) const;
+
+ protected:
+  /// Registers a child, which must outlive this module and have no other parent. Throws OptionError on a name that is
+  /// empty, holds a dot, or is taken.
+  void add(std::string name, Module& child);
+  /// Registers a parameter member and sets its name, shape and initialisation.
+  void add_parameter(Parameter& parameter, std::string name, Shape shape, Init init);
+
+ private:
+  std::string name_;
+  const Module* parent_ = nullptr;
+  std::vector<std::pair<std::string, Module*>> children_;
+  std::vector<Parameter*> parameters_;
+};
+
+/// A list of modules whose children are named "0", "1", …
+template <class M>
+class ModuleList final : public Module {
+ public:
+  template <class... Args>
+  M& emplace_back(Args&&... args) {
+    items_.push_back(std::make_unique<M>(std::forward<Args>(args)...));
+    add(std::to_string(items_.size() - 1), *items_.back());
+    return *items_.back();
+  }
+  std::size_t size() const { return items_.size(); }
+  const M& operator[](std::size_t i) const { return *items_[i]; }
+  /// The modules one after the other.
+  Value forward(Value x) const override {
+    for (const auto& item : items_) x = (*item)(x);
+    return x;
+  }
+  std::string_view type_name() const override { return "ModuleList"; }
+
+ private:
+  std::vector<std::unique_ptr<M>> items_;
+};
+
+/// Fills every parameter from its key and `seed` alone, so that the same model is the same on every machine.
+void init_random(Module& module, std::uint64_t seed);
+
+/// Fills every parameter from `weights` by key; every tensor of the file must be used.
+/// Throws WeightsError naming the key, what was expected and what was got; the module is then left as it was.
+void load(Module& module, const Weights& weights);
+
+}  // namespace frieze

@@ -1,0 +1,114 @@
+#include <frieze/core/tensor.h>
+
+#include <cstdlib>
+#include <new>
+#include <ostream>
+#include <string>
+
+#include <frieze/core/error.h>
+
+namespace frieze {
+
+std::string_view name(Format f) { return f == Format::nchw ? "nchw" : "nhwc"; }
+
+Format parse_format(std::string_view text) {
+  if (text == "nchw") return Format::nchw;
+  if (text == "nhwc") return Format::nhwc;
+  throw OptionError("unknown format '" + std::string(text) + "': expected nchw or nhwc");
+}
+
+std::ostream& operator<<(std::ostream& out, Format f) { return out << name(f); }
+
+std::ostream& operator<<(std::ostream& out, const TensorSpec& spec) {
+  out << spec.shape << ' ' << spec.dtype;
+  return spec.shape.rank() == 4 ? out << ' ' << spec.format : out;
+}
+
+Strides contiguous_strides(const Shape& shape, Format format) {
+  Strides strides{};
+  std::int64_t step = 1;
+  const auto place = [&](int axis) {
+    strides[static_cast<std::size_t>(axis)] = step;
+    step *= std::max<std::int64_t>(shape[axis], 1);
+  };
+  if (shape.rank() == 4 && format == Format::nhwc) {
+    for (const int axis : {1, 3, 2, 0}) place(axis);
+  } else {
+    for (int axis = shape.rank() - 1; axis >= 0; --axis) place(axis);
+  }
+  return strides;
+}
+
+bool same_layout(const Shape& shape) {
+  return shape.rank() != 4 || shape.c() == 1 || (shape.h() == 1 && shape.w() == 1);
+}
+
+bool TensorView::is_contiguous(Format format) const {
+  const Strides expected = contiguous_strides(shape, format);
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    if (shape[axis] > 1 && stride(axis) != expected[static_cast<std::size_t>(axis)]) return false;
+  }
+  return true;
+}
+
+namespace {
+
+// Calls visit(row-major index, element offset) for every element, without a division per element.
+template <class Visit>
+void for_each_element(const TensorView& view, Visit&& visit) {
+  if (view.shape.elements() == 0) return;
+  const int rank = view.shape.rank();
+  std::array<std::int64_t, Shape::kMaxRank> at{};
+  std::int64_t offset = 0;
+  for (std::int64_t i = 0;; ++i) {
+    visit(static_cast<std::size_t>(i), static_cast<std::size_t>(offset));
+    int axis = rank - 1;
+    for (; axis >= 0; --axis) {
+      auto& position = at[static_cast<std::size_t>(axis)];
+      offset += view.stride(axis);
+      if (++position < view.shape[axis]) break;
+      offset -= position * view.stride(axis);
+      position = 0;
+    }
+    if (axis < 0) return;
+  }
+}
+
+template <class V>
+void write_all(std::span<const V> values, const TensorView& view) {
+  check<ShapeError>(static_cast<std::int64_t>(values.size()) == view.shape.elements(), "writing ", values.size(),
+                    " values into a tensor of shape ", view.shape);
+  for_each_element(view, [&](std::size_t i, std::size_t offset) {
+    store_element(view.dtype, view.data, offset, static_cast<double>(values[i]));
+  });
+}
+
+}  // namespace
+
+std::vector<float> to_floats(const TensorView& view) {
+  std::vector<float> values(static_cast<std::size_t>(view.shape.elements()));
+  for_each_element(view, [&](std::size_t i, std::size_t offset) { values[i] = load_element(view.dtype, view.data, offset); });
+  return values;
+}
+
+void from_doubles(std::span<const double> values, const TensorView& view) { write_all(values, view); }
+void from_floats(std::span<const float> values, const TensorView& view) { write_all(values, view); }
+
+void HostTensor::Free::operator()(void* p) const noexcept { std::free(p); }
+
+HostTensor::HostTensor(const TensorSpec& spec) : spec_(spec), bytes_(static_cast<std::size_t>(spec.bytes())) {
+  constexpr std::size_t kAlign = 64;
+  check<ShapeError>(bytes_ < (std::size_t{1} << 62), "a host tensor of ", bytes_, " bytes is past all memory");
+  data_.reset(std::aligned_alloc(kAlign, std::max(kAlign, (bytes_ + kAlign - 1) / kAlign * kAlign)));
+  if (!data_) throw std::bad_alloc();
+}
+
+HostTensor::HostTensor(const TensorSpec& spec, std::span<const float> values) : HostTensor(spec) {
+  from_floats(values, view());
+}
+
+HostTensor HostTensor::converted(DType dtype, Format format) const {
+  return HostTensor({spec_.shape, dtype, format}, floats());
+}
+
+}  // namespace frieze

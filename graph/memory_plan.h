@@ -1,0 +1,42 @@
+#pragma once
+/// Memory plan: lifetimes to offsets in one arena.
+#include <cstdint>
+#include <vector>
+
+#include <frieze/graph/plan.h>
+
+namespace frieze {
+
+/// One tensor or workspace in the arena, alive in steps [first_step, last_step]; offset is a multiple of 256 bytes.
+struct Placement {
+  int value = -1;        ///< plan value, or -1 for the workspace of step first_step
+  std::int64_t offset = 0, bytes = 0;
+  int first_step = 0, last_step = 0;
+};
+
+struct MemoryPlan {
+  std::vector<Placement> placements;
+  std::int64_t arena_bytes = 0;
+  /// Least any plan can need: the largest sum of bytes that are alive at one step.
+  std::int64_t lower_bound = 0;
+
+  const Placement* of_value(int value) const;
+  const Placement* workspace_of(int step) const;
+};
+
+/// Places every value that a step makes (ports excepted: those have buffers of their own) and `workspace_bytes[i]` for
+/// step i. Largest first, each at the lowest gap that is free during its life. `keep_values`: everything stays alive.
+/// Throws Error if two live tensors share memory: checked in every build.
+MemoryPlan plan_memory(const Plan& plan, const std::vector<std::int64_t>& workspace_bytes, bool keep_values = false);
+
+/// What a session holds, known before the first launch. Bytes.
+struct MemoryBill {
+  std::int64_t weights = 0;     ///< parameters in their packed form
+  std::int64_t arena = 0;       ///< intermediate values and workspaces
+  std::int64_t workspace = 0;   ///< the part of the arena that is the largest workspace
+  std::int64_t ports = 0;       ///< buffers of the model's inputs and outputs
+  std::int64_t graph = 0;       ///< the driver's memory for the executable graph, as measured around instantiation
+  std::int64_t total() const { return weights + arena + ports + graph; }
+};
+
+}  // namespace frieze

@@ -1,0 +1,87 @@
+#pragma once
+/// Plan: a model's forward as a flat, ordered list of steps over values. Traced once; rewritten by few, named passes.
+#include <iosfwd>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <frieze/core/layer.h>
+
+namespace frieze {
+
+/// An input of the model: name, shape as [N,C,H,W], type, and the format in which the caller's memory lies.
+struct InputSpec {
+  std::string name;
+  Shape shape;
+  DType dtype = DType::f32;
+  Format format = Format::nchw;
+};
+
+/// An elementwise step that its producer absorbed.
+struct FusedOp {
+  EpilogueOp op;
+  std::shared_ptr<const Layer> layer;
+  std::string path;
+};
+
+/// One layer applied to values, then its absorbed epilogue in order.
+struct Step {
+  std::shared_ptr<const Layer> layer;
+  std::string path;
+  std::vector<int> inputs;        ///< the layer's inputs, then one operand for each add/mul of the epilogue
+  std::vector<FusedOp> epilogue;
+  int output = -1;
+  Format format = Format::nchw;   ///< what the step runs in
+  double flops = 0, bytes = 0;
+
+  /// How many of `inputs` are the layer's own.
+  std::size_t layer_inputs() const;
+  /// The epilogue without its provenance, as kernels take it.
+  std::vector<EpilogueOp> ops() const;
+  /// "conv1" or "conv1+silu+add".
+  std::string label() const;
+};
+
+struct PlanValue {
+  TensorSpec spec;
+  std::string name;      ///< path of the step that makes it, or the input's name
+  int producer = -1;     ///< index of that step; -1 for an input of the model
+};
+
+struct PlanPort {
+  std::string name;
+  int value = -1;
+};
+
+/// Steps in an order in which they can run; every step's inputs are model inputs or outputs of earlier steps.
+struct Plan {
+  std::vector<Step> steps;
+  std::vector<PlanValue> values;
+  std::vector<PlanPort> inputs, outputs;
+
+  const TensorSpec& spec(int value) const { return values[static_cast<std::size_t>(value)].spec; }
+  /// Value id of a port. Throws OptionError listing the names there are.
+  int input(std::string_view name) const;
+  int output(std::string_view name) const;
+  /// Throws Error if a step uses a value before it is made, two steps make one value, or a port leads nowhere: a bug in a
+  /// pass, caught in every build.
+  void validate() const;
+};
+
+/// Runs `model.forward` once on values of the given specs. Checks every shape and type; needs no GPU.
+/// Throws OptionError (no inputs, a name twice), ShapeError, DTypeError with the module path in front.
+Plan trace(const Module& model, const std::vector<InputSpec>& inputs);
+
+struct PassOptions {
+  bool fuse = true;      ///< producers absorb the elementwise steps that follow them
+  bool formats = true;   ///< run layers in the format they are fast in, converting at the borders; false: nchw everywhere
+};
+/// The passes in order: fusion, then formats. The result computes the same function.
+Plan optimize(Plan plan, const PassOptions& options = {});
+
+/// The table that `frieze inspect` prints; Graphviz; JSON.
+std::string plan_text(const Plan& plan);
+std::string plan_dot(const Plan& plan);
+std::string plan_json(const Plan& plan);
+
+}  // namespace frieze

@@ -1,0 +1,148 @@
+#pragma once
+/// Session: a compiled model. With models' headers, all that a user includes.
+#include <functional>
+#include <list>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <frieze/graph/plan.h>
+#include <frieze/graph/receipt.h>
+
+struct CUstream_st;
+using cudaStream_t = CUstream_st*;
+
+namespace frieze {
+
+class Backend;
+class Executor;
+
+/// Where a session runs. Sessions name their device; there is no global one.
+class Device {
+ public:
+  /// The Eigen reference, on any machine.
+  static Device cpu();
+  /// GPU `index`. Throws CudaError in a CPU-only build, without a driver, or without such a device.
+  static Device cuda(int index = 0);
+  /// How many CUDA devices this build and machine can use: 0 in a CPU-only build or without a driver.
+  static int cuda_count();
+  /// "cpu", "cuda" or "cuda:1". Throws OptionError.
+  static Device parse(std::string_view text);
+
+  bool is_cuda() const;
+  /// "cpu", or the GPU's name and index.
+  std::string name() const;
+  const Backend& backend() const { return *backend_; }
+
+ private:
+  explicit Device(std::shared_ptr<const Backend> backend) : backend_(std::move(backend)) {}
+  std::shared_ptr<const Backend> backend_;
+};
+
+struct CompileOptions {
+  PassOptions passes;
+  bool capture = true;        ///< false: every run enqueues the steps one by one (eager)
+  bool tune = true;           ///< false: default kernel configurations, nothing is timed
+  bool allow_tf32 = false;    ///< f32 matrix products may use TF32; every report says so
+  bool keep_values = false;   ///< the arena reuses no memory, so that every value can be read after a run
+};
+
+/// A model input or output of a session: typed memory on the session's device.
+class Port {
+ public:
+  const std::string& name() const;
+  const TensorSpec& spec() const;
+  /// The memory that the next launch reads or writes; device memory on a CUDA session.
+  TensorView view() const;
+
+  /// Copies from host memory; waits until the session is idle and the copy is done. Values are row-major N,C,H,W and are
+  /// rounded to the port's type. Throws ShapeError on a wrong count or shape.
+  void copy_from(std::span<const float> values);
+  void copy_from(const HostTensor& tensor);
+  /// Copies to host memory after the last run has finished.
+  HostTensor to_host() const;
+  std::vector<float> floats() const { return to_host().floats(); }
+
+ private:
+  friend class Session;
+  Port(Executor& executor, const PlanPort& port) : executor_(&executor), port_(&port) {}
+  Executor* executor_;
+  const PlanPort* port_;
+};
+
+/// One model, one set of input shapes, one device. Movable; not thread-safe: one thread at a time.
+/// The module must outlive it.
+class Session {
+ public:
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+  /// One replay, then wait: on CUDA one cudaGraphLaunch on the session's own stream.
+  void run();
+  /// One replay on the caller's stream; never synchronises, never allocates. CPU sessions run at once and ignore `stream`.
+  void launch(cudaStream_t stream);
+  /// The same steps, enqueued one by one without the graph, then wait. Bit for bit equal to run().
+  void run_eager();
+
+  Port input(std::string_view name) const;
+  Port output(std::string_view name) const;
+  /// The only input or output. Throws OptionError if there are several.
+  Port input() const;
+  Port output() const;
+  /// Makes an input or output port use the caller's memory (on the session's device, contiguous in the port's format,
+  /// 16-byte aligned, alive until rebound) from the next launch on; nullptr gives the session's own buffer back.
+  /// Patches the graph in place: no re-capture. Throws OptionError.
+  void bind(std::string_view name, void* data);
+
+  const Plan& plan() const;
+  const MemoryPlan& memory_plan() const;
+  const Receipt& receipt() const;
+  const CompileOptions& options() const;
+  Device device() const;
+
+  /// A value after a run; only for ports, or for sessions compiled with keep_values. Throws OptionError.
+  HostTensor value(int plan_value) const;
+  /// Fills intermediate values, workspaces and outputs with NaN bytes (0xFF), so that a stale result cannot pass for a new one.
+  void poison();
+
+  Executor& executor() const { return *executor_; }
+
+ private:
+  friend Session compile(Plan, const Device&, const CompileOptions&);
+  friend class Engine;
+  Session(std::unique_ptr<Executor> executor, Device device);
+  std::unique_ptr<Executor> executor_;
+  Device device_;
+};
+
+/// Traces, optimises, plans memory; on CUDA also prepares (tunes, warms up), captures and uploads.
+Session compile(const Module& model, const std::vector<InputSpec>& inputs, const Device& device, const CompileOptions& options = {});
+/// The same from a plan that is already optimised.
+Session compile(Plan plan, const Device& device, const CompileOptions& options = {});
+
+/// Several shapes of one model. The key is exact (every name, shape, dtype, format); the least recently used session goes
+/// when the cache is full, before the next one is captured. All sessions share one arena, sized by the largest; they are
+/// ordered among each other on the device, whatever streams they are launched on. Not thread-safe.
+class Engine {
+ public:
+  /// `capacity` sessions at most, at least 1.
+  Engine(const Module& model, Device device, CompileOptions options = {}, std::size_t capacity = 8);
+  ~Engine();
+  Engine(Engine&&) noexcept;
+
+  /// The session for these inputs, compiled now if there is none. The reference stays valid until the session is evicted,
+  /// `capacity` other shapes later.
+  Session& session(const std::vector<InputSpec>& inputs);
+  std::size_t size() const;
+  std::size_t captures() const;  ///< how many sessions were compiled so far
+  std::int64_t arena_bytes() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace frieze

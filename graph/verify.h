@@ -1,0 +1,58 @@
+#pragma once
+/// verify: the captured graph against the reference, layer by layer.
+#include <cstdint>
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+#include <frieze/graph/session.h>
+
+namespace frieze {
+
+/// Differences between a computed and a reference tensor.
+struct Difference {
+  double max_abs = 0;
+  double max_rel = 0;         ///< max |got - ref| / max|ref|
+  double max_ulp = 0;         ///< in units of the last place of the output's type at |ref|
+  double nmse = 0;            ///< sum (got - ref)^2 / sum ref^2
+  double share = 0;           ///< largest |got - ref| / budget; above 1 fails
+  std::int64_t worst_index = 0;
+};
+/// NaN matches NaN, an infinity itself; anything else non-finite is an infinite difference.
+Difference difference(std::span<const float> got, std::span<const float> ref, DType dtype, const ErrorBudget& budget);
+
+/// The budget of a step with its epilogue. Documented in graph/BUDGETS.md.
+ErrorBudget step_budget(const Plan& plan, const Step& step);
+
+struct VerifyLayer {
+  std::string path, layer;
+  TensorSpec spec;
+  Difference isolated;        ///< the reference was given the inputs that the graph itself computed
+  double drift_nmse = 0;      ///< against a whole run of the reference
+  bool ok() const { return isolated.share <= 1; }
+};
+
+struct VerifyReport {
+  std::string device;
+  bool tf32 = false;
+  std::vector<VerifyLayer> layers;
+  bool replay_equals_eager = true, second_replay_equal = true, changed_inputs_equal = true, restored_inputs_equal = true;
+  std::string first_divergent;   ///< module path of the first layer past its budget, or empty
+  double worst_share = 0, output_nmse = 0;
+
+  bool ok() const;
+  std::string text() const;
+  std::string json() const;
+};
+std::ostream& operator<<(std::ostream& out, const VerifyReport& report);
+
+struct VerifyOptions {
+  std::uint64_t seed = 1;               ///< of the random inputs
+  std::vector<HostTensor> inputs = {};  ///< the model's inputs in order, instead of random ones
+};
+/// Compiles a sibling of `net` that keeps every value, replays it on poisoned memory and compares each value with the
+/// double-precision reference; replays again, with changed inputs and with the first ones back; compares with eager runs.
+/// On the CPU it compares the plan as optimised with the plan as traced. `net` itself only lends its plan and options.
+VerifyReport verify(const Session& net, const VerifyOptions& options = {});
+
+}  // namespace frieze

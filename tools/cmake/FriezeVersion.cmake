@@ -1,0 +1,15 @@
+# Writes version.cpp: the semantic version (from project()), the commit, and the libraries of this build.
+set(FRIEZE_COMMIT "unknown")
+find_package(Git QUIET)
+if(GIT_FOUND)
+  execute_process(COMMAND ${GIT_EXECUTABLE} -C ${CMAKE_CURRENT_SOURCE_DIR} rev-parse --short=12 HEAD
+                  OUTPUT_VARIABLE FRIEZE_COMMIT_OUT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+  if(NOT failed)
+    set(FRIEZE_COMMIT ${FRIEZE_COMMIT_OUT})
+  endif()
+endif()
+if(FRIEZE_WITH_CUDA)
+  set(FRIEZE_CUDA_VERSION "${CUDAToolkit_VERSION}")
+endif()
+set(FRIEZE_VERSION_SOURCE ${CMAKE_CURRENT_BINARY_DIR}/version.cpp)
+configure_file(${CMAKE_CURRENT_SOURCE_DIR}/core/version.cpp.in ${FRIEZE_VERSION_SOURCE} @ONLY)
