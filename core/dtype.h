@@ -13,19 +13,13 @@ enum class DType : std::uint8_t { f32, f16, bf16 };
 constexpr std::size_t size_of(DType t) { return t == DType::f32 ? 4 : 2; }
 
 /// Half the distance from 1 to the next number: the largest relative error of one rounding to T.
-constexpr double unit_roundoff(DType t) {
-  return t == DType::f32 ? 0x1p-24 : t == DType::f16 ? 0x1p-11 : 0x1p-8;
-}
+constexpr double unit_roundoff(DType t) { return t == DType::f32 ? 0x1p-24 : t == DType::f16 ? 0x1p-11 : 0x1p-8; }
 
 /// Largest finite value of T.
-constexpr double max_finite(DType t) {
-  return t == DType::f32 ? 0x1.fffffep127 : t == DType::f16 ? 65504.0 : 0x1.fep127;
-}
+constexpr double max_finite(DType t) { return t == DType::f32 ? 0x1.fffffep127 : t == DType::f16 ? 65504.0 : 0x1.fep127; }
 
 /// Smallest positive value of T, a subnormal: the spacing of T near zero.
-constexpr double min_subnormal(DType t) {
-  return t == DType::f32 ? 0x1p-149 : t == DType::f16 ? 0x1p-24 : 0x1p-133;
-}
+constexpr double min_subnormal(DType t) { return t == DType::f32 ? 0x1p-149 : t == DType::f16 ? 0x1p-24 : 0x1p-133; }
 
 /// "f32", "f16" or "bf16".
 std::string_view name(DType t);

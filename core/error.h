@@ -12,19 +12,33 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 /// A shape that a layer, a parameter or a tensor refuses.
-class ShapeError : public Error { using Error::Error; };
+class ShapeError : public Error {
+  using Error::Error;
+};
 /// A data type that a layer or a file refuses, or two types that must agree and do not.
-class DTypeError : public Error { using Error::Error; };
+class DTypeError : public Error {
+  using Error::Error;
+};
 /// An option with an impossible value, an unknown name of a model, an input or an output.
-class OptionError : public Error { using Error::Error; };
+class OptionError : public Error {
+  using Error::Error;
+};
 /// A weights file that breaks its format, or does not fit the model.
-class WeightsError : public Error { using Error::Error; };
+class WeightsError : public Error {
+  using Error::Error;
+};
 /// A file that cannot be read or written.
-class IoError : public Error { using Error::Error; };
+class IoError : public Error {
+  using Error::Error;
+};
 /// A CUDA, cuBLAS or cuDNN call that failed, or CUDA asked for where there is none.
-class CudaError : public Error { using Error::Error; };
+class CudaError : public Error {
+  using Error::Error;
+};
 /// A capture that failed, or a captured graph that breaks the rules.
-class CaptureError : public Error { using Error::Error; };
+class CaptureError : public Error {
+  using Error::Error;
+};
 
 /// All parts streamed into one string.
 template <class... Parts>

@@ -8,9 +8,9 @@
 namespace frieze {
 namespace {
 
-constexpr std::pair<Activation, std::string_view> kActivations[] = {
-    {Activation::none, "none"}, {Activation::relu, "relu"},           {Activation::silu, "silu"},
-    {Activation::gelu, "gelu"}, {Activation::gelu_tanh, "gelu_tanh"}, {Activation::sigmoid, "sigmoid"}};
+constexpr std::pair<Activation, std::string_view> kActivations[] = {{Activation::none, "none"},           {Activation::relu, "relu"},
+                                                                    {Activation::silu, "silu"},           {Activation::gelu, "gelu"},
+                                                                    {Activation::gelu_tanh, "gelu_tanh"}, {Activation::sigmoid, "sigmoid"}};
 
 }  // namespace
 

@@ -22,9 +22,9 @@ double activate(Activation a, double x);
 
 /// What `infer` says of one application of a layer.
 struct Inferred {
-  TensorSpec out;     ///< format is left at nchw: the format pass decides
-  double flops = 0;   ///< additions and multiplications
-  double bytes = 0;   ///< least traffic: every input, parameter and output once
+  TensorSpec out;    ///< format is left at nchw: the format pass decides
+  double flops = 0;  ///< additions and multiplications
+  double bytes = 0;  ///< least traffic: every input, parameter and output once
 };
 
 /// An elementwise step y = f(x) or y = x (op) operand, as its producer may absorb it.

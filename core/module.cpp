@@ -51,7 +51,8 @@ std::string Module::path() const {
 }
 
 void Module::add(std::string name, Module& child) {
-  check<OptionError>(!name.empty() && name.find('.') == std::string::npos, type_name(), ": a child's name must be non-empty and hold no dot, got '", name, "'");
+  check<OptionError>(!name.empty() && name.find('.') == std::string::npos, type_name(),
+                     ": a child's name must be non-empty and hold no dot, got '", name, "'");
   check<OptionError>(child.parent_ == nullptr, type_name(), ": '", name, "' already belongs to a module, as '", child.path(), "'");
   for (const auto& [taken, _] : children_) check<OptionError>(taken != name, type_name(), ": two children named '", name, "'");
   child.name_ = name;
@@ -114,9 +115,7 @@ Shape squeezed(const Shape& shape) {
   return Shape(kept);
 }
 
-bool fits(const Parameter& p, const Shape& found) {
-  return found == p.shape || (p.squeeze && squeezed(found) == squeezed(p.shape));
-}
+bool fits(const Parameter& p, const Shape& found) { return found == p.shape || (p.squeeze && squeezed(found) == squeezed(p.shape)); }
 
 // The file's key for a parameter: its own name, or one of its aliases; throws if none or several are there.
 std::string find_key(const Weights& weights, const std::string& key, const Parameter& p) {
@@ -143,7 +142,8 @@ void load(Module& module, const Weights& weights) {
   module.visit_parameters([&](const std::string& key, Parameter& p) {
     const std::string found = find_key(weights, key, p);
     const Shape& shape = weights.at(found).shape;
-    check<WeightsError>(fits(p, shape), weights.source(), ": tensor '", found, "' has shape ", shape, ", the model's '", key, "' expects ", p.shape);
+    check<WeightsError>(fits(p, shape), weights.source(), ": tensor '", found, "' has shape ", shape, ", the model's '", key, "' expects ",
+                        p.shape);
     filled.emplace_back(&p, weights.floats(found));
     used.emplace(found, key);
   });

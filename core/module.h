@@ -2,8 +2,8 @@
 /// Module: a named tree of parameters and children whose `forward` composes layers. A module's path is its weights' key.
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>

@@ -39,9 +39,7 @@ Strides contiguous_strides(const Shape& shape, Format format) {
   return strides;
 }
 
-bool same_layout(const Shape& shape) {
-  return shape.rank() != 4 || shape.c() == 1 || (shape.h() == 1 && shape.w() == 1);
-}
+bool same_layout(const Shape& shape) { return shape.rank() != 4 || shape.c() == 1 || (shape.h() == 1 && shape.w() == 1); }
 
 bool TensorView::is_contiguous(Format format) const {
   const Strides expected = contiguous_strides(shape, format);
@@ -78,9 +76,8 @@ template <class V>
 void write_all(std::span<const V> values, const TensorView& view) {
   check<ShapeError>(static_cast<std::int64_t>(values.size()) == view.shape.elements(), "writing ", values.size(),
                     " values into a tensor of shape ", view.shape);
-  for_each_element(view, [&](std::size_t i, std::size_t offset) {
-    store_element(view.dtype, view.data, offset, static_cast<double>(values[i]));
-  });
+  for_each_element(
+      view, [&](std::size_t i, std::size_t offset) { store_element(view.dtype, view.data, offset, static_cast<double>(values[i])); });
 }
 
 }  // namespace
@@ -103,12 +100,8 @@ HostTensor::HostTensor(const TensorSpec& spec) : spec_(spec), bytes_(static_cast
   if (!data_) throw std::bad_alloc();
 }
 
-HostTensor::HostTensor(const TensorSpec& spec, std::span<const float> values) : HostTensor(spec) {
-  from_floats(values, view());
-}
+HostTensor::HostTensor(const TensorSpec& spec, std::span<const float> values) : HostTensor(spec) { from_floats(values, view()); }
 
-HostTensor HostTensor::converted(DType dtype, Format format) const {
-  return HostTensor({spec_.shape, dtype, format}, floats());
-}
+HostTensor HostTensor::converted(DType dtype, Format format) const { return HostTensor({spec_.shape, dtype, format}, floats()); }
 
 }  // namespace frieze

@@ -53,7 +53,9 @@ struct TensorView {
       : data(data), shape(shape), dtype(dtype), strides(strides) {}
 
   template <class T>
-  T* as() const { return static_cast<T*>(data); }
+  T* as() const {
+    return static_cast<T*>(data);
+  }
   std::int64_t stride(int axis) const { return strides[static_cast<std::size_t>(axis)]; }
   /// True if the strides (of axes longer than 1) are those of a contiguous tensor in `format`.
   bool is_contiguous(Format format) const;
@@ -83,7 +85,9 @@ class HostTensor {
   HostTensor converted(DType dtype, Format format) const;
 
  private:
-  struct Free { void operator()(void* p) const noexcept; };
+  struct Free {
+    void operator()(void* p) const noexcept;
+  };
   TensorSpec spec_;
   std::size_t bytes_ = 0;
   std::unique_ptr<void, Free> data_;

@@ -9,7 +9,7 @@ namespace frieze {
 
 /// One tensor or workspace in the arena, alive in steps [first_step, last_step]; offset is a multiple of 256 bytes.
 struct Placement {
-  int value = -1;        ///< plan value, or -1 for the workspace of step first_step
+  int value = -1;  ///< plan value, or -1 for the workspace of step first_step
   std::int64_t offset = 0, bytes = 0;
   int first_step = 0, last_step = 0;
 };
@@ -31,11 +31,11 @@ MemoryPlan plan_memory(const Plan& plan, const std::vector<std::int64_t>& worksp
 
 /// What a session holds, known before the first launch. Bytes.
 struct MemoryBill {
-  std::int64_t weights = 0;     ///< parameters in their packed form
-  std::int64_t arena = 0;       ///< intermediate values and workspaces
-  std::int64_t workspace = 0;   ///< the part of the arena that is the largest workspace
-  std::int64_t ports = 0;       ///< buffers of the model's inputs and outputs
-  std::int64_t graph = 0;       ///< the driver's memory for the executable graph, as measured around instantiation
+  std::int64_t weights = 0;    ///< parameters in their packed form
+  std::int64_t arena = 0;      ///< intermediate values and workspaces
+  std::int64_t workspace = 0;  ///< the part of the arena that is the largest workspace
+  std::int64_t ports = 0;      ///< buffers of the model's inputs and outputs
+  std::int64_t graph = 0;      ///< the driver's memory for the executable graph, as measured around instantiation
   std::int64_t total() const { return weights + arena + ports + graph; }
 };
 

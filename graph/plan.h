@@ -28,10 +28,10 @@ struct FusedOp {
 struct Step {
   std::shared_ptr<const Layer> layer;
   std::string path;
-  std::vector<int> inputs;        ///< the layer's inputs, then one operand for each add/mul of the epilogue
+  std::vector<int> inputs;  ///< the layer's inputs, then one operand for each add/mul of the epilogue
   std::vector<FusedOp> epilogue;
   int output = -1;
-  Format format = Format::nchw;   ///< what the step runs in
+  Format format = Format::nchw;  ///< what the step runs in
   double flops = 0, bytes = 0;
 
   /// How many of `inputs` are the layer's own.
@@ -44,8 +44,8 @@ struct Step {
 
 struct PlanValue {
   TensorSpec spec;
-  std::string name;      ///< path of the step that makes it, or the input's name
-  int producer = -1;     ///< index of that step; -1 for an input of the model
+  std::string name;   ///< path of the step that makes it, or the input's name
+  int producer = -1;  ///< index of that step; -1 for an input of the model
 };
 
 struct PlanPort {
@@ -73,8 +73,8 @@ struct Plan {
 Plan trace(const Module& model, const std::vector<InputSpec>& inputs);
 
 struct PassOptions {
-  bool fuse = true;      ///< producers absorb the elementwise steps that follow them
-  bool formats = true;   ///< run layers in the format they are fast in, converting at the borders; false: nchw everywhere
+  bool fuse = true;     ///< producers absorb the elementwise steps that follow them
+  bool formats = true;  ///< run layers in the format they are fast in, converting at the borders; false: nchw everywhere
 };
 /// The passes in order: fusion, then formats. The result computes the same function.
 Plan optimize(Plan plan, const PassOptions& options = {});

@@ -10,9 +10,9 @@ namespace frieze {
 
 /// One node of the captured graph.
 struct ReceiptNode {
-  std::string path;       ///< module path of the step that enqueued it
-  std::string kind;       ///< "kernel", "memset" or "memcpy"
-  std::string function;   ///< the kernel's name, if the driver tells
+  std::string path;      ///< module path of the step that enqueued it
+  std::string kind;      ///< "kernel", "memset" or "memcpy"
+  std::string function;  ///< the kernel's name, if the driver tells
   unsigned grid[3] = {0, 0, 0}, block[3] = {0, 0, 0};
   unsigned shared_bytes = 0;
 };
@@ -25,9 +25,9 @@ struct ReceiptStep {
 };
 
 struct Receipt {
-  std::string device;             ///< "NVIDIA H100 80GB HBM3 (cuda:0)" or "cpu"
-  bool captured = false;          ///< false on the CPU and in eager sessions
-  int launches_per_run = 0;       ///< 1 for a captured session
+  std::string device;        ///< "NVIDIA H100 80GB HBM3 (cuda:0)" or "cpu"
+  bool captured = false;     ///< false on the CPU and in eager sessions
+  int launches_per_run = 0;  ///< 1 for a captured session
   std::vector<ReceiptNode> nodes;
   std::vector<ReceiptStep> steps;
   int edges = 0, dependent_launches = 0, capture_attempts = 0;

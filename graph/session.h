@@ -43,10 +43,10 @@ class Device {
 
 struct CompileOptions {
   PassOptions passes;
-  bool capture = true;        ///< false: every run enqueues the steps one by one (eager)
-  bool tune = true;           ///< false: default kernel configurations, nothing is timed
-  bool allow_tf32 = false;    ///< f32 matrix products may use TF32; every report says so
-  bool keep_values = false;   ///< the arena reuses no memory, so that every value can be read after a run
+  bool capture = true;       ///< false: every run enqueues the steps one by one (eager)
+  bool tune = true;          ///< false: default kernel configurations, nothing is timed
+  bool allow_tf32 = false;   ///< f32 matrix products may use TF32; every report says so
+  bool keep_values = false;  ///< the arena reuses no memory, so that every value can be read after a run
 };
 
 /// A model input or output of a session: typed memory on the session's device.

@@ -12,10 +12,10 @@ namespace frieze {
 /// Differences between a computed and a reference tensor.
 struct Difference {
   double max_abs = 0;
-  double max_rel = 0;         ///< max |got - ref| / max|ref|
-  double max_ulp = 0;         ///< in units of the last place of the output's type at |ref|
-  double nmse = 0;            ///< sum (got - ref)^2 / sum ref^2
-  double share = 0;           ///< largest |got - ref| / budget; above 1 fails
+  double max_rel = 0;  ///< max |got - ref| / max|ref|
+  double max_ulp = 0;  ///< in units of the last place of the output's type at |ref|
+  double nmse = 0;     ///< sum (got - ref)^2 / sum ref^2
+  double share = 0;    ///< largest |got - ref| / budget; above 1 fails
   std::int64_t worst_index = 0;
 };
 /// NaN matches NaN, an infinity itself; anything else non-finite is an infinite difference.
@@ -27,8 +27,8 @@ ErrorBudget step_budget(const Plan& plan, const Step& step);
 struct VerifyLayer {
   std::string path, layer;
   TensorSpec spec;
-  Difference isolated;        ///< the reference was given the inputs that the graph itself computed
-  double drift_nmse = 0;      ///< against a whole run of the reference
+  Difference isolated;    ///< the reference was given the inputs that the graph itself computed
+  double drift_nmse = 0;  ///< against a whole run of the reference
   bool ok() const { return isolated.share <= 1; }
 };
 
@@ -37,7 +37,7 @@ struct VerifyReport {
   bool tf32 = false;
   std::vector<VerifyLayer> layers;
   bool replay_equals_eager = true, second_replay_equal = true, changed_inputs_equal = true, restored_inputs_equal = true;
-  std::string first_divergent;   ///< module path of the first layer past its budget, or empty
+  std::string first_divergent;  ///< module path of the first layer past its budget, or empty
   double worst_share = 0, output_nmse = 0;
 
   bool ok() const;

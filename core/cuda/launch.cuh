@@ -20,7 +20,9 @@ void launch_kernel(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shar
 }
 
 template <class T>
-constexpr T ceil_div(T a, T b) { return (a + b - 1) / b; }
+constexpr T ceil_div(T a, T b) {
+  return (a + b - 1) / b;
+}
 
 /// Calls body(T{}) with the C++ element type of `t`: float, __half or __nv_bfloat16.
 template <class Body>
@@ -40,11 +42,17 @@ __device__ __forceinline__ float widen(__nv_bfloat16 v) { return __bfloat162floa
 template <class T>
 __device__ __forceinline__ T narrow(float v);
 template <>
-__device__ __forceinline__ float narrow<float>(float v) { return v; }
+__device__ __forceinline__ float narrow<float>(float v) {
+  return v;
+}
 template <>
-__device__ __forceinline__ __half narrow<__half>(float v) { return __float2half_rn(v); }
+__device__ __forceinline__ __half narrow<__half>(float v) {
+  return __float2half_rn(v);
+}
 template <>
-__device__ __forceinline__ __nv_bfloat16 narrow<__nv_bfloat16>(float v) { return __float2bfloat16_rn(v); }
+__device__ __forceinline__ __nv_bfloat16 narrow<__nv_bfloat16>(float v) {
+  return __float2bfloat16_rn(v);
+}
 
 /// N elements of T that move with one instruction when 4, 8 or 16 bytes long and aligned so.
 template <class T, int N>

@@ -1,6 +1,6 @@
 #include <frieze/core/cuda/kernel.h>
-#include <frieze/core/cuda/launch.cuh>
 #include <frieze/layers/activation/activation.h>
+#include <frieze/core/cuda/launch.cuh>
 
 namespace frieze::cuda {
 namespace {
@@ -34,8 +34,8 @@ class ActivationKernel final : public Kernel {
       const std::int64_t count = args.out.shape.elements();
       // 2 * count * sizeof(T) bytes, a few flops each: bound by memory. 256 threads of 16 bytes keep 8 blocks an SM busy.
       const std::int64_t blocks = ceil_div<std::int64_t>(count, 256 * (16 / sizeof(T)));
-      launch_kernel(activation_pack_per_thread<T>, dim3(static_cast<unsigned>(blocks)), dim3(256), 0, stream,
-                    args.in[0].as<const T>(), args.out.as<T>(), count, f_);
+      launch_kernel(activation_pack_per_thread<T>, dim3(static_cast<unsigned>(blocks)), dim3(256), 0, stream, args.in[0].as<const T>(),
+                    args.out.as<T>(), count, f_);
     });
   }
 

@@ -26,14 +26,23 @@ class ActivationLayer : public Layer {
   Activation f_;
 };
 
-class ReLU final : public ActivationLayer { public: ReLU() : ActivationLayer(Activation::relu) {} };
-class SiLU final : public ActivationLayer { public: SiLU() : ActivationLayer(Activation::silu) {} };
+class ReLU final : public ActivationLayer {
+ public:
+  ReLU() : ActivationLayer(Activation::relu) {}
+};
+class SiLU final : public ActivationLayer {
+ public:
+  SiLU() : ActivationLayer(Activation::silu) {}
+};
 /// `tanh_form` picks the approximation that many checkpoints were trained with.
 class GELU final : public ActivationLayer {
  public:
   explicit GELU(bool tanh_form = false) : ActivationLayer(tanh_form ? Activation::gelu_tanh : Activation::gelu) {}
 };
-class Sigmoid final : public ActivationLayer { public: Sigmoid() : ActivationLayer(Activation::sigmoid) {} };
+class Sigmoid final : public ActivationLayer {
+ public:
+  Sigmoid() : ActivationLayer(Activation::sigmoid) {}
+};
 
 Value relu(Value x);
 Value silu(Value x);

@@ -17,35 +17,35 @@ bool has_gpu();
 
 /// What the inputs hold.
 enum class Fill {
-  normal,      ///< standard normal
-  zeros,       ///< all zero
-  one_hot,     ///< one channel of each pixel set, the rest zero
-  constant,    ///< 0.75 everywhere
-  huge,        ///< +-max_finite(T)
-  subnormal,   ///< +-a few min_subnormal(T)
-  mixed,       ///< normal, every 7th element scaled by 1000, every 5th by 0.001
-  special,     ///< normal with NaN and +-Inf sprinkled in
+  normal,     ///< standard normal
+  zeros,      ///< all zero
+  one_hot,    ///< one channel of each pixel set, the rest zero
+  constant,   ///< 0.75 everywhere
+  huge,       ///< +-max_finite(T)
+  subnormal,  ///< +-a few min_subnormal(T)
+  mixed,      ///< normal, every 7th element scaled by 1000, every 5th by 0.001
+  special,    ///< normal with NaN and +-Inf sprinkled in
 };
 
 struct ParityCase {
-  std::vector<Shape> inputs;              ///< the layer's inputs; operands of the epilogue follow by themselves
+  std::vector<Shape> inputs;  ///< the layer's inputs; operands of the epilogue follow by themselves
   DType dtype = DType::f32;
   Format format = Format::nchw;
   Fill fill = Fill::normal;
   std::vector<EpilogueOp> epilogue = {};
   std::uint64_t seed = 1;
-  std::int64_t misalign = 0;              ///< elements by which every tensor starts off its 256-byte alignment
-  bool padded_strides = false;            ///< rows and planes padded: no tensor is contiguous
-  bool in_place = false;                  ///< output is written over input 0
+  std::int64_t misalign = 0;    ///< elements by which every tensor starts off its 256-byte alignment
+  bool padded_strides = false;  ///< rows and planes padded: no tensor is contiguous
+  bool in_place = false;        ///< output is written over input 0
 };
 
 /// What a comparison found; printed on failure, kept as the worst of the run for the results file.
 struct ParityReport {
   double max_abs = 0, max_rel = 0, nmse = 0;
-  double max_ulp = 0;                     ///< distance in units of the last place of the output type
-  double share = 0;                       ///< largest error / its budget: at most 1 passes
-  std::int64_t worst_index = 0;           ///< row-major, into [N,C,H,W]
-  std::string describe;                   ///< the kernel's own line
+  double max_ulp = 0;            ///< distance in units of the last place of the output type
+  double share = 0;              ///< largest error / its budget: at most 1 passes
+  std::int64_t worst_index = 0;  ///< row-major, into [N,C,H,W]
+  std::string describe;          ///< the kernel's own line
 };
 
 /// Runs layer.reference() on the host and the registered kernel on the device and compares within the layer's budget.
