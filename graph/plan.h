@@ -15,6 +15,7 @@ struct InputSpec {
   Shape shape;
   DType dtype = DType::f32;
   Format format = Format::nchw;
+  friend bool operator==(const InputSpec&, const InputSpec&) = default;
 };
 
 /// An elementwise step that its producer absorbed.

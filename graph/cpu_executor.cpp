@@ -1,0 +1,113 @@
+/// Runs a plan on the Eigen reference, in the same planned arena as the GPU would use.
+#include <cstring>
+#include <map>
+
+#include <frieze/core/error.h>
+#include <frieze/graph/executor.h>
+#include <frieze/graph/reference_step.h>
+
+namespace frieze {
+namespace {
+
+class HostArena final : public Arena {
+ public:
+  std::int64_t bytes() const override { return static_cast<std::int64_t>(memory_.bytes()); }
+  std::byte* data() const { return static_cast<std::byte*>(memory_.data()); }
+  void reserve(std::int64_t bytes) {
+    // Steps look their addresses up at each run, so the block may move.
+    if (bytes > this->bytes()) memory_ = HostTensor({Shape{(bytes + 3) / 4}, DType::f32, Format::nchw});
+  }
+
+ private:
+  HostTensor memory_;
+};
+
+class CpuExecutor final : public Executor {
+ public:
+  CpuExecutor(Plan plan, const CompileOptions& options, std::shared_ptr<Arena> arena) : Executor(std::move(plan), options) {
+    arena_ = arena ? std::static_pointer_cast<HostArena>(arena) : std::make_shared<HostArena>();
+    memory_ = plan_memory(plan_, {}, options_.keep_values);
+    arena_->reserve(memory_.arena_bytes);
+    for (const auto* ports : {&plan_.inputs, &plan_.outputs}) {
+      for (const PlanPort& port : *ports) {
+        HostTensor tensor(plan_.spec(port.value));
+        std::memset(tensor.data(), 0, tensor.bytes());
+        receipt_.memory.ports += static_cast<std::int64_t>(tensor.bytes());
+        bound_[port.value] = tensor.data();
+        ports_.emplace(port.value, std::move(tensor));
+      }
+    }
+    receipt_.device = "cpu";
+    receipt_.launches_per_run = 0;
+    receipt_.memory.arena = memory_.arena_bytes;
+    for (const Step& step : plan_.steps) {
+      receipt_.steps.push_back({step.label(), std::string(step.layer->type_name()), "reference", 0, 0});
+      for (const Parameter* p : step.layer->parameters()) receipt_.memory.weights += p->shape.elements() * 4;
+    }
+  }
+
+  void run() override {
+    for (const Step& step : plan_.steps) {
+      std::vector<TensorView> in;
+      for (const int id : step.inputs) in.push_back(view(id));
+      reference_step(step, in, view(step.output), plan_.spec(step.inputs.front()).dtype);
+    }
+  }
+  void run_eager() override { run(); }
+  void launch(cudaStream_t) override { run(); }
+
+  TensorView port_view(int value) const override { return view(value); }
+  void bind(int value, void* data) override { bound_[value] = data != nullptr ? data : ports_.at(value).data(); }
+  void write_port(int value, const HostTensor& from) override { std::memcpy(bound_.at(value), from.data(), from.bytes()); }
+
+  HostTensor read_value(int value) const override {
+    HostTensor out(plan_.spec(value));
+    std::memcpy(out.data(), view(value).data, out.bytes());
+    return out;
+  }
+
+  void poison() override {
+    if (memory_.arena_bytes > 0) std::memset(arena_->data(), 0xFF, static_cast<std::size_t>(memory_.arena_bytes));
+    for (const PlanPort& port : plan_.outputs) std::memset(bound_.at(port.value), 0xFF, ports_.at(port.value).bytes());
+  }
+
+ private:
+  TensorView view(int value) const {
+    const TensorSpec& spec = plan_.spec(value);
+    const auto port = bound_.find(value);
+    if (port != bound_.end()) return TensorView(port->second, spec);
+    return TensorView(arena_->data() + memory_.of_value(value)->offset, spec);
+  }
+
+  std::shared_ptr<HostArena> arena_;
+  std::map<int, HostTensor> ports_;
+  std::map<int, void*> bound_;
+};
+
+class CpuBackend final : public Backend {
+ public:
+  bool is_cuda() const override { return false; }
+  std::string name() const override { return "cpu"; }
+  std::shared_ptr<Arena> make_arena() const override { return std::make_shared<HostArena>(); }
+  std::unique_ptr<Executor> make_executor(Plan plan, const CompileOptions& options, std::shared_ptr<Arena> arena) const override {
+    return std::make_unique<CpuExecutor>(std::move(plan), options, std::move(arena));
+  }
+};
+
+}  // namespace
+
+std::shared_ptr<const Backend> cpu_backend() {
+  static const auto backend = std::make_shared<const CpuBackend>();
+  return backend;
+}
+
+bool is_port(const Plan& plan, int value) {
+  for (const auto* ports : {&plan.inputs, &plan.outputs}) {
+    for (const PlanPort& port : *ports) {
+      if (port.value == value) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace frieze

@@ -1,0 +1,66 @@
+#pragma once
+/// What a Session stands on: one executor per device kind, behind one interface. Internal to graph/.
+#include <memory>
+#include <string>
+
+#include <frieze/graph/session.h>
+
+namespace frieze {
+
+/// Memory for intermediate values that several sessions of one engine may share. It only grows, and its address stays.
+class Arena {
+ public:
+  virtual ~Arena() = default;
+  virtual std::int64_t bytes() const = 0;
+};
+
+class Executor {
+ public:
+  Executor(Plan plan, const CompileOptions& options) : plan_(std::move(plan)), options_(options) {}
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+  virtual ~Executor() = default;
+
+  virtual void run() = 0;
+  virtual void run_eager() = 0;
+  virtual void launch(cudaStream_t stream) = 0;
+  /// Memory of a port now; `value` is the port's plan value.
+  virtual TensorView port_view(int value) const = 0;
+  virtual void bind(int value, void* data) = 0;
+  /// Contiguous host memory in the port's own type and format.
+  virtual void write_port(int value, const HostTensor& from) = 0;
+  /// Any port; with keep_values any value. In the value's own type and format.
+  virtual HostTensor read_value(int value) const = 0;
+  virtual void poison() = 0;
+
+  const Plan& plan() const { return plan_; }
+  const CompileOptions& options() const { return options_; }
+  const MemoryPlan& memory_plan() const { return memory_; }
+  const Receipt& receipt() const { return receipt_; }
+
+ protected:
+  Plan plan_;
+  CompileOptions options_;
+  MemoryPlan memory_;
+  Receipt receipt_;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual bool is_cuda() const = 0;
+  virtual std::string name() const = 0;
+  /// An empty arena to be shared; executors made with nullptr have one of their own.
+  virtual std::shared_ptr<Arena> make_arena() const = 0;
+  virtual std::unique_ptr<Executor> make_executor(Plan plan, const CompileOptions& options, std::shared_ptr<Arena> arena) const = 0;
+};
+
+std::shared_ptr<const Backend> cpu_backend();
+/// Defined in graph/cuda, or in no_cuda.cpp, where it throws CudaError.
+std::shared_ptr<const Backend> cuda_backend(int index);
+int cuda_device_count();
+
+/// "input" or "output" ports with this value id are ports of the session.
+bool is_port(const Plan& plan, int value);
+
+}  // namespace frieze

@@ -1,0 +1,119 @@
+#include <array>
+#include <set>
+
+#include <frieze/graph/passes/passes.h>
+#include <frieze/graph/reformat.h>
+
+namespace frieze {
+namespace {
+
+class FormatChooser {
+ public:
+  FormatChooser(Plan plan, bool allow_nhwc) : plan_(std::move(plan)), allow_nhwc_(allow_nhwc), variants_(plan_.values.size()) {
+    for (std::size_t id = 0; id < variants_.size(); ++id) {
+      variants_[id].fill(-1);
+      variants_[id][index(plan_.values[id].spec.format)] = static_cast<int>(id);
+    }
+  }
+
+  Plan run() {
+    for (Step& step : plan_.steps) {
+      step.format = choose(step);
+      for (int& id : step.inputs) id = in_format(id, step.format);
+      set_format(step.output, step.format);
+      done_.push_back(std::move(step));
+    }
+    finish_outputs();
+    return rebuilt(plan_, std::move(done_));
+  }
+
+ private:
+  static std::size_t index(Format f) { return static_cast<std::size_t>(f); }
+
+  TensorSpec& spec(int id) { return plan_.values[static_cast<std::size_t>(id)].spec; }
+
+  Format choose(const Step& step) {
+    std::vector<TensorSpec> specs;
+    Format incoming = Format::nchw;
+    bool settled = false;
+    for (std::size_t i = 0; i < step.inputs.size(); ++i) {
+      const TensorSpec& in = spec(step.inputs[i]);
+      if (i < step.layer_inputs()) specs.push_back(in);
+      if (!settled && !same_layout(in.shape)) {
+        incoming = in.format;
+        settled = true;
+      }
+    }
+    const FormatRule rule = step.layer->formats(specs);
+    Format wanted = allow_nhwc_ ? rule.prefers.value_or(incoming) : Format::nchw;
+    if (wanted == Format::nhwc && !rule.nhwc) wanted = Format::nchw;
+    if (wanted == Format::nchw && !rule.nchw) wanted = Format::nhwc;
+    return wanted;
+  }
+
+  void set_format(int id, Format format) {
+    variants_[static_cast<std::size_t>(id)].fill(-1);
+    variants_[static_cast<std::size_t>(id)][index(format)] = id;
+    spec(id).format = format;
+  }
+
+  // The value in `format`: itself, an earlier conversion of it, or a new one.
+  int in_format(int id, Format format) {
+    if (same_layout(spec(id).shape)) return id;
+    const int known = variants_[static_cast<std::size_t>(id)][index(format)];
+    if (known >= 0) return known;
+    const int made = add_reformat(id, format, std::string(":").append(name(format)));
+    variants_[static_cast<std::size_t>(id)][index(format)] = made;
+    return made;
+  }
+
+  int add_reformat(int id, Format format, const std::string& suffix) {
+    PlanValue value = plan_.values[static_cast<std::size_t>(id)];
+    value.name += suffix;
+    value.spec.format = format;
+    Step step;
+    step.layer = std::make_shared<Reformat>();
+    step.path = value.name;
+    step.inputs = {id};
+    step.output = static_cast<int>(plan_.values.size());
+    step.format = format;
+    step.bytes = 2.0 * static_cast<double>(value.spec.bytes());
+    plan_.values.push_back(std::move(value));
+    variants_.emplace_back();
+    variants_.back().fill(-1);
+    variants_.back()[index(format)] = step.output;
+    done_.push_back(std::move(step));
+    return done_.back().output;
+  }
+
+  void finish_outputs() {
+    Format wanted = Format::nchw;
+    for (const PlanPort& port : plan_.inputs) {
+      if (spec(port.value).shape.rank() == 4) {
+        wanted = spec(port.value).format;
+        break;
+      }
+    }
+    std::set<int> taken;
+    for (const PlanPort& port : plan_.inputs) taken.insert(port.value);
+    for (PlanPort& port : plan_.outputs) {
+      int id = in_format(port.value, wanted);
+      if (!taken.insert(id).second) id = add_reformat(id, spec(id).format, ":copy");
+      taken.insert(id);
+      port.value = id;
+    }
+    // A layout that both formats share carries the name that the caller expects.
+    for (const PlanPort& port : plan_.outputs) spec(port.value).format = wanted;
+  }
+
+  Plan plan_;
+  bool allow_nhwc_;
+  std::vector<std::array<int, 2>> variants_;
+  std::vector<Step> done_;
+};
+
+}  // namespace
+
+Plan choose_formats(Plan plan, bool allow_nhwc) { return FormatChooser(std::move(plan), allow_nhwc).run(); }
+
+}  // namespace frieze

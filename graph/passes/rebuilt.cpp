@@ -1,0 +1,27 @@
+#include <frieze/graph/passes/passes.h>
+
+namespace frieze {
+
+Plan rebuilt(const Plan& plan, std::vector<Step> steps) {
+  Plan out;
+  std::vector<int> renamed(plan.values.size(), -1);
+  const auto keep = [&](int old, int producer) {
+    int& id = renamed[static_cast<std::size_t>(old)];
+    if (id >= 0) return id;
+    id = static_cast<int>(out.values.size());
+    out.values.push_back(plan.values[static_cast<std::size_t>(old)]);
+    out.values.back().producer = producer;
+    return id;
+  };
+  for (const PlanPort& port : plan.inputs) out.inputs.push_back({port.name, keep(port.value, -1)});
+  for (Step& step : steps) {
+    for (int& id : step.inputs) id = keep(id, -1);
+    step.output = keep(step.output, static_cast<int>(out.steps.size()));
+    out.steps.push_back(std::move(step));
+  }
+  for (const PlanPort& port : plan.outputs) out.outputs.push_back({port.name, keep(port.value, -1)});
+  out.validate();
+  return out;
+}
+
+}  // namespace frieze

@@ -1,0 +1,82 @@
+#include <frieze/graph/plan.h>
+
+#include <algorithm>
+
+#include <frieze/core/error.h>
+#include <frieze/graph/passes/passes.h>
+
+namespace frieze {
+
+std::size_t Step::layer_inputs() const {
+  const auto operands =
+      std::count_if(epilogue.begin(), epilogue.end(), [](const FusedOp& f) { return f.op.kind != EpilogueOp::Kind::activation; });
+  return inputs.size() - static_cast<std::size_t>(operands);
+}
+
+std::vector<EpilogueOp> Step::ops() const {
+  std::vector<EpilogueOp> ops;
+  for (const FusedOp& fused : epilogue) ops.push_back(fused.op);
+  return ops;
+}
+
+std::string Step::label() const {
+  std::string text = path;
+  for (const FusedOp& fused : epilogue) {
+    switch (fused.op.kind) {
+      case EpilogueOp::Kind::activation: text.append("+").append(name(fused.op.activation)); break;
+      case EpilogueOp::Kind::add: text += "+add"; break;
+      case EpilogueOp::Kind::mul: text += "+mul"; break;
+    }
+  }
+  return text;
+}
+
+namespace {
+
+int find_port(const std::vector<PlanPort>& ports, std::string_view name, const char* what) {
+  std::string names;
+  for (const PlanPort& port : ports) {
+    if (port.name == name) return port.value;
+    names += (names.empty() ? "" : ", ") + port.name;
+  }
+  throw OptionError(concat_text("no ", what, " named '", name, "': the model has ", names));
+}
+
+}  // namespace
+
+int Plan::input(std::string_view name) const { return find_port(inputs, name, "input"); }
+int Plan::output(std::string_view name) const { return find_port(outputs, name, "output"); }
+
+void Plan::validate() const {
+  const int count = static_cast<int>(values.size());
+  std::vector<char> made(values.size(), 0);
+  const auto valid = [&](int id) { return id >= 0 && id < count; };
+  for (const PlanPort& port : inputs) {
+    check<Error>(valid(port.value) && values[static_cast<std::size_t>(port.value)].producer == -1, "plan: input '", port.name,
+                 "' leads nowhere");
+    made[static_cast<std::size_t>(port.value)] = 1;
+  }
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const Step& step = steps[i];
+    for (const int id : step.inputs) {
+      check<Error>(valid(id) && made[static_cast<std::size_t>(id)], "plan: step '", step.path, "' uses value ", id, " before it is made");
+    }
+    check<Error>(valid(step.output) && !made[static_cast<std::size_t>(step.output)], "plan: step '", step.path, "' makes value ",
+                 step.output, " again");
+    check<Error>(values[static_cast<std::size_t>(step.output)].producer == static_cast<int>(i), "plan: value ", step.output,
+                 " names another producer than step '", step.path, "'");
+    made[static_cast<std::size_t>(step.output)] = 1;
+  }
+  for (const PlanPort& port : outputs) {
+    check<Error>(valid(port.value) && made[static_cast<std::size_t>(port.value)], "plan: output '", port.name, "' is never made");
+  }
+}
+
+Plan optimize(Plan plan, const PassOptions& options) {
+  if (options.fuse) plan = fuse(std::move(plan));
+  plan = choose_formats(std::move(plan), options.formats);
+  plan.validate();
+  return plan;
+}
+
+}  // namespace frieze
