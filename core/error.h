@@ -3,6 +3,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace frieze {
 
@@ -39,6 +40,10 @@ class CudaError : public Error {
 class CaptureError : public Error {
   using Error::Error;
 };
+
+/// Text from outside (a file's name, a key of a checkpoint) made fit for one line of a message: control characters, marks
+/// that turn the direction of writing and bytes that are not UTF-8 become \xNN; what is past `max_bytes` becomes "...".
+std::string printable(std::string_view text, std::size_t max_bytes = 400);
 
 /// All parts streamed into one string.
 template <class... Parts>

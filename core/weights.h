@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <frieze/core/tensor.h>
@@ -18,36 +19,45 @@ namespace frieze {
 struct WeightsTensor {
   std::string dtype;
   Shape shape;
-  std::span<const std::byte> data;  ///< row-major, little-endian, valid while the Weights live
+  /// Row-major, little-endian, not necessarily aligned; valid while the Weights live. It is the mapped file itself: if another
+  /// process shortens the file meanwhile, the kernel answers a touch with SIGBUS. Weights::floats() and tensor() cannot be
+  /// hit by that.
+  std::span<const std::byte> data;
 };
 
 class Weights {
  public:
   /// Opens a .safetensors file, a .safetensors.index.json of a sharded checkpoint (plain file names of the same folder
-  /// only), or a folder holding exactly one of them. The whole header is checked before any tensor can be seen: sizes,
-  /// types, ranges that tile the data without gap or overlap, duplicate keys.
+  /// only; a plain name may be a symbolic link), or a folder that holds exactly one of the two (an index and the files that
+  /// it names count as one). The whole header is checked before any tensor can be seen: sizes, types, ranges that tile the
+  /// data without gap or overlap, duplicate keys. An index must list every tensor of its files, in the file where it is.
   /// Throws IoError if a file cannot be read, WeightsError naming file, tensor and field if it breaks the format.
   static Weights open(const std::filesystem::path& path);
 
   const std::map<std::string, WeightsTensor>& tensors() const;
+  /// The file's "__metadata__"; of several files all of them together, the first file by name having the last word.
   const std::map<std::string, std::string>& metadata() const;
   bool contains(const std::string& name) const { return tensors().contains(name); }
   /// Throws WeightsError if there is no such tensor.
   const WeightsTensor& at(const std::string& name) const;
-  /// Values of an F32, F16, BF16 or F64 tensor as f32. Throws WeightsError for other types.
+  /// Values of an F32, F16, BF16 or F64 tensor as f32 (F64 rounded to nearest, to infinity past the largest f32). Throws
+  /// WeightsError for other types, IoError if the file was shortened or lengthened since it was opened.
   std::vector<float> floats(const std::string& name) const;
-  /// An F32, F16 or BF16 tensor in its own type, contiguous nchw. Throws WeightsError for other types.
+  /// An F32, F16 or BF16 tensor in its own type, contiguous nchw. Throws like floats().
   HostTensor tensor(const std::string& name) const;
-  /// The path it was opened from, for messages.
+  /// The path it was opened from, fit for a one-line message.
   const std::string& source() const;
 
  private:
   struct Content;
+  explicit Weights(std::shared_ptr<const Content> content) : content_(std::move(content)) {}
   std::shared_ptr<const Content> content_;
 };
 
-/// Writes a safetensors file with the given tensors (row-major, each in its own type), atomically: a temporary file in
-/// the same folder, renamed at the end. Throws IoError; then nothing is left behind.
+/// Writes a safetensors file with the given tensors (row-major, each in its own type, aligned to its element size),
+/// atomically: a temporary file in the same folder, flushed to the disk, then renamed. A path that exists and is no regular
+/// file (a device, a pipe) is written to directly. Throws WeightsError on a name that the format cannot hold, IoError if the
+/// file cannot be written; then nothing is left behind and a file of that name is as it was.
 void save_safetensors(const std::filesystem::path& path, const std::map<std::string, HostTensor>& tensors,
                       const std::map<std::string, std::string>& metadata = {});
 

@@ -1,0 +1,54 @@
+#include <frieze/core/error.h>
+
+#include <array>
+#include <cstdint>
+
+namespace frieze {
+namespace {
+
+// Length of the well-formed UTF-8 sequence at the front of `text`, or 0; its code point goes to `code`.
+std::size_t utf8_sequence(std::string_view text, std::uint32_t& code) {
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i])); };
+  const std::uint32_t first = byte(0);
+  const std::size_t length = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
+  if (length == 0 || length > text.size()) return 0;
+  code = length == 1 ? first : first & (0xFFU >> (length + 1));
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+    code = code << 6 | (byte(i) & 0x3F);
+  }
+  constexpr std::array<std::uint32_t, 5> kLeast{0, 0, 0x80, 0x800, 0x10000};
+  const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
+  return code < kLeast[length] || code > 0x10FFFF || surrogate ? 0 : length;
+}
+
+// Control characters, line and paragraph separators, and the marks that turn the direction of writing.
+bool is_control(std::uint32_t code) {
+  return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x200E || code == 0x200F || (code >= 0x2028 && code <= 0x202E) ||
+         (code >= 0x2066 && code <= 0x2069);
+}
+
+}  // namespace
+
+std::string printable(std::string_view text, std::size_t max_bytes) {
+  std::string out;
+  while (!text.empty()) {
+    std::uint32_t code = 0;
+    const std::size_t length = utf8_sequence(text, code);
+    std::string next;
+    if (length > 0 && !is_control(code)) {
+      next = text.substr(0, length);
+    } else {
+      constexpr char kDigits[] = "0123456789abcdef";
+      for (const char c : text.substr(0, length == 0 ? 1 : length)) {
+        next += {'\\', 'x', kDigits[static_cast<unsigned char>(c) >> 4], kDigits[static_cast<unsigned char>(c) & 15]};
+      }
+    }
+    if (out.size() + next.size() > max_bytes) return out + "...";
+    out += next;
+    text.remove_prefix(length == 0 ? 1 : length);
+  }
+  return out;
+}
+
+}  // namespace frieze

@@ -1,0 +1,193 @@
+#include <frieze/core/weights.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <functional>
+
+#include <frieze/core/error.h>
+#include <frieze/core/mapped_file.h>
+#include <frieze/core/safetensors.h>
+
+namespace frieze {
+
+static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian and is used as it lies");
+
+namespace fs = std::filesystem;
+
+struct Weights::Content {
+  std::string source;
+  std::vector<std::unique_ptr<MappedFile>> files;
+  std::map<std::string, WeightsTensor> tensors;
+  std::map<std::string, std::string> metadata;
+
+  // Copies the tensor's bytes out of its file; unlike the mapping, a read can fail without a signal.
+  void read(const WeightsTensor& tensor, std::size_t offset, std::span<std::byte> out) const {
+    if (out.empty()) return;
+    const std::byte* at = tensor.data.data() + offset;
+    for (const auto& file : files) {
+      const std::span<const std::byte> all = file->bytes();
+      if (std::less<>{}(at, all.data()) || !std::less<>{}(at, all.data() + all.size())) continue;
+      return file->read(static_cast<std::uint64_t>(at - all.data()), out);
+    }
+  }
+};
+
+namespace {
+
+constexpr std::string_view kIndexSuffix = ".safetensors.index.json";
+constexpr std::string_view kFileSuffix = ".safetensors";
+
+std::string read_text(const MappedFile& file, std::uint64_t offset, std::uint64_t bytes) {
+  std::string text(static_cast<std::size_t>(bytes), '\0');
+  file.read(offset, std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+struct OpenedFile {
+  std::unique_ptr<MappedFile> file;
+  SafetensorsHeader header;
+  std::size_t data_at = 0;
+};
+
+OpenedFile open_file(const fs::path& path) {
+  constexpr std::uint64_t kLengthBytes = 8;
+  auto file = std::make_unique<MappedFile>(path);
+  const std::string& name = file->name();
+  check<WeightsError>(file->size() >= kLengthBytes, name, ": header length: expected a file of at least 8 bytes, got ", file->size());
+  std::uint64_t length = 0;
+  file->read(0, std::as_writable_bytes(std::span(&length, 1)));
+  check<WeightsError>(length <= kMaxHeaderBytes, name, ": header length: ", length, " bytes, expected at most ", kMaxHeaderBytes);
+  check<WeightsError>(length <= file->size() - kLengthBytes, name, ": header length: ", length, " bytes, but only ",
+                      file->size() - kLengthBytes, " follow in the file");
+  const std::string json = read_text(*file, kLengthBytes, length);
+  const std::uint64_t data_at = kLengthBytes + length;
+  SafetensorsHeader header = parse_safetensors_header(json, file->size() - data_at, name);
+  return {std::move(file), std::move(header), static_cast<std::size_t>(data_at)};
+}
+
+std::map<std::string, std::string> read_index(const fs::path& path) {
+  const MappedFile file(path);
+  check<WeightsError>(file.size() <= kMaxHeaderBytes, file.name(), ": an index of ", file.size(), " bytes, expected at most ",
+                      kMaxHeaderBytes);
+  return parse_safetensors_index(read_text(file, 0, file.size()), file.name());
+}
+
+bool ends_with(const fs::path& path, std::string_view suffix) { return path.filename().string().ends_with(suffix); }
+
+// The one index, or the one file, in a folder.
+fs::path pick_from_folder(const fs::path& folder) {
+  const std::string where = printable(folder.string());
+  std::vector<fs::path> indexes, files;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().filename().string().starts_with('.')) continue;
+    if (ends_with(it->path(), kIndexSuffix)) indexes.push_back(it->path());
+    if (ends_with(it->path(), kFileSuffix)) files.push_back(it->path());
+  }
+  check<IoError>(!error, where, ": cannot be listed: ", error.message());
+  if (indexes.size() == 1) {
+    const auto shards = read_index(indexes.front());
+    std::erase_if(files, [&](const fs::path& file) {
+      return std::any_of(shards.begin(), shards.end(), [&](const auto& s) { return s.second == file.filename().string(); });
+    });
+  }
+  std::vector<fs::path> candidates = std::move(indexes);
+  candidates.insert(candidates.end(), files.begin(), files.end());
+  check<WeightsError>(!candidates.empty(), where, ": expected a file *", kFileSuffix, " or *", kIndexSuffix, " in this folder, got none");
+  std::sort(candidates.begin(), candidates.end());
+  std::string names;
+  for (const fs::path& candidate : candidates) names += concat_text(names.empty() ? "" : ", ", candidate.filename().string());
+  check<WeightsError>(candidates.size() == 1, where, ": expected one checkpoint in this folder, got ", candidates.size(), " (",
+                      printable(names), "): name one of them");
+  return candidates.front();
+}
+
+}  // namespace
+
+Weights Weights::open(const fs::path& path) {
+  auto content = std::make_shared<Content>();
+  content->source = printable(path.string());
+  std::error_code ignored;  // whatever is wrong with the path, opening it will say
+  const fs::path file = fs::is_directory(path, ignored) ? pick_from_folder(path) : path;
+
+  const auto adopt = [&](OpenedFile opened) {
+    const std::span<const std::byte> data = opened.file->bytes().subspan(opened.data_at);
+    for (auto& [name, e] : opened.header.tensors) {
+      content->tensors[name] = {e.dtype, e.shape,
+                                data.subspan(static_cast<std::size_t>(e.begin), static_cast<std::size_t>(e.end - e.begin))};
+    }
+    content->metadata.merge(opened.header.metadata);
+    content->files.push_back(std::move(opened.file));
+  };
+  if (!ends_with(file, ".json")) {
+    adopt(open_file(file));
+    return Weights(std::move(content));
+  }
+
+  const std::string index_name = printable(file.string());
+  const std::map<std::string, std::string> index = read_index(file);
+  std::map<std::string, std::vector<std::string>> listed;  // shard -> its tensors
+  for (const auto& [tensor, shard] : index) listed[shard].push_back(tensor);
+  for (const auto& [shard, tensors] : listed) {
+    OpenedFile opened = open_file(file.parent_path() / shard);
+    for (const std::string& tensor : tensors) {
+      check<WeightsError>(opened.header.tensors.contains(tensor), index_name, ": weight_map: tensor '", printable(tensor),
+                          "' is not in the file '", printable(shard), "'");
+    }
+    for (const auto& [tensor, _] : opened.header.tensors) {
+      const auto at = index.find(tensor);
+      check<WeightsError>(at != index.end(), index_name, ": weight_map: tensor '", printable(tensor), "' of the file '", printable(shard),
+                          "' is not listed");
+      check<WeightsError>(at->second == shard, index_name, ": weight_map: tensor '", printable(tensor), "' is listed in '",
+                          printable(at->second), "', but '", printable(shard), "' holds it too");
+    }
+    adopt(std::move(opened));
+  }
+  return Weights(std::move(content));
+}
+
+const std::map<std::string, WeightsTensor>& Weights::tensors() const { return content_->tensors; }
+const std::map<std::string, std::string>& Weights::metadata() const { return content_->metadata; }
+const std::string& Weights::source() const { return content_->source; }
+
+const WeightsTensor& Weights::at(const std::string& name) const {
+  const auto found = content_->tensors.find(name);
+  check<WeightsError>(found != content_->tensors.end(), source(), ": no tensor '", printable(name), "'");
+  return found->second;
+}
+
+std::vector<float> Weights::floats(const std::string& name) const {
+  const WeightsTensor& tensor = at(name);
+  std::vector<float> values(static_cast<std::size_t>(tensor.shape.elements()));
+  if (tensor.dtype == "F32") {
+    content_->read(tensor, 0, std::as_writable_bytes(std::span(values)));
+    return values;
+  }
+  const bool wide = tensor.dtype == "F64";
+  check<WeightsError>(wide || tensor.dtype == "F16" || tensor.dtype == "BF16", source(), ": tensor '", printable(name), "': dtype: got ",
+                      tensor.dtype, ", expected F32, F16, BF16 or F64");
+  constexpr std::size_t kChunk = 1 << 16;  // elements; bounds the second copy
+  const std::size_t element = wide ? 8 : 2;
+  const DType half = tensor.dtype == "F16" ? DType::f16 : DType::bf16;
+  std::vector<double> buffer(std::min(values.size(), kChunk));  // of doubles, so that it is aligned for all three types
+  for (std::size_t first = 0; first < values.size(); first += kChunk) {
+    const std::size_t count = std::min(kChunk, values.size() - first);
+    content_->read(tensor, first * element, std::as_writable_bytes(std::span(buffer)).first(count * element));
+    for (std::size_t i = 0; i < count; ++i) {
+      values[first + i] = wide ? round_to(DType::f32, buffer[i]) : load_element(half, buffer.data(), i);
+    }
+  }
+  return values;
+}
+
+HostTensor Weights::tensor(const std::string& name) const {
+  const WeightsTensor& tensor = at(name);
+  const bool known = tensor.dtype == "F32" || tensor.dtype == "F16" || tensor.dtype == "BF16";
+  check<WeightsError>(known, source(), ": tensor '", printable(name), "': dtype: got ", tensor.dtype, ", expected F32, F16 or BF16");
+  HostTensor out({tensor.shape, tensor.dtype == "F32" ? DType::f32 : tensor.dtype == "F16" ? DType::f16 : DType::bf16});
+  content_->read(tensor, 0, {static_cast<std::byte*>(out.data()), out.bytes()});
+  return out;
+}
+
+}  // namespace frieze
