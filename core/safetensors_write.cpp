@@ -24,8 +24,11 @@ class OutputFile {
  public:
   explicit OutputFile(const fs::path& path) : name_(printable(path.string())) {
     std::error_code error;
-    target_ = fs::is_symlink(path, error) ? fs::weakly_canonical(path, error) : path;  // replaces the file, not the link to it
-    if (error) fail("cannot be resolved: ", error.message());
+    target_ = path;
+    if (fs::is_symlink(path, error)) {
+      target_ = fs::weakly_canonical(path, error);  // replaces the file, not the link to it
+      if (error) fail("cannot be resolved: ", error.message());
+    }
     struct stat status = {};
     const bool exists = ::stat(target_.c_str(), &status) == 0;
     if (exists && S_ISDIR(status.st_mode)) fail("cannot be written: it is a folder");
