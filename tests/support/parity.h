@@ -37,6 +37,7 @@ struct ParityCase {
   std::int64_t misalign = 0;    ///< elements by which every tensor starts off its 256-byte alignment
   bool padded_strides = false;  ///< rows and planes padded: no tensor is contiguous
   bool in_place = false;        ///< output is written over input 0
+  bool tune = false;            ///< let the kernel time its configurations instead of taking the default one
 };
 
 /// What a comparison found; printed on failure, kept as the worst of the run for the results file.
@@ -51,10 +52,15 @@ struct ParityReport {
 /// Runs layer.reference() on the host and the registered kernel on the device and compares within the layer's budget.
 /// Output and workspace are NaN-poisoned, every tensor is fenced by guard bytes that must survive, inputs must be
 /// unchanged, a second launch must give the same bits, and so must a replay of the launch captured into a graph, after a
-/// replay with other inputs. NaN must meet NaN and Inf the same Inf. Records failures with ADD_FAILURE.
+/// replay with other inputs. NaN must meet NaN and Inf the same Inf; a reference past the largest finite value of the
+/// output's type counts as Inf. Records failures with ADD_FAILURE.
+/// `padded_strides` is for layers that take strided views: a kernel refuses others by throwing, which fails the case.
+/// At the end of a test program one line per layer and type tells the worst share of the budget; with FRIEZE_RESULTS_DIR
+/// set, parity_<executable>.json in that folder tells the same.
 ParityReport expect_parity(const Layer& layer, const ParityCase& c);
 
-/// Random normal values, the same for the same seed everywhere.
+/// Values of `fill`, each representable in `dtype`, the same for the same seed everywhere. `channels` is used by one_hot
+/// only, which takes the values as one image [channels, count / channels]: fill a batch image by image.
 std::vector<float> random_values(std::size_t count, std::uint64_t seed, Fill fill, DType dtype, std::int64_t channels);
 
 /// Compares already computed values; NaN meets NaN. `budget` as in ErrorBudget.
