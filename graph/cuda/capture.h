@@ -1,0 +1,42 @@
+#pragma once
+/// Capture of a list of steps into one CUDA graph, with the facts checked that the rest of the library relies on.
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <frieze/core/cuda/handles.h>
+#include <frieze/graph/receipt.h>
+
+namespace frieze::cuda {
+
+/// What is captured: `enqueue(i)` puts step i on the stream that it is given; `path(i)` names it in errors.
+struct CaptureSource {
+  std::size_t steps = 0;
+  std::function<void(std::size_t, cudaStream_t)> enqueue;
+  std::function<std::string(std::size_t)> path;
+};
+
+struct CapturedGraph {
+  Graph graph;
+  std::vector<std::vector<cudaGraphNode_t>> nodes;  ///< of each step, in the order in which they were enqueued
+  int attempts = 1;
+  int edges = 0, dependent_launches = 0;
+};
+
+/// Captures in thread-local mode under the process-wide lock. A capture that another thread invalidated is retried, three
+/// times in all. Throws CaptureError naming the step: a call that is not allowed inside a capture, a step that enqueues
+/// nothing, a node that is neither kernel, memset nor memcpy, a copy from or to pageable host memory, a branch that is not
+/// joined. Whatever happens, `stream` no longer captures afterwards and can be used.
+CapturedGraph capture_steps(cudaStream_t stream, const CaptureSource& source);
+
+/// One step's nodes as the receipt shows them.
+std::vector<ReceiptNode> describe_nodes(const std::string& path, const std::vector<cudaGraphNode_t>& nodes);
+
+struct InstantiatedGraph {
+  GraphExec exec;
+  std::int64_t driver_bytes = 0;  ///< device memory that the driver took for it, as far as it can be seen from outside
+};
+/// Instantiates and uploads, then waits for `stream`. Throws CaptureError naming the node that could not be instantiated.
+InstantiatedGraph instantiate(const CapturedGraph& captured, cudaStream_t stream, const CaptureSource& source);
+
+}  // namespace frieze::cuda

@@ -1,0 +1,383 @@
+/// Runs a plan on a GPU: prepared kernels, one arena, one captured graph.
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+#include <frieze/core/cuda/capture_lock.h>
+#include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/kernel.h>
+#include <frieze/graph/cuda/arena.h>
+#include <frieze/graph/cuda/capture.h>
+#include <frieze/graph/cuda/reformat.h>
+#include <frieze/graph/executor.h>
+#include <frieze/graph/reformat.h>
+
+namespace frieze {
+namespace cuda {
+namespace {
+
+/// Makes a device current for a scope.
+class DeviceGuard {
+ public:
+  explicit DeviceGuard(int device) {
+    CUDA_CHECK(cudaGetDevice(&previous_));
+    if (previous_ != device) CUDA_CHECK(cudaSetDevice(device));
+    changed_ = previous_ != device;
+  }
+  DeviceGuard(const DeviceGuard&) = delete;
+  DeviceGuard& operator=(const DeviceGuard&) = delete;
+  ~DeviceGuard() {
+    if (changed_ && cudaSetDevice(previous_) != cudaSuccess) log_warning("the current device could not be restored");
+  }
+
+ private:
+  int previous_ = 0;
+  bool changed_ = false;
+};
+
+class Stopwatch {
+ public:
+  double ms() const { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+class CudaExecutor final : public Executor {
+ public:
+  CudaExecutor(Plan plan, const CompileOptions& options, const DeviceInfo& device, const std::string& device_name,
+               std::shared_ptr<Arena> arena)
+      : Executor(std::move(plan), options), device_(device), stream_(in_device(device.index)) {
+    const DeviceGuard guard(device_.index);
+    arena_ = arena ? std::static_pointer_cast<DeviceArena>(arena) : std::make_shared<DeviceArena>(device_.index, false);
+    receipt_.device = device_name;
+    receipt_.tf32 = options_.allow_tf32;
+    make_ports();
+    prepare();
+    place();
+    warm_up();
+    if (options_.capture) capture();
+  }
+
+  // The graph may still run on some stream of the caller's: wait before its memory goes.
+  ~CudaExecutor() override {
+    try {
+      const DeviceGuard guard(device_.index);
+      const auto lock = lock_captures();
+      if (cudaDeviceSynchronize() != cudaSuccess) log_warning("the device failed before a session was destroyed");
+    } catch (const std::exception& e) {
+      log_warning(e.what());
+    }
+  }
+
+  void run() override {
+    const DeviceGuard guard(device_.index);
+    enqueue(stream_.get());
+    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+  }
+
+  void launch(cudaStream_t stream) override {
+    const DeviceGuard guard(device_.index);
+    cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
+    CUDA_CHECK(cudaStreamIsCapturing(stream, &capturing));
+    check<CaptureError>(capturing == cudaStreamCaptureStatusNone,
+                        "launch: the caller's stream is being captured; a session is a graph of its own");
+    enqueue(stream);
+  }
+
+  void run_eager() override {
+    const DeviceGuard guard(device_.index);
+    enqueue_steps(stream_.get());
+    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+  }
+
+  TensorView port_view(int value) const override { return view(value); }
+
+  void bind(int value, void* data) override {
+    void*& bound = bound_.at(value);
+    void* const before = bound;
+    bound = data != nullptr ? data : ports_.at(value).data();
+    if (bound == before) return;
+    try {
+      refresh_views();
+      if (exec_) patch(value);
+    } catch (...) {
+      bound = before;
+      refresh_views();
+      throw;
+    }
+  }
+
+  void write_port(int value, const HostTensor& from) override {
+    const DeviceGuard guard(device_.index);
+    wait_idle();
+    CUDA_CHECK(cudaMemcpyAsync(bound_.at(value), from.data(), from.bytes(), cudaMemcpyHostToDevice, stream_.get()));
+    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+  }
+
+  HostTensor read_value(int value) const override {
+    const DeviceGuard guard(device_.index);
+    wait_idle();
+    HostTensor out(plan_.spec(value));
+    CUDA_CHECK(cudaMemcpyAsync(out.data(), view(value).data, out.bytes(), cudaMemcpyDeviceToHost, stream_.get()));
+    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+    return out;
+  }
+
+  void poison() override {
+    const DeviceGuard guard(device_.index);
+    wait_idle();
+    arena_->begin_use(stream_.get());
+    if (memory_.arena_bytes > 0)
+      CUDA_CHECK(cudaMemsetAsync(arena_->data(), 0xFF, static_cast<std::size_t>(memory_.arena_bytes), stream_.get()));
+    arena_->end_use(stream_.get());
+    for (const PlanPort& port : plan_.outputs)
+      CUDA_CHECK(cudaMemsetAsync(bound_.at(port.value), 0xFF, static_cast<std::size_t>(plan_.spec(port.value).bytes()), stream_.get()));
+    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+  }
+
+ private:
+  struct Prepared {
+    std::unique_ptr<Kernel> kernel;
+    std::vector<TensorView> in;
+    TensorView out;
+    void* workspace = nullptr;
+  };
+
+  static Stream in_device(int index) {
+    const DeviceGuard guard(index);
+    return make_stream();
+  }
+
+  void make_ports() {
+    for (const auto* list : {&plan_.inputs, &plan_.outputs}) {
+      for (const PlanPort& port : *list) {
+        DeviceBuffer buffer(static_cast<std::size_t>(plan_.spec(port.value).bytes()));
+        CUDA_CHECK(cudaMemsetAsync(buffer.data(), 0, buffer.bytes(), stream_.get()));
+        receipt_.memory.ports += static_cast<std::int64_t>(buffer.bytes());
+        bound_[port.value] = buffer.data();
+        ports_.emplace(port.value, std::move(buffer));
+      }
+    }
+  }
+
+  // A step sees its tensors in the step's own format, which for a layout that both formats share may not be the value's.
+  TensorSpec seen(const Step& step, int value) const {
+    TensorSpec spec = plan_.spec(value);
+    if (dynamic_cast<const Reformat*>(step.layer.get()) == nullptr) spec.format = step.format;
+    return spec;
+  }
+
+  void prepare() {
+    const Stopwatch watch;
+    for (const Step& step : plan_.steps) {
+      std::vector<TensorSpec> in;
+      for (const int id : step.inputs) in.push_back(seen(step, id));
+      const std::vector<EpilogueOp> ops = step.ops();
+      PrepareArgs args;
+      args.in = in;
+      args.out = seen(step, step.output);
+      args.epilogue = ops;
+      args.device = &device_;
+      args.stream = stream_.get();
+      args.allow_tf32 = options_.allow_tf32;
+      args.tune = options_.tune;
+      Prepared prepared;
+      try {
+        const bool reformat = dynamic_cast<const Reformat*>(step.layer.get()) != nullptr;
+        prepared.kernel = reformat ? make_reformat_kernel(in[0], args.out) : kernel_registry().prepare(*step.layer, args);
+      } catch (const CudaError& e) {
+        throw CudaError(step.path + ": " + e.what());
+      }
+      receipt_.memory.weights += static_cast<std::int64_t>(prepared.kernel->weight_bytes());
+      steps_.push_back(std::move(prepared));
+    }
+    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+    receipt_.prepare_ms = watch.ms();
+  }
+
+  void place() {
+    std::vector<std::int64_t> workspace;
+    for (const Prepared& step : steps_) workspace.push_back(static_cast<std::int64_t>(step.kernel->workspace_bytes()));
+    memory_ = plan_memory(plan_, workspace, options_.keep_values);
+    arena_->reserve(memory_.arena_bytes);
+    receipt_.memory.arena = memory_.arena_bytes;
+    receipt_.memory.workspace = workspace.empty() ? 0 : *std::max_element(workspace.begin(), workspace.end());
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+      const Placement* placed = memory_.workspace_of(static_cast<int>(i));
+      if (placed != nullptr) steps_[i].workspace = arena_->data() + placed->offset;
+      receipt_.steps.push_back(
+          {plan_.steps[i].label(), std::string(plan_.steps[i].layer->type_name()), steps_[i].kernel->describe(), 0, workspace[i]});
+    }
+    refresh_views();
+  }
+
+  TensorView view(int value) const {
+    const TensorSpec& spec = plan_.spec(value);
+    const auto port = bound_.find(value);
+    return TensorView(port != bound_.end() ? port->second : arena_->data() + memory_.of_value(value)->offset, spec);
+  }
+
+  void refresh_views() {
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+      const Step& step = plan_.steps[i];
+      steps_[i].in.clear();
+      for (const int id : step.inputs) steps_[i].in.emplace_back(view(id).data, seen(step, id));
+      steps_[i].out = TensorView(view(step.output).data, seen(step, step.output));
+    }
+  }
+
+  void enqueue_step(std::size_t i, cudaStream_t stream) const {
+    const Prepared& step = steps_[i];
+    step.kernel->launch({step.in, step.out, step.workspace}, stream);
+  }
+
+  void enqueue_steps(cudaStream_t stream) {
+    arena_->begin_use(stream);
+    for (std::size_t i = 0; i < steps_.size(); ++i) enqueue_step(i, stream);
+    arena_->end_use(stream);
+    last_stream_ = stream;
+  }
+
+  void enqueue(cudaStream_t stream) {
+    if (!exec_) return enqueue_steps(stream);
+    arena_->begin_use(stream);
+    CUDA_CHECK(cudaGraphLaunch(exec_.get(), stream));
+    arena_->end_use(stream);
+    last_stream_ = stream;
+  }
+
+  // The first, uncaptured pass: whatever loads lazily does so here, and an error is named after its step. It reads zeroed
+  // inputs and leaves nothing behind that a user sees.
+  void warm_up() {
+    arena_->begin_use(stream_.get());
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+      try {
+        enqueue_step(i, stream_.get());
+        CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+      } catch (const CudaError& e) {
+        throw CudaError(plan_.steps[i].path + ": " + e.what());
+      }
+    }
+    arena_->end_use(stream_.get());
+    for (const PlanPort& port : plan_.outputs)
+      CUDA_CHECK(cudaMemsetAsync(bound_.at(port.value), 0, ports_.at(port.value).bytes(), stream_.get()));
+    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+  }
+
+  CaptureSource source() const {
+    return {steps_.size(), [this](std::size_t i, cudaStream_t s) { enqueue_step(i, s); },
+            [this](std::size_t i) { return plan_.steps[i].path; }};
+  }
+
+  void capture() {
+    const Stopwatch watch;
+    captured_ = capture_steps(stream_.get(), source());
+    receipt_.capture_ms = watch.ms();
+    const Stopwatch second;
+    InstantiatedGraph made = instantiate(captured_, stream_.get(), source());
+    exec_ = std::move(made.exec);
+    receipt_.instantiate_ms = second.ms();
+    receipt_.memory.graph = made.driver_bytes;
+    receipt_.captured = true;
+    receipt_.launches_per_run = 1;
+    receipt_.capture_attempts = captured_.attempts;
+    receipt_.edges = captured_.edges;
+    receipt_.dependent_launches = captured_.dependent_launches;
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+      const std::vector<ReceiptNode> nodes = describe_nodes(plan_.steps[i].label(), captured_.nodes[i]);
+      receipt_.steps[i].nodes = static_cast<int>(nodes.size());
+      receipt_.nodes.insert(receipt_.nodes.end(), nodes.begin(), nodes.end());
+    }
+    // One checked replay: an executable graph that faults is reported here, not to the first user.
+    run();
+    for (const PlanPort& port : plan_.outputs)
+      CUDA_CHECK(cudaMemsetAsync(bound_.at(port.value), 0, ports_.at(port.value).bytes(), stream_.get()));
+    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+  }
+
+  // Gives the executable graph the new address of a port. Steps made of our own kernels are captured alone, into a scratch
+  // graph, and their parameters are copied over. Parameters of library nodes are private: where one touches the port, the
+  // whole model is captured again and the executable graph updated from it, which instantiates nothing either.
+  void patch(int value) {
+    const DeviceGuard guard(device_.index);
+    std::vector<std::size_t> touching;
+    bool rebindable = true;
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+      const Step& step = plan_.steps[i];
+      if (step.output != value && std::find(step.inputs.begin(), step.inputs.end(), value) == step.inputs.end()) continue;
+      touching.push_back(i);
+      rebindable &= steps_[i].kernel->rebindable();
+    }
+    if (touching.empty()) return;
+    if (!rebindable) return update_all();
+    const CaptureSource border{touching.size(), [&](std::size_t i, cudaStream_t s) { enqueue_step(touching[i], s); },
+                               [&](std::size_t i) { return plan_.steps[touching[i]].path; }};
+    const CapturedGraph scratch = capture_steps(stream_.get(), border);
+    for (std::size_t i = 0; i < touching.size(); ++i) {
+      const auto &fresh = scratch.nodes[i], &old = captured_.nodes[touching[i]];
+      if (fresh.size() != old.size()) return update_all();
+      for (std::size_t n = 0; n < fresh.size(); ++n) {
+        cudaGraphNodeType type{};
+        CUDA_CHECK(cudaGraphNodeGetType(fresh[n], &type));
+        if (type != cudaGraphNodeTypeKernel) return update_all();
+        cudaKernelNodeParams params{};
+        CUDA_CHECK(cudaGraphKernelNodeGetParams(fresh[n], &params));
+        CUDA_CHECK(cudaGraphExecKernelNodeSetParams(exec_.get(), old[n], &params));
+      }
+    }
+  }
+
+  // The nodes that later patches name stay those of the graph that the executable was instantiated from.
+  void update_all() {
+    CapturedGraph fresh = capture_steps(stream_.get(), source());
+    cudaGraphExecUpdateResultInfo info{};
+    if (cudaGraphExecUpdate(exec_.get(), fresh.graph.get(), &info) == cudaSuccess) return;
+    (void)cudaGetLastError();
+    exec_ = instantiate(fresh, stream_.get(), source()).exec;
+    captured_ = std::move(fresh);
+  }
+
+  void wait_idle() const {
+    if (last_stream_ != stream_.get() && last_stream_ != nullptr) CUDA_CHECK(cudaStreamSynchronize(last_stream_));
+    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+  }
+
+  DeviceInfo device_;
+  Stream stream_;
+  std::shared_ptr<DeviceArena> arena_;
+  std::map<int, DeviceBuffer> ports_;
+  std::map<int, void*> bound_;
+  std::vector<Prepared> steps_;  // library plans in here outlive the graph that was captured from them
+  CapturedGraph captured_;
+  GraphExec exec_;
+  cudaStream_t last_stream_ = nullptr;
+};
+
+class CudaBackend final : public Backend {
+ public:
+  explicit CudaBackend(int index) : device_(device_info(index)) {}
+  bool is_cuda() const override { return true; }
+  std::string name() const override { return device_.name + " (cuda:" + std::to_string(device_.index) + ")"; }
+  std::shared_ptr<Arena> make_arena() const override { return std::make_shared<DeviceArena>(device_.index, true); }
+  std::unique_ptr<Executor> make_executor(Plan plan, const CompileOptions& options, std::shared_ptr<Arena> arena) const override {
+    return std::make_unique<CudaExecutor>(std::move(plan), options, device_, name(), std::move(arena));
+  }
+
+ private:
+  DeviceInfo device_;
+};
+
+}  // namespace
+}  // namespace cuda
+
+std::shared_ptr<const Backend> cuda_backend(int index) { return std::make_shared<const cuda::CudaBackend>(index); }
+
+int cuda_device_count() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+  (void)cudaGetLastError();
+  return 0;
+}
+
+}  // namespace frieze
