@@ -2,6 +2,7 @@
 /// verify: the captured graph against the reference, layer by layer.
 #include <cstdint>
 #include <iosfwd>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,10 +19,13 @@ struct Difference {
   double share = 0;    ///< largest |got - ref| / budget; above 1 fails
   std::int64_t worst_index = 0;
 };
-/// NaN matches NaN, an infinity itself; anything else non-finite is an infinite difference.
-Difference difference(std::span<const float> got, std::span<const float> ref, DType dtype, const ErrorBudget& budget);
+/// Compares what was computed in type `dtype` with the unrounded reference. NaN matches NaN, an infinity itself or a
+/// reference that overflows T; anything else non-finite is an infinite difference; -0 equals 0. `scale`: the largest
+/// magnitude that errors come from where that is not max|ref|, as reference_step() returns it.
+/// Throws ShapeError if the counts differ.
+Difference difference(std::span<const float> got, std::span<const float> ref, DType dtype, const ErrorBudget& budget, double scale = 0);
 
-/// The budget of a step with its epilogue. Documented in graph/BUDGETS.md.
+/// The budget of a step with its epilogue, to be used with the scale of reference_step(). Derived in graph/BUDGETS.md.
 ErrorBudget step_budget(const Plan& plan, const Step& step);
 
 struct VerifyLayer {
