@@ -40,7 +40,11 @@ struct VerifyReport {
   std::string device;
   bool tf32 = false;
   std::vector<VerifyLayer> layers;
+  /// Bit for bit, over all values of the plan; on poisoned memory each time.
   bool replay_equals_eager = true, second_replay_equal = true, changed_inputs_equal = true, restored_inputs_equal = true;
+  /// The outputs of a session whose arena reuses memory, as `net` does, are those of the one that keeps every value.
+  bool reused_memory_equal = true;
+  std::string first_unequal;    ///< name of the first value that broke one of these, or empty
   std::string first_divergent;  ///< module path of the first layer past its budget, or empty
   double worst_share = 0, output_nmse = 0;
 
@@ -55,8 +59,10 @@ struct VerifyOptions {
   std::vector<HostTensor> inputs = {};  ///< the model's inputs in order, instead of random ones
 };
 /// Compiles a sibling of `net` that keeps every value, replays it on poisoned memory and compares each value with the
-/// double-precision reference; replays again, with changed inputs and with the first ones back; compares with eager runs.
-/// On the CPU it compares the plan as optimised with the plan as traced. `net` itself only lends its plan and options.
+/// double-precision reference, which is given the inputs that the sibling computed, row-major whatever their format. Replays
+/// again, with changed inputs and with the first ones back; compares with eager runs. `drift_nmse` compares with a whole run
+/// of the reference; on the CPU with the plan as traced, without fusion and formats. `net` only lends its plan and options.
+/// Throws OptionError if `options.inputs` are not as many as the model's inputs, ShapeError if one does not fit.
 VerifyReport verify(const Session& net, const VerifyOptions& options = {});
 
 }  // namespace frieze

@@ -1,0 +1,22 @@
+#pragma once
+/// The memory of a session as text and JSON: the bill, and who holds which bytes of the arena when.
+#include <string>
+
+#include <frieze/graph/memory_plan.h>
+
+namespace frieze {
+
+/// "memory 12.00 MiB: weights 8.00 MiB, arena 3.00 MiB (largest workspace 1.00 MiB), ports 0.50 MiB, graph 0.50 MiB".
+std::string bill_text(const MemoryBill& bill);
+
+/// The bill, then the arena: one line a placement, lowest offset first, with offset, bytes, holder, steps, and a bar that
+/// shows its life, 48 columns for the whole run; then the arena's size against the least that any plan needs.
+std::string memory_text(const Plan& plan, const MemoryPlan& memory, const MemoryBill& bill);
+/// {"bill": {…}, "arena": {"bytes", "lower_bound", "placements": [{"holder", "kind", "offset", "bytes", "first_step", "last_step"}]}}.
+/// Sizes in bytes.
+std::string memory_json(const Plan& plan, const MemoryPlan& memory, const MemoryBill& bill);
+
+/// "conv1", or "workspace of conv1".
+std::string holder(const Plan& plan, const Placement& placement);
+
+}  // namespace frieze

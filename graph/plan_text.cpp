@@ -1,0 +1,71 @@
+#include <frieze/core/error.h>
+#include <frieze/graph/plan.h>
+#include <frieze/graph/text_table.h>
+
+namespace frieze {
+namespace {
+
+std::string layer_text(const Step& step) {
+  const std::string options = step.layer->describe();
+  return std::string(step.layer->type_name()) + (options.empty() ? "" : " " + options);
+}
+
+std::string port_lines(const Plan& plan, const std::vector<PlanPort>& ports, const char* what) {
+  std::string text;
+  for (const PlanPort& port : ports) text += concat_text(what, " ", port.name, ": ", plan.spec(port.value), "\n");
+  return text;
+}
+
+// Graphviz strings: quotes and backslashes escaped.
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + '"';
+}
+
+}  // namespace
+
+std::string plan_text(const Plan& plan) {
+  TextTable table({{"step", Align::right}, {"path"}, {"layer"}, {"fused"}, {"output"}, {"MFLOP", Align::right}, {"MB", Align::right}});
+  double flops = 0, bytes = 0;
+  for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+    const Step& step = plan.steps[i];
+    table.row({std::to_string(i), step.path, layer_text(step), step.label().substr(step.path.size()), concat_text(plan.spec(step.output)),
+               fixed(step.flops / 1e6, 2), fixed(step.bytes / 1e6, 2)});
+    flops += step.flops;
+    bytes += step.bytes;
+  }
+  return port_lines(plan, plan.inputs, "input") + table.text() + port_lines(plan, plan.outputs, "output") +
+         concat_text(counted(static_cast<std::int64_t>(plan.steps.size()), "step"), ", ", fixed(flops / 1e6, 2), " MFLOP, at least ",
+                     fixed(bytes / 1e6, 2), " MB moved\n");
+}
+
+std::string plan_dot(const Plan& plan) {
+  std::string dot = "digraph plan {\n  rankdir=TB;\n  node [shape=box, fontname=\"monospace\"];\n";
+  // A value's node: the step that makes it, or the input port.
+  const auto node = [&](int value) {
+    const int producer = plan.values[static_cast<std::size_t>(value)].producer;
+    return producer < 0 ? concat_text("in", value) : concat_text("s", producer);
+  };
+  for (const PlanPort& port : plan.inputs) {
+    dot += concat_text("  ", node(port.value), " [shape=ellipse, label=", quoted(port.name), "];\n");
+  }
+  for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+    const Step& step = plan.steps[i];
+    std::string label = quoted(step.label());
+    label.pop_back();  // "\n" is Graphviz's line break, not a character to be escaped
+    dot += concat_text("  s", i, " [label=", label, "\\n", quoted(layer_text(step)).substr(1), "];\n");
+    for (const int id : step.inputs) dot += concat_text("  ", node(id), " -> s", i, " [label=", quoted(concat_text(plan.spec(id))), "];\n");
+  }
+  for (std::size_t i = 0; i < plan.outputs.size(); ++i) {
+    const PlanPort& port = plan.outputs[i];
+    dot += concat_text("  out", i, " [shape=ellipse, label=", quoted(port.name), "];\n");
+    dot += concat_text("  ", node(port.value), " -> out", i, " [label=", quoted(concat_text(plan.spec(port.value))), "];\n");
+  }
+  return dot + "}\n";
+}
+
+}  // namespace frieze

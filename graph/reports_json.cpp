@@ -1,0 +1,151 @@
+/// Every report as JSON. One file, so that the JSON library is compiled once for all of graph/.
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include <frieze/graph/memory_text.h>
+#include <frieze/graph/verify.h>
+
+namespace frieze {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// JSON knows no infinities, and null would read as "not measured".
+Json number(double v) {
+  if (std::isfinite(v)) return v;
+  return std::isnan(v) ? "nan" : v > 0 ? "inf" : "-inf";
+}
+
+Json spec_json(const TensorSpec& spec) {
+  return {{"shape", spec.shape.extents()}, {"dtype", name(spec.dtype)}, {"format", name(spec.format)}};
+}
+
+Json ports_json(const Plan& plan, const std::vector<PlanPort>& ports) {
+  Json out = Json::array();
+  for (const PlanPort& port : ports) {
+    Json one = {{"name", port.name}, {"value", port.value}};
+    one.update(spec_json(plan.spec(port.value)));
+    out.push_back(std::move(one));
+  }
+  return out;
+}
+
+Json bill_json(const MemoryBill& bill) {
+  return {{"weights", bill.weights}, {"arena", bill.arena}, {"workspace", bill.workspace},
+          {"ports", bill.ports},     {"graph", bill.graph}, {"total", bill.total()}};
+}
+
+// Invalid UTF-8 (a name out of a file) is replaced, not refused: a report must come out.
+std::string dump(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
+
+}  // namespace
+
+std::string plan_json(const Plan& plan) {
+  Json steps = Json::array();
+  for (const Step& step : plan.steps) {
+    Json fused = Json::array();
+    for (const FusedOp& f : step.epilogue) {
+      const bool unary = f.op.kind == EpilogueOp::Kind::activation;
+      fused.push_back({{"op", unary ? name(f.op.activation) : f.op.kind == EpilogueOp::Kind::add ? "add" : "mul"}, {"path", f.path}});
+    }
+    steps.push_back({{"path", step.path},
+                     {"layer", step.layer->type_name()},
+                     {"options", step.layer->describe()},
+                     {"inputs", step.inputs},
+                     {"output", step.output},
+                     {"format", name(step.format)},
+                     {"fused", std::move(fused)},
+                     {"flops", number(step.flops)},
+                     {"bytes", number(step.bytes)}});
+  }
+  Json values = Json::array();
+  for (const PlanValue& value : plan.values) {
+    Json one = {{"name", value.name}, {"producer", value.producer}};
+    one.update(spec_json(value.spec));
+    values.push_back(std::move(one));
+  }
+  return dump({{"inputs", ports_json(plan, plan.inputs)},
+               {"outputs", ports_json(plan, plan.outputs)},
+               {"steps", std::move(steps)},
+               {"values", std::move(values)}});
+}
+
+std::string memory_json(const Plan& plan, const MemoryPlan& memory, const MemoryBill& bill) {
+  Json placements = Json::array();
+  for (const Placement& p : memory.placements) {
+    placements.push_back({{"holder", holder(plan, p)},
+                          {"kind", p.value < 0 ? "workspace" : "value"},
+                          {"offset", p.offset},
+                          {"bytes", p.bytes},
+                          {"first_step", p.first_step},
+                          {"last_step", p.last_step}});
+  }
+  return dump({{"bill", bill_json(bill)},
+               {"arena", {{"bytes", memory.arena_bytes}, {"lower_bound", memory.lower_bound}, {"placements", std::move(placements)}}}});
+}
+
+std::string Receipt::json() const {
+  Json node_list = Json::array();
+  for (const ReceiptNode& node : nodes) {
+    Json one = {{"path", node.path}, {"kind", node.kind}};
+    if (node.kind == "kernel")
+      one.update({{"function", node.function}, {"grid", node.grid}, {"block", node.block}, {"shared_bytes", node.shared_bytes}});
+    node_list.push_back(std::move(one));
+  }
+  Json step_list = Json::array();
+  for (const ReceiptStep& step : steps) {
+    step_list.push_back({{"path", step.path},
+                         {"layer", step.layer},
+                         {"algorithm", step.algorithm},
+                         {"nodes", step.nodes},
+                         {"workspace_bytes", step.workspace_bytes}});
+  }
+  return dump({{"device", device},
+               {"captured", captured},
+               {"launches_per_run", launches_per_run},
+               {"tf32", tf32},
+               {"kernels", count("kernel")},
+               {"memsets", count("memset")},
+               {"memcpys", count("memcpy")},
+               {"edges", edges},
+               {"dependent_launches", dependent_launches},
+               {"capture_attempts", capture_attempts},
+               {"prepare_ms", number(prepare_ms)},
+               {"capture_ms", number(capture_ms)},
+               {"instantiate_ms", number(instantiate_ms)},
+               {"memory", bill_json(memory)},
+               {"steps", std::move(step_list)},
+               {"nodes", std::move(node_list)}});
+}
+
+std::string VerifyReport::json() const {
+  Json list = Json::array();
+  for (const VerifyLayer& layer : layers) {
+    Json one = {{"path", layer.path}, {"layer", layer.layer}};
+    one.update(spec_json(layer.spec));
+    one.update({{"ok", layer.ok()},
+                {"max_abs", number(layer.isolated.max_abs)},
+                {"max_rel", number(layer.isolated.max_rel)},
+                {"max_ulp", number(layer.isolated.max_ulp)},
+                {"nmse", number(layer.isolated.nmse)},
+                {"share", number(layer.isolated.share)},
+                {"worst_index", layer.isolated.worst_index},
+                {"drift_nmse", number(layer.drift_nmse)}});
+    list.push_back(std::move(one));
+  }
+  return dump({{"device", device},
+               {"ok", ok()},
+               {"tf32", tf32},
+               {"worst_share", number(worst_share)},
+               {"output_nmse", number(output_nmse)},
+               {"first_divergent", first_divergent},
+               {"replay_equals_eager", replay_equals_eager},
+               {"second_replay_equal", second_replay_equal},
+               {"changed_inputs_equal", changed_inputs_equal},
+               {"restored_inputs_equal", restored_inputs_equal},
+               {"reused_memory_equal", reused_memory_equal},
+               {"first_unequal", first_unequal},
+               {"layers", std::move(list)}});
+}
+
+}  // namespace frieze

@@ -1,0 +1,248 @@
+#include <frieze/graph/verify.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include <frieze/core/error.h>
+#include <frieze/graph/reference_step.h>
+
+namespace frieze {
+namespace {
+
+// SplitMix64 and Box-Muller: the same standard normal values for the same seed on every machine.
+std::vector<float> normal_values(std::size_t count, std::uint64_t seed) {
+  const auto mix = [&seed] {
+    std::uint64_t z = seed += 0x9E3779B97F4A7C15ULL;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
+    return static_cast<double>(((z ^ (z >> 31)) >> 11) + 1) * 0x1p-53;  // (0, 1]
+  };
+  std::vector<float> values(count);
+  for (float& v : values) {
+    const double radius = std::sqrt(-2 * std::log(mix()));
+    v = static_cast<float>(radius * std::cos(6.283185307179586477 * mix()));
+  }
+  return values;
+}
+
+std::vector<HostTensor> random_inputs(const Plan& plan, std::uint64_t seed) {
+  std::vector<HostTensor> inputs;
+  for (const PlanPort& port : plan.inputs) {
+    const TensorSpec& spec = plan.spec(port.value);
+    inputs.emplace_back(spec, normal_values(static_cast<std::size_t>(spec.shape.elements()), seed * 1000003 + inputs.size()));
+  }
+  return inputs;
+}
+
+void set_inputs(Session& session, const std::vector<HostTensor>& inputs) {
+  for (std::size_t i = 0; i < inputs.size(); ++i) session.input(session.plan().inputs[i].name).copy_from(inputs[i]);
+}
+
+// FNV-1a, eight bytes at a time: an accidental match of two different tensors has odds of 2^-64.
+std::uint64_t checksum(const HostTensor& tensor) {
+  const auto* bytes = static_cast<const std::byte*>(tensor.data());
+  std::uint64_t sum = 0xCBF29CE484222325ULL;
+  for (std::size_t i = 0; i < tensor.bytes(); i += 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, bytes + i, std::min<std::size_t>(8, tensor.bytes() - i));
+    sum = (sum ^ word) * 0x100000001B3ULL;
+    sum ^= sum >> 29;  // or the high bytes of a word would never reach the low bits
+  }
+  return sum;
+}
+
+using Checksums = std::vector<std::pair<int, std::uint64_t>>;  // plan value, checksum
+
+std::vector<int> made_values(const Plan& plan) {
+  std::vector<int> ids;
+  for (const Step& step : plan.steps) ids.push_back(step.output);
+  return ids;
+}
+
+std::vector<int> output_values(const Plan& plan) {
+  std::vector<int> ids;
+  for (const PlanPort& port : plan.outputs) ids.push_back(port.value);
+  return ids;
+}
+
+Checksums checksums(const Session& session, const std::vector<int>& values) {
+  Checksums sums;
+  for (const int id : values) sums.emplace_back(id, checksum(session.value(id)));
+  return sums;
+}
+
+// Poisons first, so that nothing that an earlier run left behind can pass for a result.
+Checksums replay(Session& session, const std::vector<int>& values) {
+  session.poison();
+  session.run();
+  return checksums(session, values);
+}
+
+Checksums eager(Session& session, const std::vector<int>& values) {
+  session.poison();
+  session.run_eager();
+  return checksums(session, values);
+}
+
+// The plan without fusion and formats: each absorbed operation is a step again, rounded to the run's type like any other,
+// and all but the ports lie in nchw. Values keep their numbers; those that fusion removed get new ones.
+Plan as_traced(const Plan& plan) {
+  Plan out = plan;
+  out.steps.clear();
+  std::vector<char> port(plan.values.size(), 0);
+  for (const PlanPort& p : plan.inputs) port[static_cast<std::size_t>(p.value)] = 1;
+  for (const PlanPort& p : plan.outputs) port[static_cast<std::size_t>(p.value)] = 1;
+  for (std::size_t id = 0; id < plan.values.size(); ++id) {
+    if (port[id] == 0) out.values[id].spec.format = Format::nchw;
+  }
+  for (const Step& step : plan.steps) {
+    std::size_t operand = step.layer_inputs();
+    Step next = step;
+    next.epilogue.clear();
+    next.inputs.resize(operand);
+    next.format = Format::nchw;
+    for (const FusedOp& fused : step.epilogue) {
+      const TensorSpec& spec = plan.spec(step.output);
+      out.values.push_back({{spec.shape, spec.dtype, Format::nchw}, next.path, static_cast<int>(out.steps.size())});
+      next.output = static_cast<int>(out.values.size()) - 1;
+      const int before = next.output;
+      out.steps.push_back(std::move(next));
+      next = Step{fused.layer, fused.path, {before}, {}, step.output, Format::nchw, 0, 0};
+      if (fused.op.kind != EpilogueOp::Kind::activation) next.inputs.push_back(step.inputs[operand++]);
+    }
+    next.output = step.output;
+    out.values[static_cast<std::size_t>(step.output)].producer = static_cast<int>(out.steps.size());
+    out.steps.push_back(std::move(next));
+  }
+  out.validate();
+  return out;
+}
+
+std::string layer_text(const Step& step) {
+  const std::string options = step.layer->describe();
+  return std::string(step.layer->type_name()) + (options.empty() ? "" : " " + options) + step.label().substr(step.path.size());
+}
+
+// TF32 keeps 11 significant bits of an f32 factor: u = 2^-11 instead of 2^-24.
+ErrorBudget widened_for_tf32(ErrorBudget budget) {
+  budget.terms *= 0x1p13;
+  return budget;
+}
+
+class Verifier {
+ public:
+  Verifier(const Session& net, const VerifyOptions& options)
+      : net_(net), plan_(net.plan()), inputs_(random_inputs(plan_, options.seed)), changed_(random_inputs(plan_, options.seed + 1)) {
+    report_.device = net.device().name();
+    report_.tf32 = net.device().is_cuda() && net.options().allow_tf32;
+    given_ = options.inputs.empty() ? &inputs_ : &options.inputs;
+    check<OptionError>(given_->size() == plan_.inputs.size(), "verify: the model has ", plan_.inputs.size(), " inputs, got ",
+                       given_->size());
+  }
+
+  VerifyReport run() {
+    CompileOptions keep = net_.options();
+    keep.keep_values = true;
+    const Checksums outputs = [&] {
+      Session session = compile(plan_, net_.device(), keep);
+      compare_runs(session);
+      algorithms_ = algorithms(session);
+      return checksums(session, output_values(plan_));
+    }();  // its memory is free again before the next session is made
+    if (!net_.options().keep_values) compare_reuse(outputs);
+    return std::move(report_);
+  }
+
+ private:
+  void compare_runs(Session& session) {
+    const std::vector<int> values = made_values(plan_);
+    set_inputs(session, *given_);
+    const Checksums first = replay(session, values);
+    compare_layers(session);
+    report_.second_replay_equal = same(first, replay(session, values), "second replay");
+    report_.replay_equals_eager = same(first, eager(session, values), "eager run");
+    set_inputs(session, changed_);
+    const Checksums changed = replay(session, values);
+    report_.changed_inputs_equal = same(changed, eager(session, values), "changed inputs");
+    set_inputs(session, *given_);
+    report_.restored_inputs_equal = same(first, replay(session, values), "first inputs again");
+  }
+
+  void compare_layers(const Session& session) {
+    CompileOptions keep;
+    keep.keep_values = true;
+    Session whole = compile(session.device().is_cuda() ? plan_ : as_traced(plan_), Device::cpu(), keep);
+    set_inputs(whole, *given_);
+    whole.poison();
+    whole.run();
+    for (const Step& step : plan_.steps) {
+      VerifyLayer layer{step.path, layer_text(step), plan_.spec(step.output), {}, 0};
+      const std::vector<float> got = session.value(step.output).floats();
+      layer.isolated = isolated(session, step, got);
+      layer.drift_nmse = difference(got, whole.value(step.output).floats(), layer.spec.dtype, {}).nmse;
+      if (report_.first_divergent.empty() && !layer.ok()) report_.first_divergent = layer.path;
+      report_.worst_share = std::max(report_.worst_share, layer.isolated.share);
+      report_.layers.push_back(std::move(layer));
+    }
+    for (const PlanPort& port : plan_.outputs) {
+      const int maker = plan_.values[static_cast<std::size_t>(port.value)].producer;
+      if (maker >= 0) report_.output_nmse = std::max(report_.output_nmse, report_.layers[static_cast<std::size_t>(maker)].drift_nmse);
+    }
+  }
+
+  Difference isolated(const Session& session, const Step& step, const std::vector<float>& got) const {
+    std::vector<HostTensor> inputs;
+    std::vector<TensorView> views;
+    for (const int id : step.inputs) {
+      // Row-major, so that a layer that mistakes one format for another does not make the same mistake twice.
+      inputs.push_back(session.value(id).converted(plan_.spec(id).dtype, Format::nchw));
+      views.push_back(inputs.back().view());
+    }
+    const TensorSpec& spec = plan_.spec(step.output);
+    HostTensor expected({spec.shape, DType::f32, Format::nchw});
+    std::memset(expected.data(), 0, expected.bytes());  // unlike the poison: what nobody writes must not look equal
+    const double scale = reference_step(step, views, expected.view(), plan_.spec(step.inputs.front()).dtype);
+    ErrorBudget budget = step_budget(plan_, step);
+    if (report_.tf32 && spec.dtype == DType::f32) budget = widened_for_tf32(budget);
+    return difference(got, expected.floats(), spec.dtype, budget, scale);
+  }
+
+  // As `net` is compiled: the arena hands the same bytes to one value after the other. Tuning may pick other algorithms
+  // this time; then the bits may differ for that reason alone, and nothing is compared.
+  void compare_reuse(const Checksums& outputs) {
+    Session session = compile(plan_, net_.device(), net_.options());
+    if (algorithms(session) != algorithms_) return;
+    set_inputs(session, *given_);
+    report_.reused_memory_equal = same(outputs, replay(session, output_values(plan_)), "reused memory");
+  }
+
+  static std::vector<std::string> algorithms(const Session& session) {
+    std::vector<std::string> names;
+    for (const ReceiptStep& step : session.receipt().steps) names.push_back(step.algorithm);
+    return names;
+  }
+
+  bool same(const Checksums& a, const Checksums& b, const char* what) {
+    const auto [at, other] = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
+    if (at == a.end()) return true;
+    if (report_.first_unequal.empty()) {
+      report_.first_unequal = plan_.values[static_cast<std::size_t>(at->first)].name + " (" + what + ")";
+    }
+    return false;
+  }
+
+  const Session& net_;
+  const Plan& plan_;
+  std::vector<HostTensor> inputs_, changed_;
+  const std::vector<HostTensor>* given_ = nullptr;
+  std::vector<std::string> algorithms_;
+  VerifyReport report_;
+};
+
+}  // namespace
+
+VerifyReport verify(const Session& net, const VerifyOptions& options) { return Verifier(net, options).run(); }
+
+}  // namespace frieze

@@ -1,0 +1,53 @@
+#include <algorithm>
+#include <ostream>
+
+#include <frieze/core/error.h>
+#include <frieze/graph/text_table.h>
+#include <frieze/graph/verify.h>
+
+namespace frieze {
+
+bool VerifyReport::ok() const {
+  return replay_equals_eager && second_replay_equal && changed_inputs_equal && restored_inputs_equal && reused_memory_equal &&
+         std::all_of(layers.begin(), layers.end(), [](const VerifyLayer& layer) { return layer.ok(); });
+}
+
+std::string VerifyReport::text() const {
+  TextTable table({{"path"},
+                   {"layer"},
+                   {"output"},
+                   {"max abs", Align::right},
+                   {"max rel", Align::right},
+                   {"max ulp", Align::right},
+                   {"nmse", Align::right},
+                   {"share", Align::right},
+                   {"at", Align::right},
+                   {"drift", Align::right},
+                   {""}});
+  const auto worst =
+      std::max_element(layers.begin(), layers.end(), [](const auto& a, const auto& b) { return a.isolated.share < b.isolated.share; });
+  for (auto layer = layers.begin(); layer != layers.end(); ++layer) {
+    const Difference& d = layer->isolated;
+    std::string mark = layer->ok() ? "" : "FAIL";
+    if (layer == worst && d.share > 0) mark += mark.empty() ? "< worst" : " < worst";
+    table.row({layer->path, layer->layer, concat_text(layer->spec), short_number(d.max_abs), short_number(d.max_rel),
+               short_number(d.max_ulp), short_number(d.nmse), short_number(d.share), std::to_string(d.worst_index),
+               short_number(layer->drift_nmse), mark});
+  }
+  const auto yes = [](bool ok) { return ok ? "yes" : "NO"; };
+  const auto passed = std::count_if(layers.begin(), layers.end(), [](const VerifyLayer& layer) { return layer.ok(); });
+  std::string out = concat_text("verify on ", device, ", tf32 ", tf32 ? "on" : "off",
+                                "; each layer against the double-precision reference of the same inputs\n", table.text());
+  out += concat_text("layers within their budget: ", passed, " of ", layers.size(), ", worst share ", short_number(worst_share),
+                     ", output nmse against a whole reference run ", short_number(output_nmse), "\n");
+  out += concat_text("bit for bit: replay = eager ", yes(replay_equals_eager), ", second replay ", yes(second_replay_equal),
+                     ", changed inputs ", yes(changed_inputs_equal), ", first inputs again ", yes(restored_inputs_equal),
+                     ", reused memory ", yes(reused_memory_equal), "\n");
+  if (!first_divergent.empty()) out += "first divergent layer: " + first_divergent + "\n";
+  if (!first_unequal.empty()) out += "first unequal value: " + first_unequal + "\n";
+  return out + (ok() ? "verify: ok\n" : "verify: FAILED\n");
+}
+
+std::ostream& operator<<(std::ostream& out, const VerifyReport& report) { return out << report.text(); }
+
+}  // namespace frieze
