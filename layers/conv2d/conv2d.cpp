@@ -1,0 +1,109 @@
+#include <frieze/layers/conv2d/conv2d.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <ostream>
+
+#include <frieze/core/error.h>
+
+namespace frieze {
+namespace {
+
+constexpr std::size_t kMaxEpilogue = 4;  // operations that the kernels apply at their store
+
+// Extent along one axis, or 0 if the dilated kernel does not fit into the padded image.
+std::int64_t out_extent(std::int64_t in, int kernel, int stride, int padding, int dilation) {
+  const std::int64_t padded = checked_add(in, 2 * std::int64_t{padding}, "padded extent");
+  const std::int64_t reach = std::int64_t{dilation} * (kernel - 1) + 1;
+  return padded < reach ? 0 : (padded - reach) / stride + 1;
+}
+
+int same_padding(int padding, int kernel, int dilation, const char* axis) {
+  if (padding != -1) return padding;
+  check<OptionError>(kernel % 2 == 1, "Conv2d: padding \"same\" needs an odd kernel, got a ", axis, " of ", kernel,
+                     "; give an explicit padding");
+  const std::int64_t same = std::int64_t{dilation} * (kernel - 1) / 2;
+  check<OptionError>(same <= std::numeric_limits<int>::max(), "Conv2d: kernel ", axis, " ", kernel, " with dilation ", dilation,
+                     " is too large");
+  return static_cast<int>(same);
+}
+
+void check_pair(const char* what, const Size2d& v, int least) {
+  check<OptionError>(v.h >= least && v.w >= least, "Conv2d: ", what, " must be at least ", least, ", got ", v);
+}
+
+}  // namespace
+
+std::ostream& operator<<(std::ostream& out, const Size2d& size) {
+  out << size.h;
+  return size.h == size.w ? out : out << 'x' << size.w;
+}
+
+Conv2d::Conv2d(std::int64_t in_channels, std::int64_t out_channels, Size2d kernel, Conv2dOptions options)
+    : in_channels_(in_channels), out_channels_(out_channels), kernel_(kernel), padding_(0), options_(options) {
+  check<OptionError>(in_channels >= 1 && out_channels >= 1, "Conv2d: channels must be at least 1, got ", in_channels, " -> ", out_channels);
+  check_pair("kernel", kernel, 1);
+  check_pair("stride", options.stride, 1);
+  check_pair("dilation", options.dilation, 1);
+  check_pair("padding", options.padding, -1);
+  check<OptionError>(options.groups >= 1 && in_channels % options.groups == 0 && out_channels % options.groups == 0,
+                     "Conv2d: groups must divide the channels, got ", options.groups, " groups for ", in_channels, " -> ", out_channels);
+  padding_ = {same_padding(options.padding.h, kernel.h, options.dilation.h, "height"),
+              same_padding(options.padding.w, kernel.w, options.dilation.w, "width")};
+  const Shape shape{out_channels, in_channels / options.groups, kernel.h, kernel.w};
+  const Init init = Init::fan_in(shape.elements() / out_channels);
+  add_parameter(weight_, "weight", shape, init);
+  if (options.bias) add_parameter(bias_, "bias", {out_channels}, init);
+}
+
+Inferred Conv2d::infer(std::span<const TensorSpec> in) const {
+  check_inputs(type_name(), in, 1);
+  check_image(type_name(), in[0]);
+  const Shape& x = in[0].shape;
+  check<ShapeError>(x.c() == in_channels_, "Conv2d expects ", in_channels_, " input channels, got ", x.c(), " (x ", x,
+                    " as [N,C,H,W], weight ", weight_.shape, " as [C_out,C_in/groups,KH,KW], ", groups(),
+                    groups() == 1 ? " group)" : " groups)");
+  const std::int64_t h = out_extent(x.h(), kernel_.h, stride().h, padding_.h, dilation().h);
+  const std::int64_t w = out_extent(x.w(), kernel_.w, stride().w, padding_.w, dilation().w);
+  check<ShapeError>(h > 0 && w > 0, "Conv2d expects an image at least as large as its kernel, got ", x.h(), "x", x.w(), " padded by ",
+                    padding_, " for a ", kernel_.h, "x", kernel_.w, " kernel with dilation ", dilation(), " (x ", x, " as [N,C,H,W])");
+  Inferred inferred;
+  inferred.out = {Shape{x.n(), out_channels_, h, w}, in[0].dtype};
+  const double k = static_cast<double>(weight_.shape.elements()) / static_cast<double>(out_channels_);
+  const auto parameters = static_cast<double>(weight_.shape.elements() + (has_bias() ? out_channels_ : 0));
+  inferred.flops = (2 * k - (has_bias() ? 0 : 1)) * static_cast<double>(inferred.out.shape.elements());
+  inferred.bytes = static_cast<double>(in[0].bytes()) + static_cast<double>(inferred.out.bytes()) +
+                   parameters * static_cast<double>(size_of(in[0].dtype));
+  return inferred;
+}
+
+std::size_t Conv2d::absorbs(std::span<const TensorSpec>, std::span<const EpilogueOp> chain) const {
+  return std::min(chain.size(), kMaxEpilogue);
+}
+
+FormatRule Conv2d::formats(std::span<const TensorSpec>) const { return {.nchw = true, .nhwc = true, .prefers = Format::nhwc}; }
+
+// K products are summed in f32. Against max|y|, which for sums of mixed sign is of the order of sqrt(K) products:
+//   rounding to nearest: a random walk over partial sums, about sqrt(K)/10 * u, 5 deviations at the worst element;
+//   tensor cores: they truncate, one step in K/16, always towards zero, so at most K/8 * u;
+// and a factor for outputs so few that none of them is of typical size.
+ErrorBudget Conv2d::budget(std::span<const TensorSpec>) const {
+  const double k = static_cast<double>(weight_.shape.elements()) / static_cast<double>(out_channels_) + 1;
+  return {.roundings = 1.01, .terms = 8 + 4 * std::sqrt(k) + k / 8};
+}
+
+std::string Conv2d::describe() const {
+  std::string text = concat_text(in_channels_, "->", out_channels_, " ", kernel_.h, "x", kernel_.w);
+  if (stride() != Size2d(1)) text += concat_text(" stride ", stride());
+  if (options_.padding != Size2d(-1)) text += concat_text(" padding ", padding_);
+  if (dilation() != Size2d(1)) text += concat_text(" dilation ", dilation());
+  if (is_depthwise() && groups() > 1) {
+    text += " depthwise";
+  } else if (groups() > 1) {
+    text += concat_text(" groups ", groups());
+  }
+  return has_bias() ? text : text + " no bias";
+}
+
+}  // namespace frieze

@@ -1,0 +1,70 @@
+#pragma once
+/// Two-dimensional convolution.
+#include <frieze/core/layer.h>
+
+namespace frieze {
+
+/// A height and a width; one number means both.
+struct Size2d {
+  int h = 0, w = 0;
+  constexpr Size2d(int both) : h(both), w(both) {}  // NOLINT: implicit on purpose, so that options read `.stride = 2`
+  constexpr Size2d(int h, int w) : h(h), w(w) {}
+  friend constexpr bool operator==(const Size2d&, const Size2d&) = default;
+};
+std::ostream& operator<<(std::ostream& out, const Size2d& size);  ///< "3" or "3x5"
+
+struct Conv2dOptions {
+  Size2d stride = 1;
+  /// Rows and columns of zeros on each side. -1 means "same": dilation * (kernel - 1) / 2, for odd kernels only.
+  Size2d padding = -1;
+  Size2d dilation = 1;
+  int groups = 1;
+  bool bias = true;
+};
+
+/// y[n,o,i,j] = bias[o] + sum over c, r, s of weight[o,c,r,s] * x[n, g*C_in/groups + c, i*stride.h - padding.h + r*dilation.h,
+///                                                                   j*stride.w - padding.w + s*dilation.w]
+/// with g = o / (C_out/groups), and x read as 0 outside of the image (so it is a correlation, as in every framework).
+/// x: [N,C_in,H,W] f32|f16|bf16; y: [N,C_out,H',W'], H' = floor((H + 2*padding.h - dilation.h*(k.h-1) - 1) / stride.h) + 1, W' alike;
+/// same type and format as x. Runs in nchw and nhwc; fast in nhwc. y may not be x.
+/// Parameters "weight" [C_out, C_in/groups, k.h, k.w] and "bias" [C_out]. Reference sums in double, kernels in f32; one rounding at
+/// the store, after the absorbed chain of up to 4 activations, adds and muls. f32 is true f32 unless TF32 was allowed.
+/// Cost: 2*N*C_out*H'*W'*C_in/groups*k.h*k.w flop; moves x, the parameters and y once.
+/// Throws OptionError (in the constructor) for impossible options; ShapeError for a rank other than 4, a wrong channel count, or a
+/// kernel that is larger than the padded image.
+/// Source: the definition of PyTorch 2.x nn.Conv2d (padding_mode "zeros").
+class Conv2d final : public Layer {
+ public:
+  Conv2d(std::int64_t in_channels, std::int64_t out_channels, Size2d kernel, Conv2dOptions options = {});
+
+  std::int64_t in_channels() const { return in_channels_; }
+  std::int64_t out_channels() const { return out_channels_; }
+  Size2d kernel() const { return kernel_; }
+  Size2d stride() const { return options_.stride; }
+  /// The zeros that are really added: never negative.
+  Size2d padding() const { return padding_; }
+  Size2d dilation() const { return options_.dilation; }
+  int groups() const { return options_.groups; }
+  bool has_bias() const { return options_.bias; }
+  /// One group per channel, in and out.
+  bool is_depthwise() const { return groups() == in_channels_ && in_channels_ == out_channels_; }
+  const Parameter& weight() const { return weight_; }
+  /// Without values unless has_bias().
+  const Parameter& bias() const { return bias_; }
+
+  Inferred infer(std::span<const TensorSpec> in) const override;
+  void reference(const ReferenceArgs& args) const override;
+  std::size_t absorbs(std::span<const TensorSpec> in, std::span<const EpilogueOp> chain) const override;
+  FormatRule formats(std::span<const TensorSpec> in) const override;
+  ErrorBudget budget(std::span<const TensorSpec> in) const override;
+  std::string describe() const override;
+  std::string_view type_name() const override { return "Conv2d"; }
+
+ private:
+  std::int64_t in_channels_, out_channels_;
+  Size2d kernel_, padding_;
+  Conv2dOptions options_;
+  Parameter weight_, bias_;
+};
+
+}  // namespace frieze
