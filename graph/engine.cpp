@@ -28,6 +28,18 @@ Engine::Engine(const Module& model, Device device, CompileOptions options, std::
 Engine::~Engine() = default;
 Engine::Engine(Engine&&) noexcept = default;
 
+// Cached sessions give way to a new one that does not fit beside them.
+Session Engine::make(State& s, const Plan& plan) {
+  for (;;) {
+    try {
+      return Session(s.device.backend().make_executor(plan, s.options, s.arena), s.device);
+    } catch (const CudaError& e) {
+      if (s.recent.empty() || std::string_view(e.what()).find("out of memory") == std::string_view::npos) throw;
+      s.recent.pop_back();
+    }
+  }
+}
+
 Session& Engine::session(const std::vector<InputSpec>& inputs) {
   State& s = *state_;
   for (auto it = s.recent.begin(); it != s.recent.end(); ++it) {
@@ -37,9 +49,9 @@ Session& Engine::session(const std::vector<InputSpec>& inputs) {
     }
   }
   // Refuse bad shapes before anything is evicted; evict before the capture, so that memory is there for it.
-  Plan plan = optimize(trace(*s.model, inputs), s.options.passes);
+  const Plan plan = optimize(trace(*s.model, inputs), s.options.passes);
   while (s.recent.size() >= s.capacity) s.recent.pop_back();
-  Session made(s.device.backend().make_executor(std::move(plan), s.options, s.arena), s.device);
+  Session made = make(s, plan);
   s.recent.push_front({inputs, std::move(made)});
   ++s.captures;
   return s.recent.front().session;

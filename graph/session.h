@@ -142,6 +142,7 @@ class Engine {
 
  private:
   struct State;
+  static Session make(State& state, const Plan& plan);
   std::unique_ptr<State> state_;
 };
 
