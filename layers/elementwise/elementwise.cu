@@ -1,0 +1,52 @@
+#include <frieze/core/cuda/kernel.h>
+#include <frieze/core/cuda/pointwise.h>
+#include <frieze/layers/elementwise/elementwise.h>
+
+namespace frieze::cuda {
+namespace {
+
+class BinaryKernel final : public Kernel {
+ public:
+  BinaryKernel(BinaryOp op, DType t) : op_(op) { preload_binary(t); }
+
+  void launch(const LaunchArgs& args, cudaStream_t stream) const override {
+    const Shape& shape = args.out.shape;
+    launch_binary(op_, broadcast_view(args.in[0], shape), broadcast_view(args.in[1], shape), args.out, stream);
+  }
+  std::string describe() const override { return "16 bytes a thread"; }
+
+ private:
+  BinaryOp op_;
+};
+
+class ScaleKernel final : public Kernel {
+ public:
+  ScaleKernel(float factor, DType t) : factor_(factor) { preload_unary(t); }
+  void launch(const LaunchArgs& args, cudaStream_t stream) const override {
+    launch_unary({Activation::none, factor_}, args.in[0], args.out, stream);
+  }
+  std::string describe() const override { return "16 bytes a thread"; }
+
+ private:
+  float factor_;
+};
+
+std::unique_ptr<Kernel> make_add(const Add&, const PrepareArgs& args) {
+  return std::make_unique<BinaryKernel>(BinaryOp::add, args.out.dtype);
+}
+std::unique_ptr<Kernel> make_mul(const Mul&, const PrepareArgs& args) {
+  return std::make_unique<BinaryKernel>(BinaryOp::mul, args.out.dtype);
+}
+std::unique_ptr<Kernel> make_scale(const Scale& layer, const PrepareArgs& args) {
+  return std::make_unique<ScaleKernel>(layer.factor(), args.out.dtype);
+}
+
+}  // namespace
+
+void register_elementwise(KernelRegistry& registry) {
+  registry.add<Add>(&make_add);
+  registry.add<Mul>(&make_mul);
+  registry.add<Scale>(&make_scale);
+}
+
+}  // namespace frieze::cuda
