@@ -1,0 +1,60 @@
+#pragma once
+/// What each subcommand takes, and does: writes its report to `out`, returns the exit status, throws frieze::Error.
+#include <cstdint>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <vector>
+
+namespace frieze::tools {
+
+inline constexpr int kExitOk = 0, kExitVerifyFailed = 1, kExitError = 2;
+
+/// What the commands about a model share.
+struct ModelOptions {
+  std::string model;
+  std::string device = "auto";  ///< auto: the first GPU, or the CPU where there is none
+  std::string dtype = "f32";
+  std::string weights;                       ///< a .safetensors file, or empty for the model's own
+  std::optional<std::uint64_t> random_seed;  ///< random weights instead
+  std::string photo;                         ///< the picture that is the input
+  int width = 512, height = 384;             ///< of a random input, without a picture
+  bool tf32 = false;
+  bool json = false;
+};
+
+struct RunOptions : ModelOptions {
+  std::string out;
+};
+int run_command(const RunOptions& options, std::ostream& out);
+
+struct VerifyCommandOptions : ModelOptions {
+  std::uint64_t seed = 1;
+};
+int verify_command(const VerifyCommandOptions& options, std::ostream& out);
+
+struct InspectOptions : ModelOptions {
+  bool dot = false;
+};
+int inspect_command(const InspectOptions& options, std::ostream& out);
+
+struct BenchOptions : ModelOptions {
+  int rounds = 50;
+};
+int bench_command(const BenchOptions& options, std::ostream& out);
+
+struct OpOptions {
+  std::string layer, in, out;
+  std::string device = "auto", format = "nchw";
+  std::vector<std::string> settings;  ///< "key=value"
+  std::vector<std::string> then;      ///< elementwise steps after the layer, in order
+  bool list = false, tf32 = false;
+};
+int op_command(const OpOptions& options, std::ostream& out);
+
+int devices_command(bool json, std::ostream& out);
+
+/// What `--version` prints.
+std::string version_text();
+
+}  // namespace frieze::tools

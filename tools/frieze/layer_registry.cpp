@@ -1,0 +1,129 @@
+#include "tools/frieze/layer_registry.h"
+
+#include <frieze/core/error.h>
+#include <frieze/graph/text_table.h>
+#include <frieze/layers/activation/activation.h>
+#include <frieze/layers/conv2d/conv2d.h>
+#include <frieze/layers/elementwise/elementwise.h>
+#include <frieze/layers/linear/linear.h>
+#include <frieze/layers/rms_norm2d/rms_norm2d.h>
+
+namespace frieze::tools {
+namespace {
+
+const Shape& shape_of(const Tensors& tensors, const std::string& name, int rank, const char* who) {
+  const auto it = tensors.find(name);
+  check<ShapeError>(it != tensors.end(), who, ": needs a tensor '", name, "'");
+  const Shape& shape = it->second.spec().shape;
+  check<ShapeError>(shape.rank() == rank, who, ": expects a '", name, "' of rank ", rank, ", got ", shape);
+  return shape;
+}
+
+Size2d size_setting(Settings& settings, const std::string& key, int fallback) {
+  const auto [rows, columns] = settings.pair(key, fallback);
+  return {rows, columns};
+}
+
+template <Activation kFunction>
+std::shared_ptr<Layer> make_activation(const Tensors&, Settings&) {
+  return std::make_shared<ActivationLayer>(kFunction);
+}
+
+template <class L>
+std::shared_ptr<Layer> make_plain(const Tensors&, Settings&) {
+  return std::make_shared<L>();
+}
+
+std::shared_ptr<Layer> make_scale(const Tensors&, Settings& settings) {
+  check<OptionError>(settings.has("factor"), "scale: needs --set factor=NUMBER");
+  return std::make_shared<Scale>(static_cast<float>(settings.number("factor", 1)));
+}
+
+std::shared_ptr<Layer> make_rms_norm2d(const Tensors& tensors, Settings& settings) {
+  RMSNorm2dOptions o;
+  o.eps_mode = parse_eps_mode(settings.text("eps_mode", std::string(name(o.eps_mode))));
+  o.eps = settings.number("eps", o.eps_mode == EpsMode::clamp_norm ? 1e-12 : o.eps);
+  o.weight = tensors.contains("weight") || tensors.contains("gamma") || tensors.contains("g");
+  o.bias = tensors.contains("bias");
+  o.rounding = parse_rounding(settings.text("rounding", std::string(name(o.rounding))));
+  o.activation = parse_activation(settings.text("activation", std::string(name(o.activation))));
+  o.residual = parse_residual_mode(settings.text("residual", std::string(name(o.residual))));
+  return std::make_shared<RMSNorm2d>(shape_of(tensors, "x", 4, "rms_norm2d").c(), o);
+}
+
+std::shared_ptr<Layer> make_conv2d(const Tensors& tensors, Settings& settings) {
+  const Shape& weight = shape_of(tensors, "weight", 4, "conv2d");
+  Conv2dOptions o;
+  o.stride = size_setting(settings, "stride", 1);
+  o.padding = size_setting(settings, "padding", 0);
+  o.dilation = size_setting(settings, "dilation", 1);
+  o.groups = settings.integer("groups", 1);
+  o.bias = tensors.contains("bias");
+  check<OptionError>(o.groups >= 1, "conv2d: groups must be at least 1, got ", o.groups);
+  return std::make_shared<Conv2d>(checked_mul(weight.c(), o.groups, "conv2d: input channels"), weight.n(),
+                                  Size2d(static_cast<int>(weight.h()), static_cast<int>(weight.w())), o);
+}
+
+std::shared_ptr<Layer> make_linear(const Tensors& tensors, Settings&) {
+  const Shape& weight = shape_of(tensors, "weight", 2, "linear");
+  return std::make_shared<Linear>(weight[1], weight[0], LinearOptions{.bias = tensors.contains("bias")});
+}
+
+const std::vector<LayerEntry>& table() {
+  static const std::vector<LayerEntry> entries = {
+      {"relu", "max(x, 0)", "x", {}, make_activation<Activation::relu>},
+      {"silu", "x * sigmoid(x)", "x", {}, make_activation<Activation::silu>},
+      {"gelu", "x * Phi(x), by erf", "x", {}, make_activation<Activation::gelu>},
+      {"gelu_tanh", "the tanh form of gelu", "x", {}, make_activation<Activation::gelu_tanh>},
+      {"sigmoid", "1 / (1 + exp(-x))", "x", {}, make_activation<Activation::sigmoid>},
+      {"add", "x + x2, with broadcasting", "x, x2", {}, make_plain<Add>},
+      {"mul", "x * x2, with broadcasting", "x, x2", {}, make_plain<Mul>},
+      {"scale", "factor * x", "x", {{"factor", "NUMBER", "required"}}, make_scale},
+      {"rms_norm2d",
+       "x / rms over the channels * weight + bias",
+       "x [N,C,H,W], weight [C], bias [C], residual like x; all but x optional",
+       {{"eps", "NUMBER", "1e-5; 1e-12 with eps_mode=clamp_norm"},
+        {"eps_mode", "add_inside|clamp_norm|clamp_mean_square|add_to_rms|none", "add_inside: sqrt(mean(x^2) + eps)"},
+        {"rounding", "once|diffusers|wan", "once: only at the store"},
+        {"activation", "none|relu|silu|gelu|gelu_tanh|sigmoid", "none"},
+        {"residual", "none|before|after", "none; where the tensor 'residual' is added"}},
+       make_rms_norm2d},
+      {"conv2d",
+       "cross-correlation, as PyTorch's Conv2d",
+       "x [N,C,H,W], weight [M,C/groups,KH,KW], bias [M] optional",
+       {{"stride", "N or NxN", "1"}, {"padding", "N or NxN", "0"}, {"dilation", "N or NxN", "1"}, {"groups", "N", "1"}},
+       make_conv2d},
+      {"linear", "x * weight^T + bias", "x [...,K], weight [M,K], bias [M] optional", {}, make_linear},
+  };
+  return entries;
+}
+
+}  // namespace
+
+std::span<const LayerEntry> layers() { return table(); }
+
+const LayerEntry& find_layer(std::string_view name) {
+  std::string names;
+  for (const LayerEntry& entry : table()) {
+    if (entry.name == name) return entry;
+    names += (names.empty() ? "" : ", ") + std::string(entry.name);
+  }
+  throw OptionError(concat_text("unknown layer '", name, "': expected ", names));
+}
+
+std::string setting_keys(const LayerEntry& entry) {
+  std::string keys;
+  for (const SettingHelp& s : entry.settings) keys += (keys.empty() ? "" : ", ") + std::string(s.key);
+  return keys.empty() ? "none" : keys;
+}
+
+std::string layer_table() {
+  std::string text;
+  for (const LayerEntry& entry : table()) {
+    text += concat_text(entry.name, ": y = ", entry.formula, "\n    tensors: ", entry.tensors, '\n');
+    for (const SettingHelp& s : entry.settings) text += concat_text("    --set ", s.key, '=', s.values, "   (", s.meaning, ")\n");
+  }
+  return text + concat_text("after any layer: --then STEP, of ", kThenHelp, "; add and mul take the tensor 'residual'\n");
+}
+
+}  // namespace frieze::tools

@@ -1,0 +1,165 @@
+// The frieze command line: options here, work in the file of each subcommand. The only file that includes CLI11.
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <sstream>
+
+#include <frieze/core/error.h>
+
+#include "tools/frieze/commands.h"
+#include "tools/frieze/model_registry.h"
+
+namespace frieze::tools {
+namespace {
+
+constexpr const char* kOverview =
+    "Frieze runs deep-learning models as one CUDA graph, and proves the result against a CPU reference.\n"
+    "Every command works without a GPU, on the CPU reference.\n";
+
+constexpr const char* kExamples =
+    "Examples:\n"
+    "  frieze run quickstart --in photo.png --out sharper.png\n"
+    "  frieze verify quickstart --dtype bf16          is the GPU's answer right, layer by layer?\n"
+    "  frieze inspect quickstart --size 1024x768      steps, shapes, bytes, memory, captured graph\n"
+    "  frieze bench quickstart --json                 what does one run cost, host and device?\n"
+    "  frieze op rms_norm2d --in x.safetensors --out y.safetensors --set eps=1e-6\n"
+    "\n"
+    "Exit status: 0 success, 1 verify found a difference, 2 an error, told in one line on stderr.\n"
+    "`frieze COMMAND --help` says more.";
+
+std::string model_list() {
+  std::string text = "Models:\n";
+  for (const ModelEntry& entry : models()) text += "  " + std::string(entry.name) + "  " + std::string(entry.summary) + "\n";
+  return text;
+}
+
+// "512x384" into two positive numbers.
+std::string parse_size(const std::string& text, ModelOptions& options) {
+  int width = 0, height = 0;
+  char by = 0, rest = 0;
+  std::istringstream in(text);
+  if (!(in >> width >> by >> height) || by != 'x' || (in >> rest) || width < 1 || height < 1) {
+    return "--size: expected WIDTHxHEIGHT, both at least 1, got '" + text + "'";
+  }
+  options.width = width;
+  options.height = height;
+  return {};
+}
+
+void add_model_options(CLI::App* command, ModelOptions& o, bool photo_required) {
+  command->add_option("model", o.model, "Name of the model")->required();
+  command->add_option("--device", o.device, "auto, cpu, cuda or cuda:N; auto takes the first GPU if there is one")->capture_default_str();
+  command->add_option("--dtype", o.dtype, "f32, f16 or bf16: the type of weights and values")->capture_default_str();
+  command->add_option("--weights", o.weights, "A .safetensors file with the weights, instead of the model's own");
+  command->add_option("--random-weights", o.random_seed, "Random weights from this seed, instead of the model's own");
+  CLI::Option* photo = command->add_option("--in", o.photo, "The picture to run on, PNG or JPEG");
+  if (photo_required) {
+    photo->required();
+  } else {
+    command
+        ->add_option_function<std::string>(
+            "--size",
+            [&o](const std::string& text) {
+              if (const std::string wrong = parse_size(text, o); !wrong.empty()) throw CLI::ValidationError(wrong);
+            },
+            "WIDTHxHEIGHT of a random input, without --in [512x384]")
+        ->excludes(photo);
+  }
+  command->add_flag("--tf32", o.tf32, "Let f32 matrix products on the GPU use TF32: faster, about three digits");
+  command->add_flag("--json", o.json, "Report as JSON");
+  command->footer(model_list());
+}
+
+// One line, whatever the message holds.
+int fail(std::string message) {
+  for (char& c : message) {
+    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
+  }
+  while (!message.empty() && message.back() == ' ') message.pop_back();
+  std::cerr << "frieze: error: " << message << std::endl;
+  return kExitError;
+}
+
+int parse_and_run(int argc, char** argv) {
+  CLI::App app(kOverview, "frieze");
+  app.footer(kExamples);
+  app.require_subcommand(1);
+  app.set_version_flag("--version", version_text, "Print version, commit, and the CUDA, cuBLAS and cuDNN of this build");
+
+  RunOptions run;
+  CLI::App* run_app = app.add_subcommand("run", "Run a model on a picture and write the picture it makes");
+  add_model_options(run_app, run, true);
+  run_app->add_option("--out", run.out, "The PNG file to write; only ever complete or untouched")->required();
+
+  VerifyCommandOptions verify;
+  CLI::App* verify_app = app.add_subcommand("verify", "Compare the captured graph with the CPU reference, layer by layer");
+  add_model_options(verify_app, verify, false);
+  verify_app->add_option("--seed", verify.seed, "Seed of the random input")->capture_default_str();
+
+  InspectOptions inspect;
+  CLI::App* inspect_app = app.add_subcommand("inspect", "Show a model's steps, shapes, bytes, flops, memory and captured graph");
+  add_model_options(inspect_app, inspect, false);
+  inspect_app->add_flag("--dot", inspect.dot, "The plan for Graphviz: frieze inspect MODEL --dot | dot -Tsvg > plan.svg");
+
+  BenchOptions bench;
+  CLI::App* bench_app = app.add_subcommand("bench", "Time a model: host and device, as one graph and eagerly");
+  add_model_options(bench_app, bench, false);
+  bench_app->add_option("--rounds", bench.rounds, "Rounds of which the median is taken")->capture_default_str();
+
+  OpOptions op;
+  CLI::App* op_app = app.add_subcommand("op", "Run one layer on the tensors of a file, to compare with other frameworks");
+  op_app->add_option("layer", op.layer, "Name of the layer, see --list");
+  op_app->add_option("--in", op.in, "A .safetensors file: x (x2, x3, …), weight, bias, residual, as the layer has them");
+  op_app->add_option("--out", op.out, "The .safetensors file to write: y, in the type of x");
+  op_app->add_option("--device", op.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  op_app->add_option("--format", op.format, "nchw or nhwc: the memory order of the inputs on the device; the file is always N,C,H,W")
+      ->capture_default_str();
+  op_app->add_option("--set", op.settings, "A setting of the layer, key=value; may be repeated")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all();
+  op_app->add_option("--then", op.then, "An elementwise step after the layer, fused where the layer can; may be repeated")
+      ->type_name("STEP")
+      ->expected(1)
+      ->take_all();
+  op_app->add_flag("--tf32", op.tf32, "Let f32 matrix products on the GPU use TF32");
+  op_app->add_flag("--list", op.list, "List the layers, their tensors and settings");
+  op_app->footer("Example: frieze op conv2d --in x.safetensors --out y.safetensors --set stride=2 --set padding=1 --then silu");
+
+  bool devices_json = false;
+  CLI::App* devices_app = app.add_subcommand("devices", "List the devices that this build can use here");
+  devices_app->add_flag("--json", devices_json, "Report as JSON");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& e) {
+    return app.exit(e);  // --help, --version
+  } catch (const CLI::ParseError& e) {
+    const auto chosen = app.get_subcommands();
+    return fail(std::string(e.what()) + "; see frieze " + (chosen.empty() ? "" : chosen.front()->get_name() + " ") + "--help");
+  }
+  // The report is held back until the command has succeeded.
+  std::ostringstream out;
+  int status = kExitOk;
+  if (*run_app) status = run_command(run, out);
+  if (*verify_app) status = verify_command(verify, out);
+  if (*inspect_app) status = inspect_command(inspect, out);
+  if (*bench_app) status = bench_command(bench, out);
+  if (*op_app) status = op_command(op, out);
+  if (*devices_app) status = devices_command(devices_json, out);
+  std::cout << out.str() << std::flush;
+  check<IoError>(static_cast<bool>(std::cout), "standard output: cannot write the report");
+  return status;
+}
+
+}  // namespace
+}  // namespace frieze::tools
+
+int main(int argc, char** argv) {
+  try {
+    return frieze::tools::parse_and_run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    return frieze::tools::fail("not enough memory");
+  } catch (const std::exception& e) {
+    return frieze::tools::fail(e.what());
+  }
+}

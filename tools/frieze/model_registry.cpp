@@ -1,0 +1,79 @@
+#include "tools/frieze/model_registry.h"
+
+#include <frieze/core/error.h>
+#include <frieze/core/weights.h>
+#include <frieze/models/quickstart.h>
+
+namespace frieze::tools {
+namespace {
+
+std::vector<InputSpec> one_rgb_picture(int width, int height, DType dtype) { return {{"x", {1, 3, height, width}, dtype}}; }
+
+Image picture(const HostTensor& output) {
+  const Shape& shape = output.spec().shape;
+  check<ShapeError>(shape.rank() == 4 && shape.n() == 1, "the model's output is no picture: expected [1,C,H,W], got ", shape);
+  return from_planes(output.floats(), static_cast<int>(shape.c()), static_cast<int>(shape.h()), static_cast<int>(shape.w()));
+}
+
+std::unique_ptr<Module> make_quickstart() {
+  auto model = std::make_unique<Quickstart>();
+  sharpen(*model);
+  return model;
+}
+
+constexpr ModelEntry kModels[] = {
+    {"quickstart", "sharpens a picture with weights set by hand: the example to read first, models/quickstart.h", make_quickstart,
+     one_rgb_picture, to_rgb_planes, picture},
+};
+
+}  // namespace
+
+std::span<const ModelEntry> models() { return kModels; }
+
+const ModelEntry& find_model(std::string_view name) {
+  std::string names;
+  for (const ModelEntry& entry : kModels) {
+    if (entry.name == name) return entry;
+    names += (names.empty() ? "" : ", ") + std::string(entry.name);
+  }
+  throw OptionError(concat_text("unknown model '", name, "': expected ", names));
+}
+
+PreparedModel prepare_model(const ModelOptions& options) {
+  PreparedModel model;
+  model.entry = &find_model(options.model);
+  const DType dtype = parse_dtype(options.dtype);
+  int width = options.width, height = options.height;
+  if (!options.photo.empty()) {
+    model.photo = read_image(options.photo);
+    width = model.photo.width;
+    height = model.photo.height;
+  }
+  model.inputs = model.entry->inputs(width, height, dtype);
+  model.module = model.entry->make();
+  if (!options.weights.empty()) {
+    check<OptionError>(!options.random_seed, "--weights and --random-weights exclude each other");
+    load(*model.module, Weights::open(options.weights));
+    model.weights_note = options.weights;
+  } else if (options.random_seed) {
+    init_random(*model.module, *options.random_seed);
+    model.weights_note = concat_text("random, seed ", *options.random_seed);
+  } else {
+    model.weights_note = "the model's own";
+  }
+  return model;
+}
+
+Device pick_device(const std::string& text) {
+  if (text == "auto") return Device::cuda_count() > 0 ? Device::cuda() : Device::cpu();
+  return Device::parse(text);
+}
+
+CompileOptions compile_options(const ModelOptions& options, const Device& device) {
+  check<OptionError>(!options.tf32 || device.is_cuda(), "--tf32 needs a CUDA device, this run is on the CPU");
+  CompileOptions compile;
+  compile.allow_tf32 = options.tf32;
+  return compile;
+}
+
+}  // namespace frieze::tools

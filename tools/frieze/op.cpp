@@ -1,0 +1,134 @@
+#include <algorithm>
+
+#include <frieze/core/error.h>
+#include <frieze/core/weights.h>
+#include <frieze/graph/session.h>
+#include <frieze/layers/activation/activation.h>
+#include <frieze/layers/elementwise/elementwise.h>
+
+#include "tools/frieze/commands.h"
+#include "tools/frieze/layer_registry.h"
+#include "tools/frieze/model_registry.h"
+
+namespace frieze::tools {
+namespace {
+
+bool is_input(const std::string& name) { return name == "x" || (name.size() == 2 && name[0] == 'x' && name[1] >= '2' && name[1] <= '9'); }
+
+// The layer applied to the file's inputs, then what --then asks for.
+class OpModule final : public Module {
+ public:
+  OpModule(std::shared_ptr<const Layer> layer, std::string name, std::vector<std::string> then)
+      : layer_(std::move(layer)), name_(std::move(name)), then_(std::move(then)) {}
+
+  std::vector<NamedValue> forward_named(const std::vector<NamedValue>& inputs) const override {
+    std::vector<Value> values;
+    std::vector<Value> residual;
+    for (const NamedValue& input : inputs) (input.name == "residual" && !then_.empty() ? residual : values).push_back(input.value);
+    Value y = apply(layer_, name_, values);
+    for (const std::string& step : then_) {
+      if (step == "add" || step == "mul") {
+        check<OptionError>(!residual.empty(), "--then ", step, " needs a tensor called residual");
+        y = step == "add" ? y + residual.front() : y * residual.front();
+      } else {
+        const Value one[] = {y};
+        y = apply(std::make_shared<ActivationLayer>(parse_activation(step)), step, one);
+      }
+    }
+    return {{"y", y}};
+  }
+  std::string_view type_name() const override { return "frieze op"; }
+
+ private:
+  std::shared_ptr<const Layer> layer_;
+  std::string name_;
+  std::vector<std::string> then_;
+};
+
+// A parameter from the tensor of its name or one of its other names.
+void fill_parameter(Parameter& p, const Tensors& tensors, const std::string& file, std::vector<std::string>& used) {
+  std::vector<std::string> names = {p.name};
+  names.insert(names.end(), p.aliases.begin(), p.aliases.end());
+  for (const std::string& name : names) {
+    const auto it = tensors.find(name);
+    if (it == tensors.end()) continue;
+    const Shape& got = it->second.spec().shape;
+    const auto without_ones = [](const Shape& s) {
+      std::vector<std::int64_t> extents;
+      std::copy_if(s.extents().begin(), s.extents().end(), std::back_inserter(extents), [](std::int64_t e) { return e != 1; });
+      return extents;
+    };
+    check<ShapeError>(got == p.shape || (p.squeeze && without_ones(got) == without_ones(p.shape)), file, ": tensor '", name, "': expected ",
+                      p.shape, ", got ", got);
+    p.values = it->second.floats();
+    used.push_back(name);
+    return;
+  }
+  throw WeightsError(file + ": no tensor '" + p.name + "' " + to_string(p.shape));
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+}  // namespace
+
+int op_command(const OpOptions& options, std::ostream& out) {
+  if (options.list) {
+    out << layer_table();
+    return kExitOk;
+  }
+  check<OptionError>(!options.layer.empty() && !options.in.empty() && !options.out.empty(),
+                     "needs a layer, --in and --out; --list shows the layers");
+  const LayerEntry& entry = find_layer(options.layer);
+  const Format format = parse_format(options.format);
+  Settings settings(options.settings);
+  check_writable(options.out);
+  const Weights file = Weights::open(options.in);
+  Tensors tensors;
+  for (const auto& [name, _] : file.tensors()) {
+    if (name != "y") tensors.emplace(name, file.tensor(name));  // a result that is there already is written anew
+  }
+  check<WeightsError>(tensors.contains("x"), options.in, ": no tensor 'x', which is the layer's input");
+
+  const std::shared_ptr<Layer> layer = entry.make(tensors, settings);
+  const std::vector<std::string> unknown = settings.unused();
+  check<OptionError>(unknown.empty(), entry.name, " has no setting '", joined(unknown), "'; it has ", setting_keys(entry));
+  std::vector<std::string> used;
+  for (Parameter* p : layer->parameters()) fill_parameter(*p, tensors, options.in, used);
+
+  std::vector<InputSpec> inputs;
+  for (const auto& [name, tensor] : tensors) {
+    if (!is_input(name) && name != "residual") continue;
+    inputs.push_back({name, tensor.spec().shape, tensor.spec().dtype, format});
+    used.push_back(name);
+  }
+  // Inputs in the order x, x2, …, residual, whatever order the file has.
+  std::stable_sort(inputs.begin(), inputs.end(),
+                   [](const InputSpec& a, const InputSpec& b) { return is_input(a.name) > is_input(b.name); });
+  for (const auto& [name, _] : tensors) {
+    check<WeightsError>(std::find(used.begin(), used.end(), name) != used.end(), options.in, ": tensor '", name,
+                        "' is not used: ", entry.name, " takes ", entry.tensors);
+  }
+
+  OpModule module(layer, std::string(entry.name), options.then);
+  const Device device = pick_device(options.device);
+  CompileOptions compile_as;
+  compile_as.allow_tf32 = options.tf32;
+  check<OptionError>(!options.tf32 || device.is_cuda(), "--tf32 needs a CUDA device, this run is on the CPU");
+  Session net = compile(module, inputs, device, compile_as);
+  for (const InputSpec& input : inputs) net.input(input.name).copy_from(tensors.at(input.name));
+  net.run();
+  const HostTensor y = net.output().to_host().converted(net.output().spec().dtype, Format::nchw);
+  Tensors result;
+  const TensorSpec spec = y.spec();
+  result.emplace("y", HostTensor(spec, y.floats()));
+  save_safetensors(options.out, result, {{"frieze.layer", std::string(entry.name)}, {"frieze.device", device.name()}});
+  out << entry.name << (layer->describe().empty() ? std::string() : concat_text(" ", layer->describe())) << " on " << device.name()
+      << ": x " << tensors.at("x").spec().shape << " -> y " << spec.shape << ' ' << spec.dtype << ", " << options.out << '\n';
+  return kExitOk;
+}
+
+}  // namespace frieze::tools

@@ -1,0 +1,54 @@
+#include <chrono>
+
+#include <frieze/core/error.h>
+#include <frieze/graph/text_table.h>
+
+#include "tools/frieze/commands.h"
+#include "tools/frieze/json.h"
+#include "tools/frieze/model_registry.h"
+
+namespace frieze::tools {
+
+int run_command(const RunOptions& options, std::ostream& out) {
+  using Clock = std::chrono::steady_clock;
+  const auto ms = [](Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double, std::milli>(to - from).count(); };
+  check_writable(options.out);  // before the work, not after it
+  const PreparedModel model = prepare_model(options);
+  const Device device = pick_device(options.device);
+  const auto start = Clock::now();
+  Session net = compile(*model.module, model.inputs, device, compile_options(options, device));
+  const auto compiled = Clock::now();
+  net.input().copy_from(model.photo_input());
+  const auto before = Clock::now();
+  net.run();
+  const auto after = Clock::now();
+  const HostTensor result = net.output().to_host();
+  const Image picture = model.entry->to_image(result);
+  write_png(options.out, with_alpha_of(picture, model.photo));
+
+  const Receipt& receipt = net.receipt();
+  if (options.json) {
+    out << JsonObject()
+               .add("model", model.entry->name)
+               .add("device", device.name())
+               .add("dtype", options.dtype)
+               .add("weights", model.weights_note)
+               .add("in", options.photo)
+               .add("out", options.out)
+               .add("compile_ms", ms(start, compiled))
+               .add("run_ms", ms(before, after))
+               .raw("receipt", receipt.json())
+               .text()
+        << '\n';
+    return kExitOk;
+  }
+  out << model.entry->name << " on " << device.name() << ", " << options.dtype << ", weights: " << model.weights_note << '\n'
+      << options.photo << ' ' << model.photo.width << 'x' << model.photo.height << " -> " << options.out << ' ' << picture.width << 'x'
+      << picture.height << '\n'
+      << "compile " << fixed(ms(start, compiled), 1) << " ms, run " << fixed(ms(before, after), 3) << " ms";
+  if (receipt.captured) out << ", " << counted(receipt.launches_per_run, "launch") << " of " << receipt.nodes.size() << " nodes";
+  out << '\n';
+  return kExitOk;
+}
+
+}  // namespace frieze::tools
