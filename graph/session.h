@@ -42,7 +42,7 @@ class Device {
 };
 
 struct CompileOptions {
-  PassOptions passes;
+  PassOptions passes = {};
   bool capture = true;       ///< false: every run enqueues the steps one by one (eager)
   bool tune = true;          ///< false: default kernel configurations, nothing is timed
   bool allow_tf32 = false;   ///< f32 matrix products may use TF32; every report says so
