@@ -1,0 +1,196 @@
+#include <algorithm>
+#include <bit>
+
+#include <frieze/core/cuda/kernel.h>
+#include <frieze/layers/softmax/softmax.h>
+#include <frieze/core/cuda/launch.cuh>
+
+namespace frieze::cuda {
+namespace {
+
+constexpr int kBlock = 256;
+
+// Maximum and sum of exp(x - top) so far. Starts empty; -Inf adds nothing, NaN makes the sum NaN and stays.
+struct Running {
+  float top = -INFINITY;
+  float sum = 0;
+
+  __device__ __forceinline__ void add(float x) {
+    if (x > top) {
+      sum = (top == -INFINITY ? sum * 0.0F : sum * expf(top - x)) + 1.0F;  // 0 * NaN: a NaN seen before stays
+      top = x;
+    } else {
+      sum += x == -INFINITY ? 0.0F : expf(x - top);
+    }
+  }
+  __device__ __forceinline__ void merge(float other_top, float other_sum) {
+    const float highest = fmaxf(top, other_top);
+    sum = sum * (top == -INFINITY ? 0.0F : expf(top - highest)) + other_sum * (other_top == -INFINITY ? 0.0F : expf(other_top - highest));
+    top = highest;
+  }
+  // exp(x - Inf) would be 0 for the finite ones, but Inf - Inf makes the whole line NaN.
+  __device__ __forceinline__ float divisor() const { return top == INFINITY ? NAN : sum; }
+};
+
+// Contiguous lines: kLanes threads (a warp or the block) own one. Read twice, the second time from the cache.
+template <class T, int kLanes>
+__global__ void __launch_bounds__(kBlock) softmax_lanes_per_line(const T* x, T* y, std::int64_t lines, std::int64_t length, bool packs) {
+  constexpr int N = 16 / sizeof(T);
+  const int lane = threadIdx.x % kLanes;
+  const std::int64_t line = std::int64_t{blockIdx.x} * (kBlock / kLanes) + threadIdx.x / kLanes;
+  if (line >= lines) return;  // the whole warp, or the whole block
+  x += line * length;
+  y += line * length;
+  Running run;
+  if (packs) {
+    for (std::int64_t i = lane * N; i < length; i += kLanes * N) {
+      const auto pack = *reinterpret_cast<const Pack<T, N>*>(x + i);
+#pragma unroll
+      for (int j = 0; j < N; ++j) run.add(widen(pack.v[j]));
+    }
+  } else {
+    for (std::int64_t i = lane; i < length; i += kLanes) run.add(widen(x[i]));
+  }
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) {
+    const float top = __shfl_down_sync(~0U, run.top, step), sum = __shfl_down_sync(~0U, run.sum, step);
+    run.merge(top, sum);
+  }
+  if constexpr (kLanes == 32) {
+    run.top = __shfl_sync(~0U, run.top, 0);
+    run.sum = __shfl_sync(~0U, run.sum, 0);
+  } else {
+    __shared__ float tops[kLanes / 32], sums[kLanes / 32];
+    if (lane % 32 == 0) {
+      tops[lane / 32] = run.top;
+      sums[lane / 32] = run.sum;
+    }
+    __syncthreads();
+    run = Running{tops[0], sums[0]};
+    for (int i = 1; i < kLanes / 32; ++i) run.merge(tops[i], sums[i]);  // every thread the same way
+  }
+  const float divisor = run.divisor();
+  if (packs) {
+    for (std::int64_t i = lane * N; i < length; i += kLanes * N) {
+      auto pack = *reinterpret_cast<const Pack<T, N>*>(x + i);
+#pragma unroll
+      for (int j = 0; j < N; ++j) pack.v[j] = narrow<T>(expf(widen(pack.v[j]) - run.top) / divisor);
+      *reinterpret_cast<Pack<T, N>*>(y + i) = pack;
+    }
+  } else {
+    for (std::int64_t i = lane; i < length; i += kLanes) y[i] = narrow<T>(expf(widen(x[i]) - run.top) / divisor);
+  }
+}
+
+// Lines whose elements lie `stride` apart: a block owns blockDim.x * N neighbouring lines, a thread N of them and every
+// blockDim.y-th element.
+template <class T, int N>
+__global__ void __launch_bounds__(kBlock)
+    softmax_block_per_line_tile(const T* x, T* y, std::int64_t length, std::int64_t stride, std::uint32_t tiles) {
+  __shared__ float tops[kBlock * N], sums[kBlock * N];
+  const std::int64_t outer = blockIdx.x / tiles;
+  const std::int64_t inner = (std::int64_t{blockIdx.x % tiles} * blockDim.x + threadIdx.x) * N;
+  const bool in = inner < stride;
+  const std::int64_t first = outer * length * stride + inner;
+  Running run[N];
+  if (in) {
+    for (std::int64_t i = threadIdx.y; i < length; i += blockDim.y) {
+      const auto pack = *reinterpret_cast<const Pack<T, N>*>(x + first + i * stride);
+#pragma unroll
+      for (int j = 0; j < N; ++j) run[j].add(widen(pack.v[j]));
+    }
+  }
+  const unsigned row = blockDim.x * N, at = threadIdx.x * N;
+#pragma unroll
+  for (int j = 0; j < N; ++j) {
+    tops[threadIdx.y * row + at + j] = run[j].top;
+    sums[threadIdx.y * row + at + j] = run[j].sum;
+  }
+  for (unsigned half = blockDim.y / 2; half > 0; half /= 2) {  // a tree of fixed shape: blockDim.y is a power of two
+    __syncthreads();
+    if (threadIdx.y >= half) continue;
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+      run[j].merge(tops[(threadIdx.y + half) * row + at + j], sums[(threadIdx.y + half) * row + at + j]);
+      tops[threadIdx.y * row + at + j] = run[j].top;
+      sums[threadIdx.y * row + at + j] = run[j].sum;
+    }
+  }
+  __syncthreads();
+  if (!in) return;
+  float divisor[N];
+#pragma unroll
+  for (int j = 0; j < N; ++j) {
+    run[j] = Running{tops[at + j], sums[at + j]};
+    divisor[j] = run[j].divisor();
+  }
+  for (std::int64_t i = threadIdx.y; i < length; i += blockDim.y) {
+    auto pack = *reinterpret_cast<const Pack<T, N>*>(x + first + i * stride);
+#pragma unroll
+    for (int j = 0; j < N; ++j) pack.v[j] = narrow<T>(expf(widen(pack.v[j]) - run[j].top) / divisor[j]);
+    *reinterpret_cast<Pack<T, N>*>(y + first + i * stride) = pack;
+  }
+}
+
+class SoftmaxKernel final : public Kernel {
+ public:
+  SoftmaxKernel(const Softmax& layer, const PrepareArgs& args) : format_(args.in[0].format) {
+    const Shape& x = args.in[0].shape;
+    const int axis = layer.axis() < 0 ? layer.axis() + x.rank() : layer.axis();
+    length_ = x[axis];
+    stride_ = contiguous_strides(x, format_)[static_cast<std::size_t>(axis)];
+    lines_ = x.elements() / length_;
+    dispatch(args.out.dtype, [](auto t) {
+      using T = decltype(t);
+      for (auto kernel : {&softmax_lanes_per_line<T, 32>, &softmax_lanes_per_line<T, kBlock>})
+        preload(reinterpret_cast<const void*>(kernel));
+      for (auto kernel : {&softmax_block_per_line_tile<T, 1>, &softmax_block_per_line_tile<T, 16 / sizeof(T)>}) {
+        preload(reinterpret_cast<const void*>(kernel));
+      }
+    });
+  }
+
+  std::string describe() const override {
+    return stride_ > 1 ? "a block per tile of lines" : warp_lines() ? "a warp per line" : "a block per line";
+  }
+
+  void launch(const LaunchArgs& args, cudaStream_t stream) const override {
+    check<CudaError>(args.in[0].is_contiguous(format_) && args.out.is_contiguous(format_), "Softmax's kernel takes contiguous ", format_,
+                     " tensors only");
+    dispatch(args.out.dtype, [&](auto t) {
+      using T = decltype(t);
+      const T* x = args.in[0].as<const T>();
+      T* y = args.out.as<T>();
+      constexpr int kPack = 16 / sizeof(T);
+      const bool aligned = (reinterpret_cast<std::uintptr_t>(x) | reinterpret_cast<std::uintptr_t>(y)) % 16 == 0;
+      const bool packs = aligned && (stride_ > 1 ? stride_ : length_) % kPack == 0;
+      if (stride_ == 1) {
+        const std::int64_t blocks = ceil_div<std::int64_t>(lines_, warp_lines() ? kBlock / 32 : 1);
+        const auto kernel = warp_lines() ? &softmax_lanes_per_line<T, 32> : &softmax_lanes_per_line<T, kBlock>;
+        launch_kernel(kernel, dim3(static_cast<unsigned>(blocks)), dim3(kBlock), 0, stream, x, y, lines_, length_, packs);
+        return;
+      }
+      const std::int64_t threads = ceil_div<std::int64_t>(stride_, packs ? kPack : 1);
+      const auto columns = static_cast<unsigned>(std::min<std::uint64_t>(32, std::bit_ceil(static_cast<std::uint64_t>(threads))));
+      const std::int64_t tiles = ceil_div<std::int64_t>(threads, columns);
+      const auto kernel = packs ? &softmax_block_per_line_tile<T, kPack> : &softmax_block_per_line_tile<T, 1>;
+      launch_kernel(kernel, dim3(static_cast<unsigned>(lines_ / stride_ * tiles)), dim3(columns, kBlock / columns), 0, stream, x, y,
+                    length_, stride_, static_cast<std::uint32_t>(tiles));
+    });
+  }
+
+ private:
+  // Up to 2048 elements a warp has work enough, and needs no barrier; a few long lines are better spread over blocks.
+  bool warp_lines() const { return length_ <= 2048; }
+
+  Format format_;
+  std::int64_t length_ = 1, stride_ = 1, lines_ = 1;
+};
+
+std::unique_ptr<Kernel> make(const Softmax& layer, const PrepareArgs& args) { return std::make_unique<SoftmaxKernel>(layer, args); }
+
+}  // namespace
+
+void register_softmax(KernelRegistry& registry) { registry.add<Softmax>(&make); }
+
+}  // namespace frieze::cuda
