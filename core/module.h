@@ -72,10 +72,9 @@ class Module {
 
  protected:
   /// Registers a child, which must outlive this module and have no other parent. Throws OptionError on a name that is
-  /// empty, holds a dot, or is taken, on a child of another module, and on a module above this one.
+  /// empty, holds a dot, or is taken.
   void add(std::string name, Module& child);
-  /// Registers a parameter member and sets its name, shape and initialisation. Throws OptionError on a name that is empty
-  /// or taken.
+  /// Registers a parameter member and sets its name, shape and initialisation.
   void add_parameter(Parameter& parameter, std::string name, Shape shape, Init init);
 
  private:
