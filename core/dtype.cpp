@@ -36,7 +36,7 @@ DType parse_dtype(std::string_view text) {
   if (text == "f32" || text == "float32" || text == "float") return DType::f32;
   if (text == "f16" || text == "float16" || text == "half") return DType::f16;
   if (text == "bf16" || text == "bfloat16") return DType::bf16;
-  throw DTypeError("unknown dtype '" + std::string(text) + "': expected f32, f16 or bf16");
+  throw DTypeError("unknown dtype '" + printable(text, 80) + "': expected f32, f16 or bf16");
 }
 
 std::ostream& operator<<(std::ostream& out, DType t) { return out << name(t); }

@@ -25,7 +25,7 @@ Activation parse_activation(std::string_view text) {
   for (const auto& [activation, known] : kActivations) {
     if (known == text) return activation;
   }
-  throw OptionError("unknown activation '" + std::string(text) + "': expected none, relu, silu, gelu, gelu_tanh or sigmoid");
+  throw OptionError("unknown activation '" + printable(text, 80) + "': expected none, relu, silu, gelu, gelu_tanh or sigmoid");
 }
 
 double activate(Activation a, double x) {

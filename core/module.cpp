@@ -31,7 +31,7 @@ Value Module::forward(Value) const {
 }
 
 std::vector<NamedValue> Module::forward_named(const std::vector<NamedValue>& inputs) const {
-  check<OptionError>(inputs.size() == 1, type_name(), " takes one input, got ", inputs.size());
+  check<OptionError>(inputs.size() == 1, path().empty() ? "the model" : path(), ": ", type_name(), " takes one input, got ", inputs.size());
   return {{"y", forward(inputs.front().value)}};
 }
 
@@ -53,6 +53,9 @@ std::string Module::path() const {
 void Module::add(std::string name, Module& child) {
   check<OptionError>(!name.empty() && name.find('.') == std::string::npos, type_name(),
                      ": a child's name must be non-empty and hold no dot, got '", name, "'");
+  for (const Module* above = this; above != nullptr; above = above->parent_) {
+    check<OptionError>(above != &child, type_name(), ": '", name, "' would be its own ancestor");
+  }
   check<OptionError>(child.parent_ == nullptr, type_name(), ": '", name, "' already belongs to a module, as '", child.path(), "'");
   for (const auto& [taken, _] : children_) check<OptionError>(taken != name, type_name(), ": two children named '", name, "'");
   child.name_ = name;
@@ -61,6 +64,8 @@ void Module::add(std::string name, Module& child) {
 }
 
 void Module::add_parameter(Parameter& parameter, std::string name, Shape shape, Init init) {
+  check<OptionError>(!name.empty(), type_name(), ": a parameter needs a name");
+  for (const Parameter* other : parameters_) check<OptionError>(other->name != name, type_name(), ": two parameters named '", name, "'");
   parameter.name = std::move(name);
   parameter.shape = shape;
   parameter.init = init;
@@ -96,11 +101,15 @@ void Module::visit_parameters(const std::function<void(const std::string&, const
 
 void init_random(Module& module, std::uint64_t seed) {
   module.visit_parameters([&](const std::string& key, Parameter& p) {
-    std::uint64_t state = 0xCBF29CE484222325ULL ^ seed;  // FNV-1a of the key, offset by the seed
+    // FNV-1a of the key, from a start that the seed decides; mixed, or seed and first character could trade bits.
+    std::uint64_t start = seed;
+    std::uint64_t state = 0xCBF29CE484222325ULL ^ mix(start);
     for (const char c : key) state = (state ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
     for (float& v : p.values) {
       const double unit = static_cast<double>(mix(state) >> 11) * 0x1p-53;  // [0, 1)
-      v = static_cast<float>(p.init.center + p.init.spread * (2 * unit - 1));
+      // fma by name: left to the compiler, a machine that has the instruction would round differently from one that has not.
+      const double spread = p.init.spread * (2 * unit - 1);
+      v = static_cast<float>(p.init.center == 0 ? spread : std::fma(p.init.spread, 2 * unit - 1, p.init.center));
     }
   });
 }
@@ -120,16 +129,17 @@ bool fits(const Parameter& p, const Shape& found) { return found == p.shape || (
 // The file's key for a parameter: its own name, or one of its aliases; throws if none or several are there.
 std::string find_key(const Weights& weights, const std::string& key, const Parameter& p) {
   const std::string prefix = key.substr(0, key.size() - p.name.size());
-  std::string found, tried = key;
+  std::string found, others;
   if (weights.contains(key)) found = key;
   for (const std::string& alias : p.aliases) {
     const std::string other = prefix + alias;
-    tried += ", " + other;
+    others += concat_text(others.empty() ? " (or '" : ", or '", other, "'");
     if (!weights.contains(other)) continue;
     check<WeightsError>(found.empty(), weights.source(), ": both '", found, "' and '", other, "' are there for the parameter '", key, "'");
     found = other;
   }
-  check<WeightsError>(!found.empty(), weights.source(), ": no tensor '", tried, "' for the model's parameter of shape ", p.shape);
+  check<WeightsError>(!found.empty(), weights.source(), ": no tensor '", key, "'", others, others.empty() ? "" : ")",
+                      " for the model's parameter of shape ", p.shape);
   return found;
 }
 
@@ -138,17 +148,19 @@ std::string find_key(const Weights& weights, const std::string& key, const Param
 void load(Module& module, const Weights& weights) {
   // Everything is read before anything is assigned, so that an error leaves the module as it was.
   std::vector<std::pair<Parameter*, std::vector<float>>> filled;
-  std::map<std::string, std::string> used;
+  std::map<std::string, std::string> used;  // tensor -> parameter
   module.visit_parameters([&](const std::string& key, Parameter& p) {
     const std::string found = find_key(weights, key, p);
     const Shape& shape = weights.at(found).shape;
     check<WeightsError>(fits(p, shape), weights.source(), ": tensor '", found, "' has shape ", shape, ", the model's '", key, "' expects ",
                         p.shape);
     filled.emplace_back(&p, weights.floats(found));
-    used.emplace(found, key);
+    const auto [user, first] = used.emplace(found, key);
+    check<WeightsError>(first, weights.source(), ": tensor '", found, "' would fill both '", user->second, "' and '", key, "'");
   });
-  for (const auto& [name, _] : weights.tensors()) {
-    check<WeightsError>(used.contains(name), weights.source(), ": tensor '", name, "' is used by no parameter of the model");
+  for (const auto& [name, tensor] : weights.tensors()) {
+    check<WeightsError>(used.contains(name), weights.source(), ": tensor '", printable(name), "' of shape ", tensor.shape,
+                        " is used by no parameter of the model");
   }
   for (auto& [parameter, values] : filled) parameter->values = std::move(values);
 }

@@ -72,9 +72,10 @@ class Module {
 
  protected:
   /// Registers a child, which must outlive this module and have no other parent. Throws OptionError on a name that is
-  /// empty, holds a dot, or is taken.
+  /// empty, holds a dot, or is taken, on a child of another module, and on a module above this one.
   void add(std::string name, Module& child);
-  /// Registers a parameter member and sets its name, shape and initialisation.
+  /// Registers a parameter member and sets its name, shape and initialisation. Throws OptionError on a name that is empty
+  /// or taken.
   void add_parameter(Parameter& parameter, std::string name, Shape shape, Init init);
 
  private:

@@ -14,7 +14,7 @@ std::string_view name(Format f) { return f == Format::nchw ? "nchw" : "nhwc"; }
 Format parse_format(std::string_view text) {
   if (text == "nchw") return Format::nchw;
   if (text == "nhwc") return Format::nhwc;
-  throw OptionError("unknown format '" + std::string(text) + "': expected nchw or nhwc");
+  throw OptionError("unknown format '" + printable(text, 80) + "': expected nchw or nhwc");
 }
 
 std::ostream& operator<<(std::ostream& out, Format f) { return out << name(f); }
@@ -42,6 +42,7 @@ Strides contiguous_strides(const Shape& shape, Format format) {
 bool same_layout(const Shape& shape) { return shape.rank() != 4 || shape.c() == 1 || (shape.h() == 1 && shape.w() == 1); }
 
 bool TensorView::is_contiguous(Format format) const {
+  if (shape.elements() == 0) return true;
   const Strides expected = contiguous_strides(shape, format);
   for (int axis = 0; axis < shape.rank(); ++axis) {
     if (shape[axis] > 1 && stride(axis) != expected[static_cast<std::size_t>(axis)]) return false;
@@ -55,6 +56,7 @@ namespace {
 template <class Visit>
 void for_each_element(const TensorView& view, Visit&& visit) {
   if (view.shape.elements() == 0) return;
+  check<ShapeError>(view.data != nullptr, "a tensor of shape ", view.shape, " has no memory");
   const int rank = view.shape.rank();
   std::array<std::int64_t, Shape::kMaxRank> at{};
   std::int64_t offset = 0;

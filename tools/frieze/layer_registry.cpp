@@ -3,10 +3,14 @@
 #include <frieze/core/error.h>
 #include <frieze/graph/text_table.h>
 #include <frieze/layers/activation/activation.h>
+#include <frieze/layers/concat/concat.h>
 #include <frieze/layers/conv2d/conv2d.h>
 #include <frieze/layers/elementwise/elementwise.h>
 #include <frieze/layers/linear/linear.h>
+#include <frieze/layers/pixel_shuffle/pixel_shuffle.h>
 #include <frieze/layers/rms_norm2d/rms_norm2d.h>
+#include <frieze/layers/slice/slice.h>
+#include <frieze/layers/upsample/upsample.h>
 
 namespace frieze::tools {
 namespace {
@@ -69,6 +73,18 @@ std::shared_ptr<Layer> make_linear(const Tensors& tensors, Settings&) {
   return std::make_shared<Linear>(weight[1], weight[0], LinearOptions{.bias = tensors.contains("bias")});
 }
 
+// A layer made from one whole number that has no default.
+template <class L>
+std::shared_ptr<Layer> make_with_factor(const Tensors&, Settings& settings) {
+  check<OptionError>(settings.has("factor"), "needs --set factor=N");
+  return std::make_shared<L>(settings.integer("factor", 1));
+}
+
+std::shared_ptr<Layer> make_slice(const Tensors&, Settings& settings) {
+  check<OptionError>(settings.has("begin") && settings.has("end"), "slice: needs --set begin=N and --set end=N");
+  return std::make_shared<Slice>(settings.integer("begin", 0), settings.integer("end", 0));
+}
+
 const std::vector<LayerEntry>& table() {
   static const std::vector<LayerEntry> entries = {
       {"relu", "max(x, 0)", "x", {}, make_activation<Activation::relu>},
@@ -93,6 +109,11 @@ const std::vector<LayerEntry>& table() {
        "x [N,C,H,W], weight [M,C/groups,KH,KW], bias [M] optional",
        {{"stride", "N or NxN", "1"}, {"padding", "N or NxN", "0"}, {"dilation", "N or NxN", "1"}, {"groups", "N", "1"}},
        make_conv2d},
+      {"concat", "the inputs side by side along the channels", "x, x2, x3, ... x9", {}, make_plain<Concat>},
+      {"slice", "channels begin to end - 1", "x", {{"begin", "N", "required"}, {"end", "N", "required"}}, make_slice},
+      {"pixel_shuffle", "channels to space", "x [N,C*f*f,H,W]", {{"factor", "N", "required"}}, make_with_factor<PixelShuffle>},
+      {"pixel_unshuffle", "space to channels", "x [N,C,H*f,W*f]", {{"factor", "N", "required"}}, make_with_factor<PixelUnshuffle>},
+      {"upsample", "every pixel repeated factor x factor times", "x [N,C,H,W]", {{"factor", "N", "required"}}, make_with_factor<Upsample>},
       {"linear", "x * weight^T + bias", "x [...,K], weight [M,K], bias [M] optional", {}, make_linear},
   };
   return entries;

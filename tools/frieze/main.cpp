@@ -135,6 +135,7 @@ int parse_and_run(int argc, char** argv) {
     return app.exit(e);  // --help, --version
   } catch (const CLI::ParseError& e) {
     const auto chosen = app.get_subcommands();
+    if (chosen.empty() && argc > 1 && argv[1][0] != '-') return fail(std::string("unknown command '") + argv[1] + "'; see frieze --help");
     return fail(std::string(e.what()) + "; see frieze " + (chosen.empty() ? "" : chosen.front()->get_name() + " ") + "--help");
   }
   // The report is held back until the command has succeeded.

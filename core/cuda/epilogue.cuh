@@ -1,0 +1,47 @@
+#pragma once
+/// The chain of elementwise operations that a kernel applies to f32 values right before its store: the device's side.
+#include <frieze/core/cuda/epilogue.h>
+#include <frieze/core/cuda/launch.cuh>
+
+namespace frieze::cuda {
+
+/// Applies the chain to N neighbouring values that will be stored at `offset`. For N > 1 every operand must be aligned to N elements
+/// at `offset`, and N * sizeof(T) must be at most 16. Pass the arguments as `const __grid_constant__ EpilogueArgs`: the loop indexes
+/// them, and a plain copy would go to local memory. The code is long (it holds every activation): call it in one place, in a rolled loop.
+template <class T, int N>
+__device__ __forceinline__ void apply_epilogue(const EpilogueArgs& e, float (&v)[N], std::int64_t offset) {
+  static_assert(N == 1 || N * sizeof(T) <= 16);
+#pragma unroll 1
+  for (int i = 0; i < e.count; ++i) {
+    if (e.ops[i].kind == EpilogueOp::Kind::activation) {
+      const Activation f = e.ops[i].activation;
+#pragma unroll
+      for (int j = 0; j < N; ++j) v[j] = activate(f, v[j]);
+      continue;
+    }
+    const auto operand = *reinterpret_cast<const Pack<T, N>*>(static_cast<const T*>(e.ops[i].operand) + offset);
+    if (e.ops[i].kind == EpilogueOp::Kind::add) {
+#pragma unroll
+      for (int j = 0; j < N; ++j) v[j] += widen(operand.v[j]);
+    } else {
+#pragma unroll
+      for (int j = 0; j < N; ++j) v[j] *= widen(operand.v[j]);
+    }
+  }
+}
+
+/// a / b and a % b of non-negative numbers: 32-bit arithmetic where it suffices, which is several times faster.
+struct DivMod {
+  std::int64_t quotient, remainder;
+};
+__device__ __forceinline__ DivMod div_mod(std::int64_t a, std::int64_t b) {
+  if (((a | b) >> 32) == 0) {
+    const auto a32 = static_cast<std::uint32_t>(a), b32 = static_cast<std::uint32_t>(b);
+    const std::uint32_t q = a32 / b32;
+    return {q, a32 - q * b32};
+  }
+  const std::int64_t q = a / b;
+  return {q, a - q * b};
+}
+
+}  // namespace frieze::cuda

@@ -1,0 +1,241 @@
+#include <frieze/core/cuda/lt_matmul.h>
+
+#include <cublasLt.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/handles.h>
+#include <frieze/core/cuda/tune.h>
+
+namespace frieze::cuda {
+namespace {
+
+void check_lt(cublasStatus_t status, const char* call) {
+  check<CudaError>(status == CUBLAS_STATUS_SUCCESS, call, ": ", cublasLtGetStatusString(status), " (", cublasLtGetStatusName(status), ")");
+}
+#define LT_CHECK(call) check_lt((call), #call)
+
+template <class H, cublasStatus_t (*kDestroy)(H)>
+struct LtDestroy {
+  void operator()(H handle) const noexcept {
+    if (kDestroy(handle) != CUBLAS_STATUS_SUCCESS) log_warning("a cuBLASLt object could not be destroyed");
+  }
+};
+template <class H, cublasStatus_t (*kDestroy)(H)>
+using LtOwner = std::unique_ptr<std::remove_pointer_t<H>, LtDestroy<H, kDestroy>>;
+using Descriptor = LtOwner<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
+using Layout = LtOwner<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
+using Preference = LtOwner<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
+
+// cuBLASLt takes a tenth of a second to start and its handle is stateless and thread-safe, so all plans of a device share
+// one; the last plan that goes takes it along.
+std::shared_ptr<cublasLtContext> shared_handle(int device) {
+  static std::mutex mutex;
+  static std::map<int, std::weak_ptr<cublasLtContext>> handles;
+  const std::lock_guard lock(mutex);
+  auto& slot = handles[device];
+  if (auto alive = slot.lock()) return alive;
+  cublasLtHandle_t handle = nullptr;
+  LT_CHECK(cublasLtCreate(&handle));
+  const std::shared_ptr<cublasLtContext> owner(handle, LtDestroy<cublasLtHandle_t, cublasLtDestroy>());
+  slot = owner;
+  return owner;
+}
+
+cudaDataType_t data_type(DType t) { return t == DType::f32 ? CUDA_R_32F : t == DType::f16 ? CUDA_R_16F : CUDA_R_16BF; }
+
+cublasLtEpilogue_t epilogue(const LtMatmulSpec& spec) {
+  if (spec.activation == Activation::relu) return CUBLASLT_EPILOGUE_RELU_BIAS;
+  if (spec.activation == Activation::gelu_tanh) return CUBLASLT_EPILOGUE_GELU_BIAS;
+  return spec.bias != nullptr ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+}
+
+Layout make_layout(DType t, std::int64_t rows, std::int64_t cols, std::int64_t ld) {
+  cublasLtMatrixLayout_t layout = nullptr;
+  LT_CHECK(cublasLtMatrixLayoutCreate(&layout, data_type(t), static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(cols), ld));
+  return Layout(layout);
+}
+
+template <class V>
+void set(cublasLtMatmulDesc_t op, cublasLtMatmulDescAttributes_t what, const V& value) {
+  LT_CHECK(cublasLtMatmulDescSetAttribute(op, what, &value, sizeof value));
+}
+template <class V>
+void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t what, const V& value) {
+  LT_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, what, &value, sizeof value));
+}
+
+}  // namespace
+
+// Row-major y = x * w^T is column-major y^T[n,m] = (w^T)^T * x^T: the library's A is w, its B is x, and bias runs along n.
+struct LtMatmul::State {
+  LtMatmulSpec spec;
+  const void* w = nullptr;
+  std::shared_ptr<cublasLtContext> handle;
+  Descriptor op;
+  Layout w_layout, x_layout, y_layout;
+  std::vector<cublasLtMatmulHeuristicResult_t> candidates;
+  std::size_t chosen = 0;
+
+  State(const LtMatmulSpec& s, const void* weight, const PrepareArgs& args)
+      : spec(s),
+        w(weight),
+        handle(shared_handle(args.device->index)),
+        w_layout(make_layout(s.in, s.k, s.n, s.ldw)),
+        x_layout(make_layout(s.in, s.k, s.m, s.ldx)),
+        y_layout(make_layout(s.out, s.n, s.m, s.n)) {
+    check<CudaError>(s.activation == Activation::none || s.bias != nullptr, "a cuBLASLt activation needs a bias");
+    cublasLtMatmulDesc_t raw = nullptr;
+    const bool tf32 = s.in == DType::f32 && s.allow_tf32;
+    LT_CHECK(cublasLtMatmulDescCreate(&raw, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    op.reset(raw);
+    set(op.get(), CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
+    set(op.get(), CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue(s));
+    if (s.bias != nullptr) {
+      set(op.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, s.bias);
+      set(op.get(), CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, data_type(s.out));
+    }
+  }
+
+  void find_candidates(int compute_capability) {
+    cublasLtMatmulPreference_t raw = nullptr;
+    LT_CHECK(cublasLtMatmulPreferenceCreate(&raw));
+    const Preference preference(raw);
+    const std::uint64_t workspace = std::uint64_t{compute_capability >= 90 ? 32U : 4U} << 20;
+    set(raw, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace);
+    set(raw, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, std::uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
+    for (const auto which : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                             CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
+      set(raw, which, std::uint32_t{16});
+    }
+    std::array<cublasLtMatmulHeuristicResult_t, 8> offers{};
+    int found = 0;
+    const cublasStatus_t status =
+        cublasLtMatmulAlgoGetHeuristic(handle.get(), op.get(), w_layout.get(), x_layout.get(), y_layout.get(), y_layout.get(), raw,
+                                       static_cast<int>(offers.size()), offers.data(), &found);
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED) found = 0;
+    if (status != CUBLAS_STATUS_NOT_SUPPORTED) LT_CHECK(status);
+    candidates.assign(offers.begin(), offers.begin() + found);
+    std::erase_if(candidates, [&](const cublasLtMatmulHeuristicResult_t& c) {
+      cublasLtMatmulHeuristicResult_t checked{};
+      return c.state != CUBLAS_STATUS_SUCCESS ||
+             cublasLtMatmulAlgoCheck(handle.get(), op.get(), w_layout.get(), x_layout.get(), y_layout.get(), y_layout.get(), &c.algo,
+                                     &checked) != CUBLAS_STATUS_SUCCESS;
+    });
+  }
+
+  void launch(std::size_t candidate, const void* x, const void* residual, void* y, void* workspace, cudaStream_t stream) const {
+    const float alpha = 1, beta = spec.residual ? 1 : 0;
+    const cublasLtMatmulHeuristicResult_t& c = candidates[candidate];
+    LT_CHECK(cublasLtMatmul(handle.get(), op.get(), &alpha, w, w_layout.get(), x, x_layout.get(), &beta, spec.residual ? residual : y,
+                            y_layout.get(), y, y_layout.get(), &c.algo, workspace, c.workspaceSize, stream));
+  }
+
+  // Memory for trying candidates: an x and a residual of zeros.
+  struct Scratch {
+    DeviceBuffer x, y, residual, workspace;
+  };
+  Scratch make_scratch(cudaStream_t stream) const {
+    std::size_t workspace = 0;
+    for (const auto& c : candidates) workspace = std::max(workspace, c.workspaceSize);
+    const std::size_t y_bytes = static_cast<std::size_t>(spec.m * spec.n) * size_of(spec.out);
+    Scratch s{DeviceBuffer(static_cast<std::size_t>(spec.m * spec.ldx) * size_of(spec.in)), DeviceBuffer(y_bytes),
+              DeviceBuffer(spec.residual ? y_bytes : 0), DeviceBuffer(workspace)};
+    CUDA_CHECK(cudaMemsetAsync(s.x.data(), 0, s.x.bytes(), stream));
+    if (spec.residual) CUDA_CHECK(cudaMemsetAsync(s.residual.data(), 0, y_bytes, stream));
+    return s;
+  }
+
+  // Keeps the candidates whose activation is ours, tried through the bias: x = 0, so y[.,j] = f(bias[j]).
+  void keep_right_activations(const Scratch& scratch, cudaStream_t stream) {
+    constexpr float kInf = std::numeric_limits<float>::infinity();
+    std::vector<float> probes{std::numeric_limits<float>::quiet_NaN(), kInf, -kInf, 0.0F, -0.0F};
+    for (int i = -40; i <= 40; ++i) probes.push_back(round_to(spec.out, 0.25 * i));
+    const auto is_right = [&](float got, float probe) {
+      const double ref = activate(spec.activation, probe);
+      if (std::isnan(ref)) return std::isnan(got);
+      if (std::isinf(ref)) return static_cast<double>(got) == ref;
+      // One rounding, and 16 f32 units of 10, the largest probe: what a sum of a few dozen products may be off by anyway.
+      return std::abs(got - ref) <= unit_roundoff(spec.out) * std::abs(ref) + 160 * unit_roundoff(DType::f32) + min_subnormal(spec.out);
+    };
+    const std::size_t n = static_cast<std::size_t>(spec.n), rounds = (probes.size() + n - 1) / n;
+    std::vector<bool> right(candidates.size(), true);
+    for (std::size_t round = 0; round < rounds; ++round) {
+      std::vector<float> values(n);
+      for (std::size_t j = 0; j < n; ++j) values[j] = probes[(round * n + j) % probes.size()];
+      const DeviceBuffer bias = to_device(values, spec.out);
+      set(op.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(bias.data()));
+      for (std::size_t i = 0; i < candidates.size(); ++i) {
+        launch(i, scratch.x.data(), scratch.residual.data(), scratch.y.data(), scratch.workspace.data(), stream);
+        CUDA_CHECK(cudaStreamSynchronize(stream));
+        const HostTensor first_row({Shape{spec.n}, spec.out});
+        scratch.y.download(first_row.data(), first_row.bytes());
+        const std::vector<float> got = first_row.floats();
+        for (std::size_t j = 0; j < n; ++j) right[i] = right[i] && is_right(got[j], values[j]);
+      }
+    }
+    set(op.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, spec.bias);
+    std::size_t index = 0;
+    std::erase_if(candidates, [&](const auto&) { return !right[index++]; });
+  }
+
+  void choose_fastest(const Scratch& scratch, cudaStream_t stream) {
+    // Numbers near one, so that the sums are neither zero nor overflow; 0x3C3C is 1.06 in f16, 0.011 in bf16 and f32.
+    CUDA_CHECK(cudaMemsetAsync(scratch.x.data(), 0x3C, scratch.x.bytes(), stream));
+    std::vector<std::function<void()>> runs;
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      runs.emplace_back(
+          [&, i] { launch(i, scratch.x.data(), scratch.residual.data(), scratch.y.data(), scratch.workspace.data(), stream); });
+    }
+    chosen = fastest(stream, runs);
+  }
+};
+
+LtMatmul::LtMatmul(std::unique_ptr<State> state) : state_(std::move(state)) {}
+LtMatmul::LtMatmul(LtMatmul&&) noexcept = default;
+LtMatmul& LtMatmul::operator=(LtMatmul&&) noexcept = default;
+LtMatmul::~LtMatmul() = default;
+
+std::optional<LtMatmul> LtMatmul::plan(const LtMatmulSpec& spec, const void* w, const PrepareArgs& args) {
+  auto state = std::make_unique<State>(spec, w, args);
+  state->find_candidates(args.device->compute_capability);
+  if (!args.tune && !state->candidates.empty() && spec.activation == Activation::none)
+    state->candidates.erase(state->candidates.begin() + 1, state->candidates.end());
+  if (spec.activation != Activation::none || state->candidates.size() > 1) {
+    const State::Scratch scratch = state->make_scratch(args.stream);
+    if (spec.activation != Activation::none) state->keep_right_activations(scratch, args.stream);
+    if (args.tune && state->candidates.size() > 1) state->choose_fastest(scratch, args.stream);
+    CUDA_CHECK(cudaStreamSynchronize(args.stream));
+  }
+  if (state->candidates.empty()) return std::nullopt;
+  return LtMatmul(std::move(state));
+}
+
+void LtMatmul::launch(const void* x, const void* residual, void* y, void* workspace, cudaStream_t stream) const {
+  state_->launch(state_->chosen, x, residual, y, workspace, stream);
+}
+
+std::size_t LtMatmul::workspace_bytes() const { return state_->candidates[state_->chosen].workspaceSize; }
+
+std::string LtMatmul::describe() const {
+  const LtMatmulSpec& s = state_->spec;
+  int id = -1;
+  std::size_t written = 0;
+  LT_CHECK(
+      cublasLtMatmulAlgoConfigGetAttribute(&state_->candidates[state_->chosen].algo, CUBLASLT_ALGO_CONFIG_ID, &id, sizeof id, &written));
+  std::string text = concat_text("cublasLt algo ", id, " (", state_->chosen + 1, " of ", state_->candidates.size(), ")");
+  if (s.in == DType::f32 && s.allow_tf32) text += ", tf32";
+  if (s.bias != nullptr) text += ", bias";
+  if (s.residual) text += ", residual";
+  if (s.activation != Activation::none) text += concat_text(", ", name(s.activation));
+  return text;
+}
+
+}  // namespace frieze::cuda

@@ -1,0 +1,148 @@
+// Conv2d on the GPU: packs the weights, builds the paths that apply, keeps the fastest.
+#include <algorithm>
+#include <limits>
+
+#include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/handles.h>
+#include <frieze/core/cuda/tune.h>
+#include <frieze/core/error.h>
+#include <frieze/layers/conv2d/cuda/conv2d_paths.h>
+
+namespace frieze::cuda {
+namespace {
+
+std::int64_t round_up(std::int64_t v, std::int64_t step) { return (v + step - 1) / step * step; }
+
+// 31 bits with room for a kernel's reach on both sides.
+int extent(std::int64_t v, const char* what) {
+  check<CudaError>(v <= std::numeric_limits<int>::max() / 2, "Conv2d's kernels take extents up to 2^30, got ", v, " (", what, ")");
+  return static_cast<int>(v);
+}
+
+ConvGeometry geometry(const Conv2d& layer, const Shape& x, const Shape& y) {
+  ConvGeometry g;
+  g.n = x.n();
+  g.pixels = y.n() * y.h() * y.w();
+  g.in_c = extent(x.c(), "input channels");
+  g.in_h = extent(x.h(), "height");
+  g.in_w = extent(x.w(), "width");
+  g.out_c = extent(y.c(), "output channels");
+  g.out_h = extent(y.h(), "output height");
+  g.out_w = extent(y.w(), "output width");
+  (void)extent(x.h() + 2 * std::int64_t{layer.padding().h}, "padded height");
+  (void)extent(x.w() + 2 * std::int64_t{layer.padding().w}, "padded width");
+  g.kernel_h = layer.kernel().h;
+  g.kernel_w = layer.kernel().w;
+  g.stride_h = layer.stride().h;
+  g.stride_w = layer.stride().w;
+  g.pad_h = layer.padding().h;
+  g.pad_w = layer.padding().w;
+  g.dilation_h = layer.dilation().h;
+  g.dilation_w = layer.dilation().w;
+  g.groups = layer.groups();
+  (void)extent(std::int64_t{g.kernel_h} * g.kernel_w * round_up(g.in_c, 8), "products summed for one output");
+  (void)extent(round_up(g.out_c, 128), "output channels");
+  return g;
+}
+
+class Conv2dKernel final : public Kernel {
+ public:
+  Conv2dKernel(const Conv2d& layer, const PrepareArgs& args) : epilogue_(args.epilogue.begin(), args.epilogue.end()) {
+    const Shape &x = args.in[0].shape, &y = args.out.shape;
+    p_.g = geometry(layer, x, y);
+    p_.dtype = args.out.dtype;
+    p_.format = same_layout(x) && same_layout(y) ? Format::nhwc : args.out.format;
+    pack_weights(layer);
+    auto paths = make_conv_paths(p_, args);
+    const std::size_t chosen = paths.size() > 1 ? choose(paths, args) : 0;
+    if (paths.size() > 1) choice_ = concat_text(" (fastest of ", paths.size(), ")");
+    path_ = std::move(paths[chosen]);
+  }
+
+  void launch(const LaunchArgs& args, cudaStream_t stream) const override {
+    path_->launch(args.in[0].data, args.out.data, make_epilogue(epilogue_, args.in.subspan(1)), args.workspace, stream);
+  }
+  std::size_t workspace_bytes() const override { return path_->workspace_bytes(); }
+  std::size_t weight_bytes() const override { return weight_.bytes() + depthwise_.bytes() + bias_.bytes() + bias_f32_.bytes(); }
+  std::string describe() const override { return path_->describe() + choice_; }
+  bool rebindable() const override { return path_->only_own_kernels(); }
+
+ private:
+  void pack_weights(const Conv2d& layer) {
+    const ConvGeometry& g = p_.g;
+    const std::vector<float>& from = layer.weight().values;
+    const std::int64_t in_group = g.in_c / g.groups, taps = g.taps();
+    if (p_.format == Format::nhwc && layer.is_depthwise() && g.groups > 1) {
+      std::vector<float> by_tap(from.size());
+      for (std::int64_t c = 0; c < g.in_c; ++c) {
+        for (std::int64_t t = 0; t < taps; ++t)
+          by_tap[static_cast<std::size_t>(t * g.in_c + c)] = from[static_cast<std::size_t>(c * taps + t)];
+      }
+      depthwise_ = to_device(by_tap, p_.dtype);
+      p_.depthwise_weights = depthwise_.data();
+    } else {
+      // Room for 16-byte chunks and whole tiles, where a path makes use of them.
+      const bool product = p_.format == Format::nhwc && g.groups == 1, half = p_.dtype != DType::f32;
+      const std::int64_t tap_size = product ? round_up(in_group, half ? 8 : 4) : in_group;
+      const std::int64_t row = product ? round_up(taps * tap_size, kImplicitDepth) : taps * tap_size;
+      const std::int64_t rows = product && half ? round_up(g.out_c, 128) : g.out_c;
+      std::vector<float> packed(static_cast<std::size_t>(checked_mul(rows, row, "packed weights")));
+      for (std::int64_t o = 0; o < g.out_c; ++o) {
+        for (std::int64_t c = 0; c < in_group; ++c) {
+          for (std::int64_t t = 0; t < taps; ++t) {
+            packed[static_cast<std::size_t>(o * row + t * tap_size + c)] = from[static_cast<std::size_t>((o * in_group + c) * taps + t)];
+          }
+        }
+      }
+      weight_ = to_device(packed, p_.dtype);
+      p_.weights.w = weight_.data();
+      p_.weights.row = row;
+      p_.weights.tap_size = static_cast<int>(tap_size);
+    }
+    p_.weights.rows = static_cast<int>(round_up(g.out_c, 128));
+    std::vector<float> bias(static_cast<std::size_t>(p_.weights.rows));
+    if (layer.has_bias()) {
+      const std::vector<float> rounded = layer.bias().rounded(p_.dtype);
+      std::copy(rounded.begin(), rounded.end(), bias.begin());
+    }
+    bias_ = to_device(bias, p_.dtype);
+    bias_f32_ = to_device(bias, DType::f32);
+    p_.weights.bias = bias_.data();
+    p_.weights.bias_f32 = bias_f32_.as<const float>();
+    p_.weights.has_bias = layer.has_bias();
+  }
+
+  // Times the paths on scratch tensors: nothing that a user sees is touched.
+  static std::size_t choose(const std::vector<std::unique_ptr<ConvPath>>& paths, const PrepareArgs& args) {
+    std::size_t workspace = 0;
+    for (const auto& path : paths) workspace = std::max(workspace, path->workspace_bytes());
+    const DeviceBuffer x(static_cast<std::size_t>(args.in[0].bytes())), y(static_cast<std::size_t>(args.out.bytes()));
+    const DeviceBuffer operand(args.in.size() > 1 ? y.bytes() : 0), scratch(workspace);
+    CUDA_CHECK(cudaMemsetAsync(x.data(), 0x3C, x.bytes(), args.stream));  // 1.06 in f16, 0.011 in bf16 and f32
+    if (operand.bytes() > 0) CUDA_CHECK(cudaMemsetAsync(operand.data(), 0x3C, operand.bytes(), args.stream));
+    const std::vector<TensorView> operands(args.in.size() - 1, TensorView(operand.data(), args.out));
+    const EpilogueArgs epilogue = make_epilogue(args.epilogue, operands);
+    std::vector<std::function<void()>> runs;
+    for (const auto& path : paths) {
+      runs.emplace_back([&] { path->launch(x.data(), y.data(), epilogue, scratch.data(), args.stream); });
+    }
+    const std::size_t best = fastest(args.stream, runs);
+    CUDA_CHECK(cudaStreamSynchronize(args.stream));
+    return best;
+  }
+
+  std::vector<EpilogueOp> epilogue_;
+  DeviceBuffer weight_, depthwise_, bias_, bias_f32_;
+  ConvProblem p_;
+  std::unique_ptr<ConvPath> path_;
+  std::string choice_;
+};
+
+std::unique_ptr<Kernel> make(const Conv2d& layer, const PrepareArgs& args) { return std::make_unique<Conv2dKernel>(layer, args); }
+
+}  // namespace
+
+void register_conv2d(KernelRegistry& registry);
+void register_conv2d(KernelRegistry& registry) { registry.add<Conv2d>(&make); }
+
+}  // namespace frieze::cuda

@@ -1,0 +1,199 @@
+#include <frieze/layers/conv2d/cuda/conv2d_paths.h>
+
+#include <algorithm>
+
+#include <frieze/core/cuda/gemm.h>
+#include <frieze/core/error.h>
+
+namespace frieze::cuda {
+namespace {
+
+constexpr std::size_t round_up(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+template <class I>
+constexpr I ceil_div(I a, I b) {
+  return (a + b - 1) / b;
+}
+
+class DirectPath final : public ConvPath {
+ public:
+  explicit DirectPath(const ConvProblem& p) : p_(p) { preload_direct(p.dtype, p.g); }
+  void launch(const void* x, void* y, const EpilogueArgs& epilogue, void*, cudaStream_t stream) const override {
+    launch_direct(p_.dtype, p_.format, p_.g, p_.weights, x, y, epilogue, stream);
+  }
+  std::string describe() const override { return describe_direct(p_.g); }
+
+ private:
+  const ConvProblem& p_;
+};
+
+class DepthwisePath final : public ConvPath {
+ public:
+  explicit DepthwisePath(const ConvProblem& p) : p_(p) { preload_depthwise(p.dtype); }
+  void launch(const void* x, void* y, const EpilogueArgs& epilogue, void*, cudaStream_t stream) const override {
+    const float* bias = p_.weights.has_bias ? p_.weights.bias_f32 : nullptr;
+    launch_depthwise(p_.dtype, p_.g, p_.depthwise_weights, bias, x, y, epilogue, stream);
+  }
+  std::string describe() const override { return describe_depthwise(p_.dtype, p_.g); }
+
+ private:
+  const ConvProblem& p_;
+};
+
+// Implicit GEMM. Where channels are no multiple of 8, a copy of x with zeros up to one goes to the workspace first.
+class ImplicitPath final : public ConvPath {
+ public:
+  ImplicitPath(const ConvProblem& p, int tile) : p_(p), tile_(tile), pads_(p.g.in_c % 8 != 0), misaligned_(p) {
+    preload_implicit_gemm(p.dtype, tile);
+    if (!pads_) return;
+    preload_gather_columns(p.dtype);
+    // The copy is the "columns" of a 1 x 1 convolution over the input's pixels.
+    copy_.n = p.g.n;
+    copy_.in_c = p.g.in_c;
+    copy_.in_h = copy_.out_h = p.g.in_h;
+    copy_.in_w = copy_.out_w = p.g.in_w;
+    copy_.pixels = p.g.n * p.g.in_h * p.g.in_w;
+  }
+
+  void launch(const void* x, void* y, const EpilogueArgs& epilogue, void* workspace, cudaStream_t stream) const override {
+    if (pads_) {
+      launch_gather_columns(p_.dtype, copy_, p_.weights.tap_size, x, workspace, 0, copy_.pixels, stream);
+      launch_implicit_gemm(p_.dtype, tile_, p_.g, p_.weights, workspace, y, epilogue, stream);
+    } else if (is_aligned(x, 16)) {
+      launch_implicit_gemm(p_.dtype, tile_, p_.g, p_.weights, x, y, epilogue, stream);
+    } else {
+      misaligned_.launch(x, y, epilogue, workspace, stream);
+    }
+  }
+  std::size_t workspace_bytes() const override {
+    return pads_ ? round_up(static_cast<std::size_t>(copy_.pixels * p_.weights.tap_size) * size_of(p_.dtype)) : 0;
+  }
+  std::string describe() const override {
+    const ImplicitTile t = kImplicitTiles[tile_];
+    const std::string copy = pads_ ? concat_text(", channels copied to ", p_.weights.tap_size) : "";
+    return concat_text("own implicit GEMM, tiles of ", t.rows, "x", t.columns, copy);
+  }
+  static std::int64_t blocks(const ConvGeometry& g, int tile) {
+    const ImplicitTile t = kImplicitTiles[tile];
+    return ceil_div<std::int64_t>(g.pixels, t.rows) * ceil_div(g.out_c, t.columns);
+  }
+  // The largest tile that still gives every SM a block.
+  static int default_tile(const ConvGeometry& g, int sm_count) {
+    if (g.out_c <= 32) return 3;
+    if (g.out_c > 64 && blocks(g, 0) >= sm_count) return 0;
+    return blocks(g, 1) >= sm_count ? 1 : 2;
+  }
+
+ private:
+  const ConvProblem& p_;
+  int tile_;
+  bool pads_;
+  ConvGeometry copy_;
+  DirectPath misaligned_;
+};
+
+GemmSpec gemm_spec(const ConvProblem& p) {
+  GemmSpec spec{p.g.pixels, p.g.out_c, p.g.in_c, p.g.in_c, p.weights.row, p.dtype, p.weights.w, p.weights.bias};
+  spec.bias_f32 = p.weights.has_bias ? p.weights.bias_f32 : nullptr;
+  return spec;
+}
+
+// 1 x 1 of stride 1 in nhwc: pixels are the rows of a product as they lie.
+class PointwisePath final : public ConvPath {
+ public:
+  PointwisePath(const ConvProblem& p, const PrepareArgs& args) : p_(p), gemm_(gemm_spec(p), args) {}
+  void launch(const void* x, void* y, const EpilogueArgs& epilogue, void* workspace, cudaStream_t stream) const override {
+    const std::int64_t chunk_bytes = gemm_.chunk_rows() * p_.g.in_c * static_cast<std::int64_t>(size_of(p_.dtype));
+    for (std::int64_t i = 0; i < gemm_.chunks(); ++i) {
+      gemm_.launch(i, static_cast<const char*>(x) + i * chunk_bytes, y, epilogue, workspace, stream);
+    }
+  }
+  std::size_t workspace_bytes() const override { return gemm_.workspace_bytes(); }
+  std::string describe() const override { return "1x1 as GEMM, " + gemm_.describe(); }
+  bool only_own_kernels() const override { return gemm_.only_own_kernels(); }
+
+ private:
+  const ConvProblem& p_;
+  Gemm gemm_;
+};
+
+// Columns of a few thousand pixels at a time, each chunk gathered and multiplied while it is in L2.
+class ColumnsPath final : public ConvPath {
+ public:
+  ColumnsPath(const ConvProblem& p, const PrepareArgs& args) : p_(p), gemm_(spec(p), args) { preload_gather_columns(p.dtype); }
+  void launch(const void* x, void* y, const EpilogueArgs& epilogue, void* workspace, cudaStream_t stream) const override {
+    void* columns = static_cast<char*>(workspace) + gemm_.workspace_bytes();
+    for (std::int64_t i = 0; i < gemm_.chunks(); ++i) {
+      launch_gather_columns(p_.dtype, p_.g, p_.weights.tap_size, x, columns, i * gemm_.chunk_rows(), gemm_.rows(i), stream);
+      gemm_.launch(i, columns, y, epilogue, workspace, stream);
+    }
+  }
+  std::size_t workspace_bytes() const override {
+    return gemm_.workspace_bytes() + round_up(static_cast<std::size_t>(gemm_.chunk_rows() * spec(p_).caller_row_bytes));
+  }
+  std::string describe() const override { return "columns and GEMM, " + gemm_.describe(); }
+  bool only_own_kernels() const override { return gemm_.only_own_kernels(); }
+
+ private:
+  static GemmSpec spec(const ConvProblem& p) {
+    GemmSpec spec = gemm_spec(p);
+    spec.k = spec.ldx = std::int64_t{p.g.taps()} * p.weights.tap_size;
+    spec.caller_row_bytes = spec.k * static_cast<std::int64_t>(size_of(p.dtype));
+    return spec;
+  }
+  const ConvProblem& p_;
+  Gemm gemm_;
+};
+
+// Whether columns and cuBLASLt are likely to beat the implicit GEMM. cuBLASLt splits K where pixels are too few to fill the GPU;
+// and from sm_90 on, except on sm_120, mma.sync reaches a third of its speed, which pays for the columns once C is large.
+bool prefers_columns(const ConvGeometry& g, const DeviceInfo& device) {
+  const std::int64_t k = std::int64_t{g.taps()} * g.in_c;
+  if (ImplicitPath::blocks(g, 2) < device.sm_count / 2 && k >= 2048) return true;
+  const bool warp_groups = device.compute_capability == 90 || device.compute_capability == 100;
+  return warp_groups && g.in_c >= 256 && g.out_c >= 256 && 2.0 * static_cast<double>(g.pixels * k) * g.out_c > 2e10;
+}
+
+}  // namespace
+
+std::vector<std::unique_ptr<ConvPath>> make_conv_paths(const ConvProblem& p, const PrepareArgs& args) {
+  std::vector<std::unique_ptr<ConvPath>> paths;
+  const ConvGeometry& g = p.g;
+  if (p.format == Format::nhwc && p.depthwise_weights != nullptr) {
+    paths.push_back(std::make_unique<DepthwisePath>(p));
+    return paths;
+  }
+  if (p.format != Format::nhwc || g.groups != 1) {
+    paths.push_back(std::make_unique<DirectPath>(p));
+    return paths;
+  }
+  const bool half = p.dtype != DType::f32;
+  const bool pointwise = g.taps() == 1 && g.stride_h == 1 && g.stride_w == 1 && g.pad_h == 0 && g.pad_w == 0;
+  const auto add_gemm = [&] {
+    if (pointwise) {
+      paths.push_back(std::make_unique<PointwisePath>(p, args));
+    } else {
+      paths.push_back(std::make_unique<ColumnsPath>(p, args));
+    }
+  };
+  const auto add_implicit = [&](int tile) {
+    if (ImplicitPath::blocks(g, tile) <= 0x7FFFFFFF) paths.push_back(std::make_unique<ImplicitPath>(p, tile));
+  };
+  // Small products with an epilogue that cuBLASLt lacks are one launch in the implicit GEMM, two in a Gemm.
+  const bool library_epilogue = Gemm::library_takes(p.dtype, args.epilogue);
+  const double flops = 2.0 * static_cast<double>(g.pixels) * g.taps() * g.in_c * g.out_c;
+  const bool gemm_first = !half || (pointwise ? library_epilogue || flops > 1e9 : prefers_columns(g, *args.device));
+  const int tile = ImplicitPath::default_tile(g, args.device->sm_count);
+  if (gemm_first) add_gemm();
+  if (half && (!gemm_first || args.tune)) {
+    add_implicit(tile);
+    for (int other = 0; args.tune && other < kImplicitTileCount; ++other) {
+      // No tile more than half empty.
+      if (other != tile && kImplicitTiles[other].columns < 2 * g.out_c) add_implicit(other);
+    }
+  }
+  if (paths.empty() || (!gemm_first && args.tune)) add_gemm();
+  return paths;
+}
+
+}  // namespace frieze::cuda

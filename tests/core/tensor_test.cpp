@@ -1,0 +1,122 @@
+#include <frieze/core/tensor.h>
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numeric>
+#include <sstream>
+
+#include <frieze/core/error.h>
+
+namespace frieze {
+namespace {
+
+std::vector<float> counting(std::int64_t count) {
+  std::vector<float> values(static_cast<std::size_t>(count));
+  std::iota(values.begin(), values.end(), 0.0F);
+  return values;
+}
+
+Strides strides_of(std::initializer_list<std::int64_t> list) {
+  Strides strides{};
+  std::copy(list.begin(), list.end(), strides.begin());
+  return strides;
+}
+
+TEST(TensorSpec, BytesAreCheckedAndPrinted) {
+  EXPECT_EQ((TensorSpec{{2, 3, 4, 5}, DType::f16}).bytes(), 240);
+  EXPECT_EQ((TensorSpec{{65536, 65536}, DType::f32}).bytes(), std::int64_t{1} << 34);
+  EXPECT_THROW((void)(TensorSpec{{std::int64_t{1} << 62}, DType::f32}).bytes(), ShapeError);
+  std::ostringstream text;
+  text << TensorSpec{{1, 64, 8, 8}, DType::bf16, Format::nhwc} << '|' << TensorSpec{{3}, DType::f32};
+  EXPECT_EQ(text.str(), "[1,64,8,8] bf16 nhwc|[3] f32");
+}
+
+TEST(Format, NamesGoBothWays) {
+  EXPECT_EQ(parse_format(name(Format::nhwc)), Format::nhwc);
+  EXPECT_EQ(parse_format("nchw"), Format::nchw);
+  EXPECT_THROW((void)parse_format("NCHW"), OptionError);
+}
+
+TEST(Strides, FollowTheFormatForImagesOnly) {
+  const Shape image{2, 3, 4, 5};
+  EXPECT_EQ(contiguous_strides(image, Format::nchw), strides_of({60, 20, 5, 1}));
+  EXPECT_EQ(contiguous_strides(image, Format::nhwc), strides_of({60, 1, 15, 3}));
+  EXPECT_EQ(contiguous_strides({3, 4, 5}, Format::nhwc), strides_of({20, 5, 1}));
+  EXPECT_EQ(contiguous_strides({3, 0, 5}, Format::nchw), strides_of({5, 5, 1}));
+  EXPECT_TRUE(same_layout({2, 1, 4, 5}));
+  EXPECT_TRUE(same_layout({2, 3, 1, 1}));
+  EXPECT_TRUE(same_layout({3, 4, 5}));
+  EXPECT_FALSE(same_layout(image));
+}
+
+TEST(TensorView, ContiguityIgnoresAxesOfOne) {
+  EXPECT_TRUE(TensorView(nullptr, {2, 3, 4, 5}, DType::f32, strides_of({60, 20, 5, 1})).is_contiguous(Format::nchw));
+  EXPECT_FALSE(TensorView(nullptr, {2, 3, 4, 5}, DType::f32, strides_of({60, 20, 5, 1})).is_contiguous(Format::nhwc));
+  EXPECT_TRUE(TensorView(nullptr, {1, 3, 4, 5}, DType::f32, strides_of({999, 20, 5, 1})).is_contiguous(Format::nchw));
+  EXPECT_FALSE(TensorView(nullptr, {2, 3, 4, 5}, DType::f32, strides_of({64, 20, 5, 1})).is_contiguous(Format::nchw));
+  EXPECT_TRUE(TensorView(nullptr, {0, 3}, DType::f32, strides_of({7, 7})).is_contiguous(Format::nchw)) << "nothing to be out of place";
+}
+
+TEST(TensorView, ReadsAnyStridesInRowMajorOrder) {
+  std::vector<float> memory = counting(64);
+  const TensorView padded(memory.data() + 1, {2, 3}, DType::f32, strides_of({8, 2}));
+  EXPECT_EQ(to_floats(padded), (std::vector<float>{1, 3, 5, 9, 11, 13}));
+  const TensorView transposed(memory.data(), {3, 2}, DType::f32, strides_of({1, 8}));
+  EXPECT_EQ(to_floats(transposed), (std::vector<float>{0, 8, 1, 9, 2, 10}));
+  const TensorView repeated(memory.data() + 5, {2, 2}, DType::f32, strides_of({0, 1}));
+  EXPECT_EQ(to_floats(repeated), (std::vector<float>{5, 6, 5, 6}));
+  EXPECT_EQ(to_floats(TensorView(memory.data() + 7, Shape{}, DType::f32, {})), std::vector<float>{7});
+  EXPECT_TRUE(to_floats(TensorView(nullptr, {3, 0}, DType::f32, {})).empty());
+}
+
+TEST(TensorView, WritesOnlyItsOwnElements) {
+  std::vector<float> memory(16, -1);
+  from_floats(std::vector<float>{1, 2, 3, 4}, TensorView(memory.data() + 1, {2, 2}, DType::f32, strides_of({6, 2})));
+  EXPECT_EQ(memory, (std::vector<float>{-1, 1, -1, 2, -1, -1, -1, 3, -1, 4, -1, -1, -1, -1, -1, -1}));
+}
+
+TEST(TensorView, RoundsOnceFromDouble) {
+  // 1 + 2^-8 is the middle between two bf16; a little more, invisible in f32, must go up.
+  HostTensor y({{2}, DType::bf16});
+  from_doubles(std::vector<double>{1 + 0x1p-8, 1 + 0x1p-8 + 0x1p-40}, y.view());
+  EXPECT_EQ(y.floats(), (std::vector<float>{1, 1 + 0x1p-7F}));
+}
+
+TEST(TensorView, RefusesAWrongCountAndMissingMemory) {
+  HostTensor y({{2, 3}});
+  try {
+    from_floats(counting(5), y.view());
+    FAIL() << "nothing was thrown";
+  } catch (const ShapeError& e) {
+    EXPECT_STREQ(e.what(), "writing 5 values into a tensor of shape [2,3]");
+  }
+  EXPECT_THROW((void)HostTensor().floats(), ShapeError) << "a default tensor has no memory";
+  EXPECT_THROW(from_floats(counting(1), TensorView()), ShapeError);
+}
+
+TEST(HostTensor, IsAlignedAndHoldsTheRightBytes) {
+  for (const std::int64_t n : {1, 3, 1000}) {
+    const HostTensor t({{n}, DType::bf16});
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(t.data()) % 64, 0U);
+    EXPECT_EQ(t.bytes(), static_cast<std::size_t>(2 * n));
+  }
+  const HostTensor none(TensorSpec{{0, 4}});
+  EXPECT_EQ(none.bytes(), 0U);
+  EXPECT_TRUE(none.floats().empty());
+  EXPECT_THROW(HostTensor({{std::int64_t{1} << 61}, DType::f16}), ShapeError);
+}
+
+TEST(HostTensor, ConvertsTypeAndFormat) {
+  const Shape shape{2, 3, 2, 5};
+  const std::vector<float> values = counting(shape.elements());
+  const HostTensor nchw({shape}, values);
+  const HostTensor nhwc = nchw.converted(DType::f16, Format::nhwc);
+  EXPECT_EQ(nhwc.spec(), (TensorSpec{shape, DType::f16, Format::nhwc}));
+  EXPECT_EQ(nhwc.floats(), values);  // row-major values whatever the memory looks like
+  for (std::size_t c = 0; c < 3; ++c) EXPECT_EQ(load_element(DType::f16, nhwc.data(), c), values[c * 10]) << "C is fastest in memory";
+  EXPECT_EQ(nhwc.converted(DType::f32, Format::nchw).floats(), values);
+}
+
+}  // namespace
+}  // namespace frieze

@@ -1,0 +1,39 @@
+# Sourced by demo.sh, test.sh and gpu_check.sh: which build this machine can make, and one quiet way to make it.
+#   cuda_arguments   CMake arguments of the default build
+#   default_build    its folder
+#   has_nvcc, has_gpu   yes or no
+
+has_nvcc=no
+if [[ -n "${CUDACXX:-}" ]] || command -v nvcc >/dev/null; then has_nvcc=yes; fi
+
+# Compute capabilities of the GPUs here, as CMake wants them: "90" or "80;90".
+gpu_architectures=""
+if command -v nvidia-smi >/dev/null; then
+  gpu_architectures=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -d '. ' | grep -E '^[0-9]+$' | sort -un | paste -sd';' || true)
+fi
+has_gpu=no
+if [[ -n "$gpu_architectures" ]]; then has_gpu=yes; fi
+
+if [[ $has_nvcc == yes ]]; then
+  default_build=build/cuda
+  cuda_arguments=(-DFRIEZE_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=${gpu_architectures:-90}")
+else
+  default_build=build/cpu
+  cuda_arguments=(-DFRIEZE_CUDA=OFF)
+fi
+
+# build FOLDER TARGET… -- CMAKE_ARGUMENT…: configures and builds; prints the log only if that fails.
+build() {
+  local folder=$1 targets=()
+  shift
+  while [[ $# -gt 0 && $1 != -- ]]; do targets+=("$1"); shift; done
+  shift
+  mkdir -p "$folder"
+  local log=$folder/build.log
+  if ! { cmake -S . -B "$folder" -G Ninja "$@" && cmake --build "$folder" --target "${targets[@]}"; } >"$log" 2>&1; then
+    # What failed, then the end of the log.
+    grep -E -A15 'error|FAILED|CMake Error' "$log" | head -60 >&2 || true
+    echo "the build in $folder failed; its whole log is $log" >&2
+    return 1
+  fi
+}

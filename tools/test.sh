@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Builds and runs every test: the default build, the CPU-only build, the CPU-only build under AddressSanitizer and
+# UndefinedBehaviorSanitizer, formatting, packaging, the README's commands, fuzzing. GPU tests skip visibly without a GPU.
+# The last line is "N passed, N failed, N skipped"; the exit status is 1 if anything failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+tools/setup.sh test || exit 1
+source tools/configuration.sh
+
+passed=0 failed=0 skipped=0
+stage_began=$SECONDS
+begin() { printf '\n== %s\n' "$*"; stage_began=$SECONDS; }
+end() { printf '   %d s\n' $((SECONDS - stage_began)); }
+pass() { passed=$((passed + ${1:-1})); }
+fail() { echo "   FAILED: $*"; failed=$((failed + 1)); }
+skip() { echo "   skipped: $*"; skipped=$((skipped + 1)); }
+
+# number_of LOG EXPRESSION: the number that a line of a GoogleTest log holds, or 0.
+number_of() { local n; n=$(sed -nE "s/$2/\1/p" "$1" | tail -1); echo "${n:-0}"; }
+
+# Runs every test program of a build, as many at once as there are processors, and adds up what GoogleTest counted.
+run_programs() {
+  local folder=$1 program log
+  local programs=("$folder"/tests/*_tests)
+  [[ -x ${programs[0]} ]] || { fail "no test programs in $folder/tests"; return; }
+  printf '%s\0' "${programs[@]}" |
+    xargs -0 -P "$(nproc)" -I{} bash -c 'timeout 900 "$1" --gtest_color=no >"$1.log" 2>&1 </dev/null; echo $? >"$1.status"' _ {}
+  for program in "${programs[@]}"; do
+    log=$program.log
+    local status p f s
+    status=$(cat "$program.status")
+    p=$(number_of "$log" '^\[  PASSED  \] ([0-9]+) tests?\.$')
+    f=$(number_of "$log" '^\[  FAILED  \] ([0-9]+) tests?, listed below:$')
+    s=$(number_of "$log" '^\[  SKIPPED \] ([0-9]+) tests?, listed below:$')
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    printf '   %-14s %5d passed %3d failed %5d skipped\n' "$(basename "$program")" "$p" "$f" "$s"
+    grep -A1 ': Skipped$' "$log" | grep -vE ': Skipped$|^--$' | sort | uniq -c | sed -E 's/^ *([0-9]+) (.*)/      \1 skipped: \2/'
+    if [[ $f -gt 0 ]]; then
+      grep -E '^\[  FAILED  \]' "$log" | sort -u | head -40
+      grep -B1 -A12 ': Failure$' "$log" | head -120
+    fi
+    if [[ $status != 0 && $f == 0 ]]; then
+      tail -40 "$log"
+      fail "$(basename "$program") ended with status $status after $(grep -E '^\[ RUN ' "$log" | tail -1)"
+    fi
+    if [[ $status == 0 && $((p + s)) == 0 ]]; then fail "$(basename "$program") ran no test"; fi
+  done
+}
+
+# test_build NAME FOLDER CMAKE_ARGUMENT…
+test_build() {
+  local name=$1 folder=$2
+  shift 2
+  begin "$name: build"
+  if ! build "$folder" all -- -DFRIEZE_TESTS=ON -DFRIEZE_TOOLS=ON -DFRIEZE_WERROR=ON "$@"; then
+    fail "$name does not build"
+    return 1
+  fi
+  end
+  begin "$name: tests"
+  run_programs "$folder"
+  end
+}
+
+if [[ $has_nvcc == yes ]]; then
+  test_build "with CUDA (${cuda_arguments[1]#*=})" build/cuda -DCMAKE_BUILD_TYPE=Release "${cuda_arguments[@]}"
+else
+  begin "with CUDA"
+  skip "no nvcc on the PATH, only the CPU-only build is tested"
+fi
+test_build "CPU only" build/cpu -DCMAKE_BUILD_TYPE=Release -DFRIEZE_CUDA=OFF
+
+# Debug information for readable reports; -O1, as unoptimised code would take minutes.
+export ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
+test_build "AddressSanitizer and UndefinedBehaviorSanitizer" build/asan -DFRIEZE_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+  -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" -DFRIEZE_SANITIZE=address,undefined
+unset ASAN_OPTIONS UBSAN_OPTIONS
+
+begin "size of the program"
+size=$(stat -c %s "$default_build/bin/frieze" 2>/dev/null || echo 0)
+echo "   $default_build/bin/frieze: $size bytes"
+if [[ $size -gt 0 && $size -le 20000000 ]]; then pass; else fail "expected 1 to 20000000 bytes"; fi
+
+begin "formatting"
+formatter=$(command -v clang-format-14 || command -v clang-format || true)
+if [[ -z $formatter ]] || ! "$formatter" --version | grep -q 'version 14\.'; then
+  skip "needs clang-format 14, whose output differs from other versions'"
+elif git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs "$formatter" --dry-run -Werror; then
+  pass
+else
+  fail "run $formatter -i on the files above"
+fi
+
+# A script that passes or fails as a whole.
+run_script() {
+  local name=$1 log
+  shift
+  begin "$name"
+  log=$(mktemp)
+  if "$@" >"$log" 2>&1; then pass; else cat "$log"; fail "$*"; fi
+  rm -f "$log"
+  end
+}
+run_script "packaging: install, find_package, add_subdirectory" tests/packaging/run.sh
+run_script "the README's commands" tests/readme/run.sh
+
+begin "fuzzing, 60 s"
+if ! command -v clang++ >/dev/null; then
+  skip "needs clang++"
+elif ! build build/fuzz weights_fuzz -- -DFRIEZE_CUDA=OFF -DFRIEZE_FUZZ=ON -DFRIEZE_TOOLS=OFF -DFRIEZE_TESTS=ON \
+  -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo; then
+  fail "the fuzzer does not build"
+else
+  fuzzer=$(find build/fuzz -name weights_fuzz -type f -perm -u+x | head -1)
+  mkdir -p build/fuzz/corpus
+  if "$fuzzer" -max_total_time=60 -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus >build/fuzz/fuzz.log 2>&1; then
+    grep -E 'number_of_executed_units' build/fuzz/fuzz.log
+    pass
+  else
+    tail -40 build/fuzz/fuzz.log
+    fail "the fuzzer found an input, kept in build/fuzz"
+  fi
+fi
+end
+
+printf '\n%d s in all\n' "$SECONDS"
+echo "$passed passed, $failed failed, $skipped skipped"
+[[ $failed == 0 ]]
