@@ -39,7 +39,10 @@ DeviceBuffer::~DeviceBuffer() {
 
 void DeviceBuffer::upload(const void* host, std::size_t bytes) {
   check<CudaError>(bytes <= bytes_, "upload of ", bytes, " bytes into a device buffer of ", bytes_);
-  if (bytes > 0) CUDA_CHECK(cudaMemcpy(data_, host, bytes, cudaMemcpyHostToDevice));
+  if (bytes == 0) return;
+  CUDA_CHECK(cudaMemcpy(data_, host, bytes, cudaMemcpyHostToDevice));
+  // From pageable memory it returns once the bytes are staged; a kernel on another stream could still run before they arrive.
+  CUDA_CHECK(cudaStreamSynchronize(cudaStreamLegacy));
 }
 
 void DeviceBuffer::download(void* host, std::size_t bytes) const {
