@@ -1,5 +1,8 @@
 #include <frieze/core/cuda/kernel.h>
 
+#include <map>
+#include <mutex>
+
 #include <frieze/core/cuda/check.h>
 
 namespace frieze::cuda {
@@ -24,6 +27,21 @@ std::unique_ptr<Kernel> KernelRegistry::prepare(const Layer& layer, const Prepar
 void preload(const void* kernel_function) {
   cudaFuncAttributes attributes{};
   CUDA_CHECK(cudaFuncGetAttributes(&attributes, kernel_function));
+}
+
+bool waits_on_device(const void* kernel_function) {
+  static std::mutex mutex;
+  static std::map<std::pair<const void*, int>, bool> known;
+  int device = 0;
+  CUDA_CHECK(cudaGetDevice(&device));
+  const std::lock_guard lock(mutex);
+  const auto [at, first] = known.try_emplace({kernel_function, device}, false);
+  if (first) {
+    cudaFuncAttributes attributes{};
+    CUDA_CHECK(cudaFuncGetAttributes(&attributes, kernel_function));
+    at->second = attributes.ptxVersion >= 90;
+  }
+  return at->second;
 }
 
 DeviceInfo device_info(int index) {

@@ -65,6 +65,10 @@ class Kernel {
 /// Loads kernel functions ahead of the capture, so that nothing is loaded lazily inside it. Throws CudaError.
 void preload(const void* kernel_function);
 
+/// True if the current device runs code of the kernel that was compiled for sm_90 or later, where a kernel can wait for the
+/// one before it by itself; asked once a kernel and device. Throws CudaError.
+bool waits_on_device(const void* kernel_function);
+
 using KernelFactory = std::function<std::unique_ptr<Kernel>(const Layer&, const PrepareArgs&)>;
 
 /// Layer type -> factory. Filled once, by the register_<folder> functions that the build collects from layers/*/.

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/kernel.h>
 #include <frieze/core/layer.h>
 
 namespace frieze::cuda {
@@ -17,6 +18,41 @@ template <class... P, class... A>
 void launch_kernel(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream, A... args) {
   kernel<<<grid, block, shared_bytes, stream>>>(P(args)...);
   CUDA_CHECK(cudaGetLastError());
+}
+
+/// A launch with more to say than grid and block.
+struct LaunchShape {
+  dim3 grid, block;
+  std::size_t shared_bytes = 0;
+  int cluster = 1;         ///< blocks of a cluster, along x; more than 1 needs sm_90
+  bool dependent = false;  ///< the kernel calls pdl_wait() before it touches what earlier work wrote or reads
+};
+
+/// As above. A dependent launch is asked for only where the kernel's code for this device has the wait.
+template <class... P, class... A>
+void launch_kernel(void (*kernel)(P...), const LaunchShape& shape, cudaStream_t stream, A... args) {
+  cudaLaunchAttribute attributes[2] = {};
+  cudaLaunchConfig_t config = {};
+  config.gridDim = shape.grid;
+  config.blockDim = shape.block;
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = stream;
+  config.attrs = attributes;
+  if (shape.shared_bytes > 48 * 1024) {  // more than every kernel may use unasked
+    CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes)));
+  }
+  if (shape.cluster > 1) {
+    cudaLaunchAttribute& cluster = attributes[config.numAttrs++];
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim.x = static_cast<unsigned>(shape.cluster);
+    cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+  }
+  if (shape.dependent && waits_on_device(reinterpret_cast<const void*>(kernel))) {
+    cudaLaunchAttribute& dependent = attributes[config.numAttrs++];
+    dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    dependent.val.programmaticStreamSerializationAllowed = 1;
+  }
+  CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, P(args)...));
 }
 
 template <class T>
