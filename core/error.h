@@ -28,6 +28,10 @@ class OptionError : public Error {
 class WeightsError : public Error {
   using Error::Error;
 };
+/// More host memory asked for than this machine has.
+class MemoryError : public Error {
+  using Error::Error;
+};
 /// A file that cannot be read or written.
 class IoError : public Error {
   using Error::Error;

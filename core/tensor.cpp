@@ -6,6 +6,7 @@
 #include <string>
 
 #include <frieze/core/error.h>
+#include <frieze/core/host_memory.h>
 
 namespace frieze {
 
@@ -97,7 +98,7 @@ void HostTensor::Free::operator()(void* p) const noexcept { std::free(p); }
 
 HostTensor::HostTensor(const TensorSpec& spec) : spec_(spec), bytes_(static_cast<std::size_t>(spec.bytes())) {
   constexpr std::size_t kAlign = 64;
-  check<ShapeError>(bytes_ < (std::size_t{1} << 62), "a host tensor of ", bytes_, " bytes is past all memory");
+  check_memory(spec.bytes(), "a tensor of ", spec);
   data_.reset(std::aligned_alloc(kAlign, std::max(kAlign, (bytes_ + kAlign - 1) / kAlign * kAlign)));
   if (!data_) throw std::bad_alloc();
 }

@@ -71,6 +71,7 @@ void from_floats(std::span<const float> values, const TensorView& view);
 class HostTensor {
  public:
   HostTensor() = default;
+  /// Throws ShapeError past 2^63 - 1 bytes, MemoryError past what this machine has.
   explicit HostTensor(const TensorSpec& spec);
   /// Row-major `values`, each rounded once to the type of `spec`.
   HostTensor(const TensorSpec& spec, std::span<const float> values);

@@ -3,6 +3,7 @@
 #include <map>
 
 #include <frieze/core/error.h>
+#include <frieze/core/host_memory.h>
 #include <frieze/graph/executor.h>
 #include <frieze/graph/reference_step.h>
 
@@ -27,6 +28,12 @@ class CpuExecutor final : public Executor {
   CpuExecutor(Plan plan, const CompileOptions& options, std::shared_ptr<Arena> arena) : Executor(std::move(plan), options) {
     arena_ = arena ? std::static_pointer_cast<HostArena>(arena) : std::make_shared<HostArena>();
     memory_ = plan_memory(plan_, {}, options_.keep_values);
+    std::int64_t ports = 0;
+    for (const auto* list : {&plan_.inputs, &plan_.outputs}) {
+      for (const PlanPort& port : *list) ports = checked_add(ports, plan_.spec(port.value).bytes(), "bytes");
+    }
+    check_memory(checked_add(ports, memory_.arena_bytes, "bytes"), "a model with inputs and outputs of ", readable_bytes(ports),
+                 " and intermediate values of ", readable_bytes(memory_.arena_bytes));
     arena_->reserve(memory_.arena_bytes);
     for (const auto* ports : {&plan_.inputs, &plan_.outputs}) {
       for (const PlanPort& port : *ports) {

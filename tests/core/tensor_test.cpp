@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <sstream>
 
 #include <frieze/core/error.h>
+#include <frieze/core/host_memory.h>
 
 namespace frieze {
 namespace {
@@ -104,7 +106,26 @@ TEST(HostTensor, IsAlignedAndHoldsTheRightBytes) {
   const HostTensor none(TensorSpec{{0, 4}});
   EXPECT_EQ(none.bytes(), 0U);
   EXPECT_TRUE(none.floats().empty());
-  EXPECT_THROW(HostTensor({{std::int64_t{1} << 61}, DType::f16}), ShapeError);
+}
+
+TEST(HostTensor, RefusesWhatNoMachineHas) {
+  EXPECT_THROW(HostTensor({{std::int64_t{1} << 62}, DType::f16}), ShapeError) << "2^63 bytes";
+  try {
+    HostTensor({{1, 16, 1 << 20, 1 << 25}, DType::f16, Format::nhwc});
+    FAIL() << "nothing was thrown";
+  } catch (const MemoryError& e) {
+    EXPECT_EQ(e.what(), "a tensor of [1,16,1048576,33554432] f16 nhwc needs 1.0 PiB, this machine has " + readable_bytes(machine_memory()) +
+                            " of memory and swap");
+  }
+}
+
+TEST(HostMemory, BytesAreReadable) {
+  EXPECT_EQ(readable_bytes(0), "0 bytes");
+  EXPECT_EQ(readable_bytes(1023), "1023 bytes");
+  EXPECT_EQ(readable_bytes(1536), "1.5 KiB");
+  EXPECT_EQ(readable_bytes(std::int64_t{3} << 39), "1.5 TiB");
+  EXPECT_EQ(readable_bytes(std::numeric_limits<std::int64_t>::max()), "8.0 EiB");
+  EXPECT_GT(machine_memory(), 1 << 20);
 }
 
 TEST(HostTensor, ConvertsTypeAndFormat) {
