@@ -34,8 +34,8 @@ double activate(Activation a, double x) {
     case Activation::relu: return x < 0 ? 0.0 : x;  // NaN is not below zero, and stays
     case Activation::silu: return x == -INFINITY ? -0.0 : x / (1 + std::exp(-x));
     case Activation::gelu: return x == -INFINITY ? -0.0 : 0.5 * x * std::erfc(-x * 0.70710678118654752440);
-    case Activation::gelu_tanh:
-      return x == -INFINITY ? -0.0 : 0.5 * x * (1 + std::tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+    case Activation::gelu_tanh:  // 0.5 * (1 + tanh(u)) = 1 / (1 + exp(-2u)), without cancellation
+      return x == -INFINITY ? -0.0 : x / (1 + std::exp(-1.59576912160573071176 * (x + 0.044715 * x * x * x)));
     case Activation::sigmoid: return 1 / (1 + std::exp(-x));
   }
   return x;

@@ -104,7 +104,8 @@ __device__ __forceinline__ float activate(Activation a, float x) {
     case Activation::gelu: return x == -INFINITY ? -0.0F : 0.5F * x * erfcf(-x * 0.70710678F);
     case Activation::gelu_tanh: {
       if (x == -INFINITY) return -0.0F;
-      return 0.5F * x * (1.0F + tanhf(0.79788456F * (x + 0.044715F * x * x * x)));
+      // 0.5 * (1 + tanh(u)) = 1 / (1 + exp(-2u)), without the cancellation that leaves no digit below x = -4.
+      return x / (1.0F + expf(-1.59576912F * (x + 0.044715F * x * x * x)));
     }
     case Activation::sigmoid: return 1.0F / (1.0F + expf(-x));
     default: return x;

@@ -18,7 +18,7 @@ std::optional<EpilogueOp> ActivationLayer::as_epilogue(std::span<const TensorSpe
   return EpilogueOp{EpilogueOp::Kind::activation, f_};
 }
 
-// No sum: the store, and in f32 the few ulp of expf, erfcf, tanhf (CUDA Programming Guide, single-precision functions).
+// No sum: the store, and in f32 the few ulp of expf, erfcf (CUDA Programming Guide, single-precision functions).
 ErrorBudget ActivationLayer::budget(std::span<const TensorSpec> in) const {
   if (f_ == Activation::relu) return {.roundings = 0, .terms = 0};
   return {.roundings = in[0].dtype == DType::f32 ? 16.0 : 1.05, .terms = 1};

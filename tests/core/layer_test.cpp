@@ -54,6 +54,9 @@ TEST(Activation, MatchesKnownValues) {
   EXPECT_NEAR(activate(Activation::gelu, -2), -0.04550026389635841440, 3e-17);
   EXPECT_NEAR(activate(Activation::gelu_tanh, 1), 0.8411919906082767047819, 2e-16);
   EXPECT_NEAR(activate(Activation::gelu_tanh, -2), -0.045402305912224981218, 1e-15);
+  // Where 1 + tanh(u) cancels: every digit is wanted there too.
+  EXPECT_NEAR(activate(Activation::gelu_tanh, -4), -7.0245948192372689811e-5, 1e-18);
+  EXPECT_NEAR(activate(Activation::gelu_tanh, -8), -3.1077829375011112180e-21, 1e-34);
 }
 
 TEST(Activation, LimitsAreDefined) {
