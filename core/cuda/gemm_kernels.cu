@@ -93,8 +93,8 @@ void launch_epilogue_pass(DType dtype, const float* sums, const float* bias, voi
     using T = decltype(t);
     const auto run = [&](auto* kernel, int pack) {
       // 4 bytes read, sizeof(T) written and a few flops for an element: bound by memory, or by L2 right behind a product.
-      const auto blocks = static_cast<unsigned>(ceil_div<std::int64_t>(count, 256 * pack));
-      launch_kernel(kernel, dim3(blocks), dim3(256), 0, stream, sums, bias, static_cast<T*>(y), first, count, n, epilogue);
+      launch_kernel(kernel, grid_of(ceil_div<std::int64_t>(count, 256 * pack)), dim3(256), 0, stream, sums, bias, static_cast<T*>(y), first,
+                    count, n, epilogue);
     };
     // Packs must not cross rows, and are read as 4 * kPack bytes of sums.
     const bool packs = n % kPack<T> == 0 && is_aligned(y, 16) && is_aligned(sums, 4 * kPack<T>) && epilogue.aligned(16);

@@ -55,6 +55,12 @@ void launch_kernel(void (*kernel)(P...), const LaunchShape& shape, cudaStream_t 
   CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, P(args)...));
 }
 
+/// A grid of that many blocks along x. Throws CudaError where a cast to 32 bits would leave some out.
+inline dim3 grid_of(std::int64_t blocks) {
+  check<CudaError>(blocks >= 1 && blocks <= 0x7FFFFFFF, "a launch of ", blocks, " blocks: a grid takes 1 to 2^31 - 1");
+  return dim3(static_cast<unsigned>(blocks));
+}
+
 template <class T>
 constexpr T ceil_div(T a, T b) {
   return (a + b - 1) / b;

@@ -89,7 +89,7 @@ class ReformatKernel final : public Kernel {
     const bool to_nhwc = out_.format == Format::nhwc;
     if (channels <= kFewChannels) {
       const std::int64_t pixels = plane * images;
-      const dim3 grid(static_cast<unsigned>(ceil_div<std::int64_t>(pixels, 256)));
+      const dim3 grid = grid_of(ceil_div<std::int64_t>(pixels, 256));
       if (to_nhwc)
         launch_kernel(interleave_thread_per_pixel<T, true>, grid, dim3(256), 0, stream, from, to, static_cast<int>(channels), plane,
                       pixels);
@@ -100,8 +100,8 @@ class ReformatKernel final : public Kernel {
     }
     const std::int64_t rows = to_nhwc ? channels : plane, columns = to_nhwc ? plane : channels;
     const std::int64_t row_tiles = ceil_div<std::int64_t>(rows, kTile), tiles = row_tiles * ceil_div<std::int64_t>(columns, kTile);
-    launch_kernel(transpose_block_per_tile<T>, dim3(static_cast<unsigned>(tiles * images)), dim3(kTile, 8), 0, stream, from, to, rows,
-                  columns, row_tiles, tiles);
+    launch_kernel(transpose_block_per_tile<T>, grid_of(tiles * images), dim3(kTile, 8), 0, stream, from, to, rows, columns, row_tiles,
+                  tiles);
   }
 
   TensorSpec in_, out_;

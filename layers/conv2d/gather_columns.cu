@@ -46,8 +46,8 @@ void launch_gather_columns(DType dtype, const ConvGeometry& g, int tap_size, con
     const int packs_per_row = g.taps() * tap_size / static_cast<int>(16 / sizeof(T));
     const std::int64_t packs = rows * packs_per_row;
     // rows * taps * tap_size * sizeof(T) bytes written, mostly to L2; x is read once per tap, from L1 and L2.
-    launch_kernel(gather_columns_pack_per_thread<T>, dim3(static_cast<unsigned>(ceil_div<std::int64_t>(packs, 256))), dim3(256), 0, stream,
-                  g, static_cast<const T*>(x), static_cast<T*>(out), tap_size, row, packs, packs_per_row);
+    launch_kernel(gather_columns_pack_per_thread<T>, grid_of(ceil_div<std::int64_t>(packs, 256)), dim3(256), 0, stream, g,
+                  static_cast<const T*>(x), static_cast<T*>(out), tap_size, row, packs, packs_per_row);
   });
 }
 

@@ -176,11 +176,11 @@ class PoolKernel final : public Kernel {
       } else {
         const std::int64_t blocks = ceil_div<std::int64_t>(a.rows * a.segments, warp_rows_ ? kBlock / 32 : 1);
         const auto kernel = warp_rows_ ? &mean_lanes_per_row<T, 32> : &mean_lanes_per_row<T, kBlock>;
-        launch_kernel(kernel, dim3(static_cast<unsigned>(blocks)), dim3(kBlock), 0, stream, x, y, a, packs);
+        launch_kernel(kernel, grid_of(blocks), dim3(kBlock), 0, stream, x, y, a, packs);
       }
       if (a.segments > 1) {
         const std::int64_t blocks = ceil_div<std::int64_t>(a.rows, kBlock);
-        launch_kernel(finish_means<T>, dim3(static_cast<unsigned>(blocks)), dim3(kBlock), 0, stream, y, a);
+        launch_kernel(finish_means<T>, grid_of(blocks), dim3(kBlock), 0, stream, y, a);
       }
     });
   }
@@ -193,7 +193,7 @@ class PoolKernel final : public Kernel {
     // A misaligned x of whole packs needs as many tiles more.
     const std::int64_t tiles = whole_packs_ && !packs ? ceil_div<std::int64_t>(a.channels, columns_) : tiles_;
     const auto kernel = packs ? &mean_block_per_channel_tile<T, kPack> : &mean_block_per_channel_tile<T, 1>;
-    launch_kernel(kernel, dim3(static_cast<unsigned>(images * a.segments * tiles)), dim3(columns_, kBlock / columns_), 0, stream, x, y, a,
+    launch_kernel(kernel, grid_of(images * a.segments * tiles), dim3(columns_, kBlock / columns_), 0, stream, x, y, a,
                   static_cast<int>(tiles));
   }
 

@@ -167,15 +167,15 @@ class SoftmaxKernel final : public Kernel {
       if (stride_ == 1) {
         const std::int64_t blocks = ceil_div<std::int64_t>(lines_, warp_lines() ? kBlock / 32 : 1);
         const auto kernel = warp_lines() ? &softmax_lanes_per_line<T, 32> : &softmax_lanes_per_line<T, kBlock>;
-        launch_kernel(kernel, dim3(static_cast<unsigned>(blocks)), dim3(kBlock), 0, stream, x, y, lines_, length_, packs);
+        launch_kernel(kernel, grid_of(blocks), dim3(kBlock), 0, stream, x, y, lines_, length_, packs);
         return;
       }
       const std::int64_t threads = ceil_div<std::int64_t>(stride_, packs ? kPack : 1);
       const auto columns = static_cast<unsigned>(std::min<std::uint64_t>(32, std::bit_ceil(static_cast<std::uint64_t>(threads))));
       const std::int64_t tiles = ceil_div<std::int64_t>(threads, columns);
       const auto kernel = packs ? &softmax_block_per_line_tile<T, kPack> : &softmax_block_per_line_tile<T, 1>;
-      launch_kernel(kernel, dim3(static_cast<unsigned>(lines_ / stride_ * tiles)), dim3(columns, kBlock / columns), 0, stream, x, y,
-                    length_, stride_, static_cast<std::uint32_t>(tiles));
+      launch_kernel(kernel, grid_of(lines_ / stride_ * tiles), dim3(columns, kBlock / columns), 0, stream, x, y, length_, stride_,
+                    static_cast<std::uint32_t>(tiles));
     });
   }
 
