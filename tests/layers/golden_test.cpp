@@ -19,6 +19,7 @@
 #include <frieze/layers/softmax/softmax.h>
 #include <frieze/layers/upsample/upsample.h>
 #include "support/parity.h"
+#include "support/paths.h"
 
 namespace frieze {
 namespace {
@@ -78,7 +79,7 @@ const GoldenCase kCases[] = {
 };
 
 const Weights& golden() {
-  static const Weights file = Weights::open(FRIEZE_SOURCE_DIR "/tests/golden/layers.safetensors");
+  static const Weights file = Weights::open(test::source_path("tests/golden/layers.safetensors"));
   return file;
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "support/paths.h"
 #include "tools/temp_folder.h"
 
 namespace frieze::test {
@@ -21,12 +22,6 @@ inline std::string slurp(const std::string& path) {
   std::ostringstream text;
   text << std::ifstream(path, std::ios::binary).rdbuf();
   return text.str();
-}
-
-/// FRIEZE_PROGRAM names another program than the one of this build.
-inline std::string frieze_program() {
-  const char* other = std::getenv("FRIEZE_PROGRAM");
-  return other != nullptr ? other : FRIEZE_BINARY_DIR "/bin/frieze";
 }
 
 /// Runs frieze with `arguments`, each passed on as it is. `redirect` replaces where stdout goes.

@@ -14,7 +14,7 @@
 namespace frieze::test {
 namespace {
 
-const std::string kPhoto = FRIEZE_SOURCE_DIR "/tests/data/chelsea.png";
+const std::string kPhoto = source_path("tests/data/chelsea.png");
 
 std::string expect_success(const std::vector<std::string>& arguments) {
   const Outcome outcome = run_frieze(arguments);

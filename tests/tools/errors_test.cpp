@@ -10,7 +10,7 @@
 namespace frieze::test {
 namespace {
 
-const std::string kPhoto = FRIEZE_SOURCE_DIR "/tests/data/chelsea.png";
+const std::string kPhoto = source_path("tests/data/chelsea.png");
 
 void expect_refusal(const std::vector<std::string>& arguments, const std::string& says) {
   const Outcome outcome = run_frieze(arguments);

@@ -8,6 +8,7 @@
 
 #include <frieze/core/error.h>
 
+#include "support/paths.h"
 #include "tools/image/stb.h"
 #include "tools/png_maker.h"
 #include "tools/temp_folder.h"
@@ -195,7 +196,7 @@ TEST(Image, PlanesAndBack) {
 }
 
 TEST(Image, ThePhotographThatShipsIsReadable) {
-  const Image image = read_image(FRIEZE_SOURCE_DIR "/tests/data/chelsea.png");
+  const Image image = read_image(test::source_path("tests/data/chelsea.png"));
   EXPECT_EQ(image.width, 451);
   EXPECT_EQ(image.height, 300);
   EXPECT_EQ(image.channels, 3);
