@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU, for anyone who has one: every test, compute-sanitizer on the layers' kernels, and the benches. Writes
+# what came out, with date, commit, GPU and driver, to tools/results/<gpu>.json.
+#   tools/gpu_check.sh [--quick] [--out DIR]
+#     --quick    tests only
+#     --out DIR  the results file and DIR/logs go there instead of tools/results and the build folder
+# Environment:
+#   FRIEZE_BUILD             a folder with bin/frieze and tests/*_tests that are built already; nothing is built then
+#   FRIEZE_TEST_SECONDS      most seconds for one test program [1200]
+#   FRIEZE_SANITIZER_FILTER  the GoogleTest filter of what runs under compute-sanitizer
+#   FRIEZE_SANITIZER_SECONDS most seconds for one of its tools [420]
+# A part that fails is recorded and the others still run. Exit status: 0 if all is well, 1 if anything failed, 2 if it cannot start.
+set -uo pipefail
+quick=no out=""
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --quick) quick=yes ;;
+    --out) [[ $# -gt 1 ]] || { echo "gpu_check: --out needs a folder" >&2; exit 2; }; out=$(realpath -m "$2"); shift ;;
+    -h | --help) sed -n '2,/^# A part/s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "gpu_check: unknown option '$1', see --help" >&2; exit 2 ;;
+  esac
+  shift
+done
+cd "$(dirname "$0")/.." || exit 2
+if ! command -v nvidia-smi >/dev/null || ! nvidia-smi -L 2>/dev/null | grep -q '^GPU '; then
+  echo "gpu_check: needs a GPU: nvidia-smi lists none" >&2
+  exit 2
+fi
+
+if [[ -n ${FRIEZE_BUILD:-} ]]; then
+  folder=$(realpath -m "$FRIEZE_BUILD")
+else
+  tools/setup.sh test || exit 2
+  source tools/configuration.sh
+  [[ $has_nvcc == yes ]] || { echo "gpu_check: needs nvcc on the PATH, or FRIEZE_BUILD" >&2; exit 2; }
+  echo "== build"
+  build "$default_build" all -- -DCMAKE_BUILD_TYPE=Release -DFRIEZE_TESTS=ON -DFRIEZE_TOOLS=ON "${cuda_arguments[@]}" || exit 2
+  folder=$(realpath "$default_build")
+fi
+programs=("$folder"/tests/*_tests)
+if [[ ! -x $folder/bin/frieze || ! -x ${programs[0]} ]]; then
+  echo "gpu_check: $folder has no bin/frieze and tests/*_tests" >&2
+  exit 2
+fi
+logs=$folder/gpu_check
+if [[ -n $out ]]; then logs=$out/logs; fi
+rm -rf "$logs"
+mkdir -p "$logs/parity" || exit 2
+export FRIEZE_SOURCE_DIR=$PWD FRIEZE_PROGRAM=$folder/bin/frieze
+
+# Results describe one GPU: the first that CUDA may use here.
+nvidia-smi --id="${CUDA_VISIBLE_DEVICES:-0}" --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader >"$logs/gpu.csv" 2>/dev/null ||
+  nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader | head -1 >"$logs/gpu.csv"
+"$folder/bin/frieze" --version >"$logs/version.txt" 2>&1
+git rev-parse --short=12 HEAD >"$logs/commit.txt" 2>/dev/null || rm -f "$logs/commit.txt"
+if [[ -n ${FRIEZE_BUILD:-} ]]; then rm -f "$logs/commit.txt"; fi  # what was built is what counts
+cat "$logs/gpu.csv" "$logs/version.txt"
+
+# timed NAME SECONDS COMMAND…: runs it into NAME.log; its status and its seconds go to NAME.status.
+timed() {
+  local name=$1 limit=$2 began=$SECONDS status
+  shift 2
+  timeout -k 10 "$limit" "$@" >"$logs/$name.log" 2>&1 </dev/null
+  status=$?
+  echo "$status $((SECONDS - began))" >"$logs/$name.status"
+  return $status
+}
+
+echo "== tests"
+for program in "${programs[@]}"; do
+  name=$(basename "$program")
+  # One after the other: some tests measure time, some fill the memory.
+  FRIEZE_RESULTS_DIR=$logs/parity timed "test_$name" "${FRIEZE_TEST_SECONDS:-1200}" "$program" --gtest_color=no --gtest_brief=0 \
+    --gtest_output="json:$logs/test_$name.json"
+  echo "   $name: status $?, $(tail -1 "$logs/test_$name.log")"
+done
+
+if [[ $quick == no ]]; then
+  echo "== compute-sanitizer"
+  sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
+  # A pass through every kernel, aligned and misaligned; not the grids of sizes, not tensors of gigabytes, nothing that times.
+  wanted='*Gpu*Placements*:*Gpu*Misaligned*:*Gpu*Path*:*Gpu*Tiles*:*Gpu*Chunks*:*Gpu*Groups:*Gpu*KernelsStrides*:LinearGpu.*Epilogues*'
+  filter=${FRIEZE_SANITIZER_FILTER:-$wanted-LargeGpu.*:*Tuned*}
+  for tool in memcheck racecheck initcheck synccheck; do
+    (
+      unset FRIEZE_RESULTS_DIR
+      timed "sanitizer_$tool" "${FRIEZE_SANITIZER_SECONDS:-420}" "$sanitizer" --tool "$tool" --error-exitcode 86 --print-limit 20 \
+        "$folder/tests/layers_tests" --gtest_color=no --gtest_filter="$filter" --gtest_output="json:$logs/sanitizer_$tool.json"
+      echo "   $tool: status $?, $(grep -E '(ERROR|RACECHECK) SUMMARY' "$logs/sanitizer_$tool.log" | tail -1)"
+    ) &
+  done
+  wait
+
+  echo "== benches"
+  for dtype in f32 f16 bf16; do
+    timed "bench_quickstart_$dtype" 120 "$folder/bin/frieze" bench quickstart --device cuda --dtype "$dtype" --json
+    echo "   quickstart $dtype: status $?"
+  done
+  if "$folder/bin/frieze" --help | grep -q '^ *bench-op '; then
+    timed bench_rms_norm2d 300 "$folder/bin/frieze" bench-op rms_norm2d --json
+    echo "   rms_norm2d: status $?"
+  fi
+fi
+
+echo "== results"
+python3 tools/gpu_results.py "$logs" "${out:-tools/results}"
