@@ -89,7 +89,7 @@ def skip_reasons(log):
 
 
 def read_program(logs, prefix):
-    """One test program under `prefix`; ok only if it ended well and ran at least one test."""
+    """One test program under `prefix`; ok only if it ended well, ran at least one test, and saw the GPU."""
     status, seconds = status_of(logs / f"{prefix}.status")
     report = json_of(logs / f"{prefix}.json")
     counts, failed = count_tests(report or {})
@@ -99,12 +99,15 @@ def read_program(logs, prefix):
         entry["failed_tests"] = failed
     if reasons:
         entry["skip_reasons"] = reasons
+    blind = "needs a CUDA device" in reasons
+    if blind:
+        entry["note"] = "saw no CUDA device"
     if status in (124, 137):
         entry["note"] = "timed out"
     elif report is None:
         last = re.findall(r"^\[ RUN +\] (.*)$", text_of(logs / f"{prefix}.log"), re.MULTILINE)
         entry["note"] = "left no report" + (f", ended in {last[-1]}" if last else "")
-    return entry, status == 0 and report is not None and counts["failed"] == 0 and counts["passed"] > 0
+    return entry, status == 0 and report is not None and counts["failed"] == 0 and counts["passed"] > 0 and not blind
 
 
 def read_tests(logs):
@@ -140,7 +143,7 @@ def read_sanitizers(logs):
         findings = sum(int(n) for n in summaries[-1] if n) if summaries else None
         clean = good and findings == 0
         entry["findings"] = findings
-        entry["verdict"] = "clean" if clean else "findings" if findings else "did not finish" if findings is None else "tests failed"
+        entry["verdict"] = "clean" if clean else "findings" if findings else "did not finish" if findings is None else "tests failed or none ran"
         tools[path.stem[len("sanitizer_"):]] = entry
         ok = ok and clean
     return tools, ok

@@ -48,7 +48,7 @@ class GpuResults(unittest.TestCase):
         self.write("gpu.csv", "NVIDIA H100 80GB HBM3, 580.65.06, 81559 MiB, 9.0\n")
         self.write("version.txt", VERSION)
         self.program("test_core_tests", [("A", "passed"), ("B", "passed"), ("C", "skipped"), ("D", "filtered")],
-                     log="[ RUN      ] Suite.C\nfile.cpp:7: Skipped\nneeds a CUDA device\n\n[  SKIPPED ] Suite.C (0 ms)\n")
+                     log="[ RUN      ] Suite.C\nfile.cpp:7: Skipped\nneeds two GPUs\n\n[  SKIPPED ] Suite.C (0 ms)\n")
         self.program("test_layers_tests", [("A", "passed")])
         self.write("parity/parity_layers_tests.json", parity(0.5))
         for tool, log in (("memcheck", MEMCHECK.format(0)), ("racecheck", RACECHECK.format(0, 0))):
@@ -83,7 +83,7 @@ class GpuResults(unittest.TestCase):
         self.assertEqual([result["tests"][key] for key in ("passed", "failed", "skipped")], [3, 0, 1])
         core = result["tests"]["programs"]["core_tests"]
         self.assertEqual((core["passed"], core["skipped"], core["seconds"]), (2, 1, 12))
-        self.assertEqual(core["skip_reasons"], {"needs a CUDA device": 1})
+        self.assertEqual(core["skip_reasons"], {"needs two GPUs": 1})
         self.assertEqual(result["sanitizers"]["memcheck"]["verdict"], "clean")
         self.assertEqual(result["sanitizers"]["racecheck"]["findings"], 0)
         self.assertEqual(result["benches"]["quickstart_f32"]["run_ms"], 0.25)
@@ -129,6 +129,10 @@ class GpuResults(unittest.TestCase):
         self.program("test_core_tests", [("A", "skipped")])
         self.assertEqual(self.run_main()[0], 1)
 
+    def test_tests_that_did_not_see_the_gpu(self):
+        self.program("test_core_tests", [("A", "passed"), ("B", "skipped")], log="file.cpp:7: Skipped\nneeds a CUDA device\n")
+        self.expect_failure("saw no CUDA device")
+
     def test_no_programs(self):
         for path in self.logs.glob("test_*"):
             path.unlink()
@@ -149,7 +153,7 @@ class GpuResults(unittest.TestCase):
 
     def test_a_sanitizer_over_no_test(self):
         self.program("sanitizer_memcheck", [("A", "filtered")], log=MEMCHECK.format(0))
-        self.expect_failure("memcheck: tests failed")
+        self.expect_failure("memcheck: tests failed or none ran")
 
     def test_a_failed_bench(self):
         self.write("bench_quickstart_f32.log", "frieze: error: out of memory\n")
