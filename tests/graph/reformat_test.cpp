@@ -1,4 +1,4 @@
-// The step that the format pass inserts, on the GPU: exact in every bit, whichever kernel moves it.
+// The step that the format pass inserts: exact in every bit, whichever kernel moves it.
 #include <frieze/graph/reformat.h>
 
 #include <gtest/gtest.h>
@@ -38,10 +38,10 @@ void expect_same(const std::vector<float>& got, const std::vector<float>& expect
 }
 
 // Both formats hold the same values, in another order; `path` is what the receipt must say.
-void run(const Shape& shape, DType dtype, test::Fill fill, const std::string& path) {
+void run(const Shape& shape, DType dtype, test::Fill fill, const std::string& path, const Device& device = Device::cuda()) {
   for (const Format from : test::kFormats) {
     SCOPED_TRACE(testing::Message() << shape << " " << dtype << " from " << from);
-    Session net = compile(one_reformat(shape, dtype, from), Device::cuda());
+    Session net = compile(one_reformat(shape, dtype, from), device);
     EXPECT_EQ(net.receipt().steps.at(0).algorithm, path);
     for (const std::uint64_t seed : {1, 2}) {
       const auto x = test::random_values(static_cast<std::size_t>(shape.elements()), seed, fill, dtype, shape.c());
@@ -53,6 +53,12 @@ void run(const Shape& shape, DType dtype, test::Fill fill, const std::string& pa
       net.run_eager();
       expect_same(net.output().floats(), x, "eager");
     }
+  }
+}
+
+TEST(Reformat, OnTheCpu) {
+  for (const DType t : test::kTypes) {
+    for (const test::Fill fill : {test::Fill::normal, test::Fill::special}) run({2, 3, 5, 7}, t, fill, "reference", Device::cpu());
   }
 }
 
