@@ -1,5 +1,5 @@
 #pragma once
-/// Session: a compiled model. With models' headers, all that a user includes.
+/// Session: a compiled model. With the headers of models and layers, all that a user includes: weights and errors come along.
 #include <functional>
 #include <list>
 #include <memory>
@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include <frieze/core/error.h>
+#include <frieze/core/weights.h>
 #include <frieze/graph/plan.h>
 #include <frieze/graph/receipt.h>
 

@@ -1,6 +1,6 @@
 # Flags and include paths that every target shares.
 function(frieze_target target)
-  target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${FRIEZE_INCLUDE_DIR}> $<INSTALL_INTERFACE:include>)
+  target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${FRIEZE_INCLUDE_DIR}>)  # installed: FriezeInstall
   target_compile_features(${target} PUBLIC cxx_std_20)
   set(warnings -Wall -Wextra -Wnon-virtual-dtor -Woverloaded-virtual)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)

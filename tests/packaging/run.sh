@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Installs Frieze into a temporary folder and builds programs around it, as its users do: through find_package and through
+# add_subdirectory, without CUDA and, where there is nvcc, with it. Uses build/cpu and build/cuda, which it builds if need be.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+root=$PWD
+source tools/configuration.sh
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+say() { printf '== %s\n' "$*"; }
+fail() { echo "FAILED: $*" >&2; exit 1; }
+# quietly COMMAND…: shows the output only if it fails.
+quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "$*"; }; }
+# expect NAME PATTERN STATUS COMMAND…: runs a program, shows what it says, checks both.
+expect() {
+  local name=$1 pattern=$2 wanted=$3 status=0 text
+  shift 3
+  text=$("$@" 2>&1) || status=$?
+  echo "   $text"
+  [[ $status == "$wanted" ]] || fail "$name: expected exit status $wanted, got $status"
+  [[ $text =~ $pattern ]] || fail "$name: expected output like '$pattern'"
+}
+
+version=$(sed -nE 's/^project\(frieze VERSION ([0-9.]+) .*/\1/p' CMakeLists.txt)
+[[ -n $version ]] || fail "project(frieze VERSION …) not found in CMakeLists.txt"
+commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+
+# consumers NAME BUILD: installs a build, checks what came out, builds and runs the consumers of the package.
+consumers() {
+  local name=$1 build=$2 prefix=$work/$1/prefix out=$work/$1/consumers own=OFF cuda_line header
+  say "$name: cmake --install $build"
+  quietly cmake --install "$build" --prefix "$prefix"
+  [[ -f $prefix/include/frieze/graph/session.h ]] || fail "no include/frieze/graph/session.h"
+  for header in core/simd graph/passes graph/cuda layers/conv2d/cuda graph/executor.h; do
+    [[ ! -e $prefix/include/frieze/$header ]] || fail "$header is internal, but was installed"
+  done
+  if grep -rnE 'Eigen/|nlohmann' "$prefix/include"; then fail "an installed header needs a library that consumers may not have"; fi
+  if grep -rnF "$root" "$prefix/lib"*/cmake "$prefix/include"; then fail "an installed text file names the source tree"; fi
+  if [[ $name == cuda ]]; then
+    own=ON
+    cuda_line='CUDA toolkit: [0-9]+\.[0-9]+.*cuBLAS: [0-9]+\.[0-9]+'
+    [[ -f $prefix/include/frieze/core/cuda/launch.cuh ]] || fail "no include/frieze/core/cuda/launch.cuh"
+  else
+    cuda_line='CUDA toolkit: none.*cuBLAS: none'
+    if grep -rnE '#include *<(cuda|cublas)' "$prefix/include"; then fail "a header of a CPU-only build includes CUDA's"; fi
+  fi
+  say "$name: the installed frieze --version"
+  expect version "^frieze ${version//./\\.} \(commit $commit\).*$cuda_line.*cuDNN: " 0 "$prefix/bin/frieze" --version
+
+  say "$name: consumers through find_package(frieze)"
+  quietly cmake -S tests/packaging -B "$out" -G Ninja -DCMAKE_BUILD_TYPE=Release -DFRIEZE_FROM=package -DFRIEZE_VERSION_WANTED="$version" \
+    -DCMAKE_PREFIX_PATH="$prefix" -DFRIEZE_HEADERS="$prefix/include" -DOWN_KERNEL=$own \
+    "-DCMAKE_CUDA_ARCHITECTURES=${gpu_architectures:-90}"
+  quietly cmake --build "$out"
+  expect consumer '^\[1,3,33,65\] on cpu, [0-9]+ CUDA devices$' 0 "$out/consumer"
+  if [[ $name == cuda && $has_gpu == yes ]]; then
+    expect cuda '^\[1,3,33,65\] on ' 0 "$out/cuda"
+  else
+    expect cuda '^no GPU: .*CUDA' 3 "$out/cuda"
+  fi
+  if [[ $own == ON ]]; then expect own_kernel '^own kernel on .*: right$' 0 "$out/own_kernel"; fi
+  # Another minor version is refused.
+  if cmake -S tests/packaging -B "$work/$name/wrong" -G Ninja -DFRIEZE_FROM=package -DFRIEZE_VERSION_WANTED=0.0.1 \
+    -DCMAKE_PREFIX_PATH="$prefix" >"$work/log" 2>&1; then fail "find_package took another version"; fi
+  grep -q 'compatible with requested version "0.0.1"' <(tr -s ' \n' '  ' <"$work/log") || { cat "$work/log"; fail "refused for another reason"; }
+}
+
+test_arguments=(-DFRIEZE_TESTS=ON -DFRIEZE_TOOLS=ON -DFRIEZE_WERROR=ON -DCMAKE_BUILD_TYPE=Release)
+say "building build/cpu, if need be"
+build build/cpu frieze -- "${test_arguments[@]}" -DFRIEZE_CUDA=OFF
+consumers cpu build/cpu
+
+say "cpu: consumers through add_subdirectory"
+launcher=()
+if command -v ccache >/dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
+# Unoptimised, as this compiles the library once more.
+quietly cmake -S tests/packaging -B "$work/subdirectory" -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 \
+  -DFRIEZE_FROM="$root" -DFRIEZE_CUDA=OFF "${launcher[@]}"
+quietly cmake --build "$work/subdirectory"
+expect consumer '^\[1,3,33,65\] on cpu, 0 CUDA devices$' 0 "$work/subdirectory/consumer"
+expect cuda '^no GPU: .*CUDA' 3 "$work/subdirectory/cuda"
+for part in frieze/bin/frieze frieze/tests; do
+  [[ ! -e $work/subdirectory/$part ]] || fail "a subproject built $part without being asked"
+done
+
+if [[ $has_nvcc == yes ]]; then
+  say "building build/cuda, if need be"
+  build build/cuda frieze -- "${test_arguments[@]}" "${cuda_arguments[@]}"
+  consumers cuda build/cuda
+  say "cuda: add_subdirectory configures (its kernels were compiled above)"
+  quietly cmake -S tests/packaging -B "$work/subdirectory_cuda" -G Ninja -DFRIEZE_FROM="$root" "${cuda_arguments[@]}"
+else
+  say "cuda: skipped, no nvcc on the PATH"
+fi
+say "packaging: all passed"
