@@ -91,13 +91,14 @@ else
   fail "run $formatter -i on the files above"
 fi
 
-# A script that passes or fails as a whole.
+# A script that passes or fails as a whole; what it could not do it tells in lines with "skipped: ".
 run_script() {
-  local name=$1 log
+  local name=$1 log reason
   shift
   begin "$name"
   log=$(mktemp)
   if "$@" >"$log" 2>&1; then pass; else cat "$log"; fail "$*"; fi
+  while read -r reason; do skip "$reason"; done < <(sed -nE 's/^.*skipped: //p' "$log")
   rm -f "$log"
   end
 }

@@ -91,6 +91,6 @@ if [[ $has_nvcc == yes ]]; then
   say "cuda: add_subdirectory configures (its kernels were compiled above)"
   quietly cmake -S tests/packaging -B "$work/subdirectory_cuda" -G Ninja -DFRIEZE_FROM="$root" "${cuda_arguments[@]}"
 else
-  say "cuda: skipped, no nvcc on the PATH"
+  say "cuda: skipped: consumers of a CUDA build, as no nvcc is on the PATH"
 fi
 say "packaging: all passed"
