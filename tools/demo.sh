@@ -6,9 +6,13 @@ tools/setup.sh build
 source tools/configuration.sh
 
 [[ $has_nvcc == yes ]] || echo "No nvcc on the PATH: building for the CPU only."
-echo "Building in $default_build, which takes a few minutes the first time …"
 tests=()  # the tests need packages that a demo does not; a folder that already has them keeps them
-[[ -e $default_build/CMakeCache.txt ]] || tests=(-DFRIEZE_TESTS=OFF)
+if [[ -e $default_build/CMakeCache.txt ]]; then
+  echo "Building in $default_build …"
+else
+  echo "Building in $default_build; the first time takes some minutes …"
+  tests=(-DFRIEZE_TESTS=OFF)
+fi
 build "$default_build" frieze -- -DCMAKE_BUILD_TYPE=Release "${tests[@]}" "${cuda_arguments[@]}"
 frieze=$default_build/bin/frieze
 "$frieze" --version
