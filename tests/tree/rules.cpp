@@ -1,3 +1,8 @@
+// GCC 12 with AddressSanitizer is wrong about std::regex: gcc.gnu.org/PR105562.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 #include "tree/rules.h"
 
 #include <algorithm>
