@@ -35,13 +35,16 @@ std::function<std::unique_ptr<Layer>()> make(Args... args) {
   return [=] { return std::make_unique<L>(args...); };
 }
 
-RMSNorm2dOptions norm(double eps, EpsMode mode, bool weight, bool bias, Rounding rounding = Rounding::once) {
+RMSNorm2dOptions norm(double eps, EpsMode mode, bool weight, bool bias, Rounding rounding = Rounding::once,
+                      Activation activation = Activation::none, ResidualMode residual = ResidualMode::none) {
   RMSNorm2dOptions options;
   options.eps = eps;
   options.eps_mode = mode;
   options.weight = weight;
   options.bias = bias;
   options.rounding = rounding;
+  options.activation = activation;
+  options.residual = residual;
   return options;
 }
 
@@ -76,6 +79,24 @@ const GoldenCase kCases[] = {
     {"rms_norm_normalize", make<RMSNorm2d>(35, norm(1e-12, EpsMode::clamp_norm, true, false))},
     {"rms_norm_diffusers_bf16", make<RMSNorm2d>(35, norm(1e-5, EpsMode::add_inside, true, true, Rounding::diffusers))},
     {"rms_norm_wan_bf16", make<RMSNorm2d>(35, norm(1e-12, EpsMode::clamp_norm, true, false, Rounding::wan))},
+    {"rms_norm_timm", make<RMSNorm2d>(13, norm(1e-6, EpsMode::add_inside, true, false))},
+    {"rms_norm_ltx", make<RMSNorm2d>(13, norm(1e-8, EpsMode::add_inside, false, false))},
+    {"rms_norm_pixel_norm_clamped", make<RMSNorm2d>(13, norm(1e-3, EpsMode::clamp_mean_square, false, false))},
+    {"rms_norm_normalize_clamped", make<RMSNorm2d>(13, norm(0.25, EpsMode::clamp_norm, true, true))},
+    {"rms_norm_add_to_rms", make<RMSNorm2d>(13, norm(1e-3, EpsMode::add_to_rms, true, false))},
+    {"rms_norm_no_eps", make<RMSNorm2d>(13, norm(0, EpsMode::none, false, false))},
+    {"rms_norm_relu", make<RMSNorm2d>(13, norm(1e-5, EpsMode::add_inside, true, true, Rounding::once, Activation::relu))},
+    {"rms_norm_silu", make<RMSNorm2d>(13, norm(1e-5, EpsMode::add_inside, true, true, Rounding::once, Activation::silu))},
+    {"rms_norm_gelu", make<RMSNorm2d>(13, norm(1e-5, EpsMode::add_inside, true, true, Rounding::once, Activation::gelu))},
+    {"rms_norm_silu_residual_after",
+     make<RMSNorm2d>(13, norm(1e-5, EpsMode::add_inside, true, true, Rounding::once, Activation::silu, ResidualMode::after))},
+    {"rms_norm_silu_residual_before",
+     make<RMSNorm2d>(13, norm(1e-5, EpsMode::add_inside, true, true, Rounding::once, Activation::silu, ResidualMode::before))},
+    {"rms_norm_once_f16", make<RMSNorm2d>(13, norm(1e-5, EpsMode::add_inside, true, true))},
+    {"rms_norm_once_bf16", make<RMSNorm2d>(13, norm(1e-5, EpsMode::add_inside, true, true))},
+    {"rms_norm_wan_bias_f16", make<RMSNorm2d>(13, norm(1e-12, EpsMode::clamp_norm, true, true, Rounding::wan))},
+    {"rms_norm_wan_bias_bf16", make<RMSNorm2d>(13, norm(1e-12, EpsMode::clamp_norm, true, true, Rounding::wan))},
+    {"rms_norm_diffusers_f16", make<RMSNorm2d>(13, norm(1e-5, EpsMode::add_inside, true, true, Rounding::diffusers))},
 };
 
 const Weights& golden() {

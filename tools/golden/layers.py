@@ -4,8 +4,8 @@
     python3 tools/golden/layers.py tests/golden/layers.safetensors
 
 One safetensors file; the tensors of a case are named "<case>/x", "<case>/weight", ..., "<case>/y". PyTorch computes in
-float64 (sums included), inputs and parameters are exact in float32, and y is stored in float32; the cases named *_bf16 are
-computed by PyTorch in bfloat16 with the roundings that the named code base has. The file's metadata records the versions.
+float64 (sums included), inputs and parameters are exact in float32, and y is stored in float32; the cases named *_bf16 and
+*_f16 are computed by PyTorch in that type with the roundings that the named code base has. The file's metadata records the versions.
 """
 import sys
 
@@ -24,7 +24,7 @@ def rand(*shape):
 def case(name, y, **inputs):
     for key, value in inputs.items():
         tensors[f"{name}/{key}"] = value.contiguous().clone()
-    tensors[f"{name}/y"] = y.to(y.dtype if y.dtype == torch.bfloat16 else torch.float32).contiguous()
+    tensors[f"{name}/y"] = y.to(y.dtype if y.dtype in (torch.bfloat16, torch.float16) else torch.float32).contiguous()
 
 
 def conv(name, n, c_in, c_out, h, w, k, bias=True, **options):
@@ -82,6 +82,34 @@ r = torch.rsqrt(xb.float().pow(2).mean(dim=1, keepdim=True) + 1e-5)
 case("rms_norm_diffusers_bf16", (xb.float() * r).bfloat16() * wb.view(column) + bb.view(column), x=xb, weight=wb, bias=bb)
 # The Wan VAE's RMS_norm: F.normalize in float32, rounded; times sqrt(C), rounded; times gamma, rounded.
 case("rms_norm_wan_bf16", F.normalize(xb.float(), dim=1).bfloat16() * 35**0.5 * wb.view(column), x=xb, weight=wb)
+
+# The rest of the family, on few pixels: one of zeros, one with a norm below every clamp here, the others normal.
+C = 13
+x, weight, bias, residual = rand(2, C, 3, 2), rand(C), rand(C), rand(2, C, 3, 2)
+x[0, :, 1, 0], x[1, :, 2, 1] = 0, x[1, :, 2, 1] / 4096
+xd, column = x.double(), (1, C, 1, 1)
+wd, bd = weight.double().view(column), bias.double().view(column)
+ms, norm = xd.pow(2).mean(dim=1, keepdim=True), xd.norm(dim=1, keepdim=True)
+case("rms_norm_timm", xd * torch.rsqrt(ms + 1e-6) * wd, x=x, weight=weight)  # RmsNorm2d
+case("rms_norm_ltx", xd * torch.rsqrt(ms + 1e-8), x=x)  # also PixelNorm of ProGAN and StyleGAN
+case("rms_norm_pixel_norm_clamped", xd * torch.rsqrt(ms.clamp_min(1e-3)), x=x)
+case("rms_norm_normalize_clamped", F.normalize(xd, dim=1, eps=0.25) * C**0.5 * wd + bd, x=x, weight=weight, bias=bias)
+case("rms_norm_add_to_rms", xd / (ms.sqrt() + 1e-3) * wd, x=x, weight=weight)
+case("rms_norm_no_eps", torch.where(norm == 0, 0, xd / ms.sqrt()), x=x)
+plain = xd / torch.sqrt(ms + 1e-5) * wd + bd
+for name, function in [("relu", F.relu), ("silu", F.silu), ("gelu", F.gelu)]:
+    case(f"rms_norm_{name}", function(plain), x=x, weight=weight, bias=bias)
+case("rms_norm_silu_residual_after", F.silu(plain) + residual.double(), x=x, weight=weight, bias=bias, x2=residual)
+total = (x + residual).double()  # rounded to the type of x, as an addition of its own would
+case("rms_norm_silu_residual_before", F.silu(total / torch.sqrt(total.pow(2).mean(dim=1, keepdim=True) + 1e-5) * wd + bd),
+     x=x, weight=weight, bias=bias, x2=residual)
+for suffix, dtype in [("f16", torch.float16), ("bf16", torch.bfloat16)]:
+    xt, wt, bt = x.to(dtype), weight.to(dtype), bias.to(dtype)
+    r = torch.rsqrt(xt.float().pow(2).mean(dim=1, keepdim=True) + 1e-5)
+    case(f"rms_norm_once_{suffix}", (xt.float() * r * wt.float().view(column) + bt.float().view(column)).to(dtype), x=xt, weight=wt, bias=bt)
+    case(f"rms_norm_wan_bias_{suffix}", F.normalize(xt.float(), dim=1).to(dtype) * C**0.5 * wt.view(column) + bt.view(column), x=xt, weight=wt, bias=bt)
+case("rms_norm_diffusers_f16", (x.half().float() * torch.rsqrt(x.half().float().pow(2).mean(dim=1, keepdim=True) + 1e-5)).half()
+     * weight.half().view(column) + bias.half().view(column), x=x.half(), weight=weight.half(), bias=bias.half())
 
 save_file(tensors, sys.argv[1], metadata={"torch": torch.__version__, "script": "tools/golden/layers.py"})
 print(f"{len(tensors)} tensors, torch {torch.__version__}: {sys.argv[1]}")
