@@ -48,10 +48,12 @@ std::shared_ptr<Layer> make_rms_norm2d(const Tensors& tensors, Settings& setting
   o.eps_mode = parse_eps_mode(settings.text("eps_mode", std::string(name(o.eps_mode))));
   o.eps = settings.number("eps", o.eps_mode == EpsMode::clamp_norm ? 1e-12 : o.eps);
   o.weight = tensors.contains("weight") || tensors.contains("gamma") || tensors.contains("g");
-  o.bias = tensors.contains("bias");
+  o.bias = tensors.contains("bias") || tensors.contains("beta");
   o.rounding = parse_rounding(settings.text("rounding", std::string(name(o.rounding))));
   o.activation = parse_activation(settings.text("activation", std::string(name(o.activation))));
   o.residual = parse_residual_mode(settings.text("residual", std::string(name(o.residual))));
+  check<OptionError>(o.residual == ResidualMode::none || tensors.contains("residual"), "rms_norm2d: residual=", name(o.residual),
+                     " needs a tensor 'residual'");
   return std::make_shared<RMSNorm2d>(shape_of(tensors, "x", 4, "rms_norm2d").c(), o);
 }
 
@@ -97,7 +99,7 @@ const std::vector<LayerEntry>& table() {
       {"scale", "factor * x", "x", {{"factor", "NUMBER", "required"}}, make_scale},
       {"rms_norm2d",
        "x / rms over the channels * weight + bias",
-       "x [N,C,H,W], weight [C], bias [C], residual like x; all but x optional",
+       "x [N,C,H,W], weight (or gamma, g) [C], bias (or beta) [C], with extents of 1 anywhere, residual like x; all but x optional",
        {{"eps", "NUMBER", "1e-5; 1e-12 with eps_mode=clamp_norm"},
         {"eps_mode", "add_inside|clamp_norm|clamp_mean_square|add_to_rms|none", "add_inside: sqrt(mean(x^2) + eps)"},
         {"rounding", "once|diffusers|wan", "once: only at the store"},

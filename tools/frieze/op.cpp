@@ -22,9 +22,11 @@ class OpModule final : public Module {
       : layer_(std::move(layer)), name_(std::move(name)), then_(std::move(then)) {}
 
   std::vector<NamedValue> forward_named(const std::vector<NamedValue>& inputs) const override {
+    // The residual is the layer's own, unless a later step asks for it.
+    const bool later = std::any_of(then_.begin(), then_.end(), [](const std::string& step) { return step == "add" || step == "mul"; });
     std::vector<Value> values;
     std::vector<Value> residual;
-    for (const NamedValue& input : inputs) (input.name == "residual" && !then_.empty() ? residual : values).push_back(input.value);
+    for (const NamedValue& input : inputs) (input.name == "residual" && later ? residual : values).push_back(input.value);
     Value y = apply(layer_, name_, values);
     for (const std::string& step : then_) {
       if (step == "add" || step == "mul") {
