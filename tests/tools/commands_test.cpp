@@ -231,7 +231,7 @@ TEST(Version, SaysWhatItWasBuiltWith) {
 }
 
 TEST(Help, OfEveryCommandHasWords) {
-  for (const char* command : {"run", "verify", "inspect", "bench", "op", "devices"}) {
+  for (const char* command : {"run", "verify", "inspect", "bench", "bench-op", "op", "devices"}) {
     EXPECT_TRUE(holds(expect_success({"--help"}), command));
     EXPECT_GT(expect_success({command, "--help"}).size(), 100u);
   }

@@ -43,6 +43,15 @@ struct BenchOptions : ModelOptions {
 };
 int bench_command(const BenchOptions& options, std::ostream& out);
 
+struct BenchOpOptions {
+  std::string layer;
+  std::string device = "cuda", shapes, dtype, format;  ///< empty: the table of shapes, its types, both formats
+  std::string affine = "none", activation = "none", residual = "none";
+  int rounds = 15;
+  bool no_tune = false, profile = false, json = false, csv = false;
+};
+int bench_op_command(const BenchOpOptions& options, std::ostream& out);
+
 struct OpOptions {
   std::string layer, in, out;
   std::string device = "auto", format = "nchw";

@@ -21,6 +21,7 @@ constexpr const char* kExamples =
     "  frieze verify quickstart --dtype bf16          is the GPU's answer right, layer by layer?\n"
     "  frieze inspect quickstart --size 1024x768      steps, shapes, bytes, memory, captured graph\n"
     "  frieze bench quickstart --json                 what does one run cost, host and device?\n"
+    "  frieze bench-op rms_norm2d --shapes 1x512x64x64    how near to a copy is the kernel?\n"
     "  frieze op rms_norm2d --in x.safetensors --out y.safetensors --set eps=1e-6\n"
     "\n"
     "Exit status: 0 success, 1 verify found a difference, 2 an error, told in one line on stderr.\n"
@@ -67,6 +68,28 @@ void add_model_options(CLI::App* command, ModelOptions& o, bool photo_required) 
   command->add_flag("--tf32", o.tf32, "Let f32 matrix products on the GPU use TF32: faster, about three digits");
   command->add_flag("--json", o.json, "Report as JSON");
   command->footer(model_list());
+}
+
+CLI::App* add_bench_op(CLI::App& app, BenchOpOptions& o) {
+  CLI::App* command = app.add_subcommand("bench-op", "Time one layer's kernel on a GPU against a copy of the same bytes");
+  command->add_option("layer", o.layer, "rms_norm2d")->required();
+  command->add_option("--shapes", o.shapes, "NxCxHxW or NxCxHxW:DTYPE, separated by commas; a table of its own if left out");
+  command->add_option("--dtype", o.dtype,
+                      "f32, f16 or bf16, of shapes that name none; with the table, of all [bf16, f32 where the table says so]");
+  command->add_option("--format", o.format, "nchw or nhwc [both]");
+  command->add_option("--affine", o.affine, "none, weight or weight+bias")->capture_default_str();
+  command->add_option("--activation", o.activation, "none, relu, silu, gelu, gelu_tanh or sigmoid")->capture_default_str();
+  command->add_option("--residual", o.residual, "none, before or after; then compared with 1.5 copies")->capture_default_str();
+  command->add_option("--rounds", o.rounds, "Rounds of which the median is taken")->capture_default_str();
+  command->add_option("--device", o.device, "cuda or cuda:N")->capture_default_str();
+  command->add_flag("--no-tune", o.no_tune, "Default configurations, instead of the fastest found or cached");
+  command->add_flag("--profile", o.profile, "One launch a shape between cudaProfilerStart and Stop, nothing timed: for ncu and nsys");
+  CLI::Option* json = command->add_flag("--json", o.json, "Report as JSON");
+  command->add_flag("--csv", o.csv, "Report as CSV")->excludes(json);
+  command->footer(
+      "Cold: the launches of one graph go through as many buffers of normal data as exceed twice the L2 cache; a copy kernel and\n"
+      "cudaMemcpyAsync are timed over the same buffers, in turn with the layer. ratio = time of the better copy / time of the layer.");
+  return command;
 }
 
 // One line, whatever the message holds.
@@ -125,6 +148,9 @@ int parse_and_run(int argc, char** argv) {
   op_app->add_flag("--list", op.list, "List the layers, their tensors and settings");
   op_app->footer("Example: frieze op conv2d --in x.safetensors --out y.safetensors --set stride=2 --set padding=1 --then silu");
 
+  BenchOpOptions bench_op;
+  CLI::App* bench_op_app = add_bench_op(app, bench_op);
+
   bool devices_json = false;
   CLI::App* devices_app = app.add_subcommand("devices", "List the devices that this build can use here");
   devices_app->add_flag("--json", devices_json, "Report as JSON");
@@ -145,6 +171,7 @@ int parse_and_run(int argc, char** argv) {
   if (*verify_app) status = verify_command(verify, out);
   if (*inspect_app) status = inspect_command(inspect, out);
   if (*bench_app) status = bench_command(bench, out);
+  if (*bench_op_app) status = bench_op_command(bench_op, out);
   if (*op_app) status = op_command(op, out);
   if (*devices_app) status = devices_command(devices_json, out);
   std::cout << out.str() << std::flush;
