@@ -1,0 +1,181 @@
+#include <algorithm>
+#include <numeric>
+
+#include <frieze/core/error.h>
+#include <frieze/layers/rms_norm2d/cuda/rms_norm2d_kernels.h>
+
+namespace frieze::cuda {
+namespace {
+
+using Path = NormConfig::Path;
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+constexpr std::int64_t kMostBlocks = 0x7FFFFFFF;
+
+constexpr std::size_t kSharedOfSm = 227 * 1024;
+
+void add_rings(const NormProblem& p, std::vector<NormConfig>& out) {
+  const int wide = 16 / static_cast<int>(size_of(p.dtype));
+  const std::vector<int> loads = p.full ? std::vector<int>{4, 8} : std::vector<int>{4, 8, 16};
+  for (const int threads : {128, 256, 512}) {
+    for (int lanes = 1; lanes * wide <= threads; lanes *= 2) {
+      const int rows = threads / lanes;
+      const auto fit = std::find_if(loads.begin(), loads.end(), [&](int k) { return std::int64_t{rows} * k >= p.channels; });
+      if (fit == loads.end() || rows >= 2 * p.channels) continue;
+      if (ceil_div(p.pixels, std::int64_t{lanes} * wide) * p.images > kMostBlocks) continue;
+      for (const int stages : {2, 3, 4}) {
+        NormConfig c{Path::nchw_ring, wide, lanes, threads, *fit, lanes * wide, 1, stages, 0};
+        const std::size_t shared = norm_shared_bytes(c, p.channels) + 1024;
+        const int by_registers = 65536 / (threads * (*fit == 16 ? 128 : *fit == 8 ? 72 : 56));
+        const int most = static_cast<int>(std::min<std::size_t>(kSharedOfSm / shared, static_cast<std::size_t>(by_registers)));
+        for (int per_sm = 1; per_sm <= most; per_sm *= 2) {
+          c.blocks = p.sm_count * (per_sm * 2 > most ? most : per_sm);
+          out.push_back(c);
+        }
+      }
+    }
+  }
+}
+
+void add_shifted(const NormProblem& p, std::vector<NormConfig>& out) {
+  const int wide = 16 / static_cast<int>(size_of(p.dtype));
+  for (const int threads : {64, 128, 256, 512}) {
+    for (const int lanes : {4, 8, 16, 32}) {
+      for (const bool per_warp : {false, true}) {
+        const int tile = (lanes - 2) * wide;
+        const NormConfig c{Path::nchw_shifted, wide, lanes, threads, 1, per_warp ? tile * threads / 32 : tile, 1, 1, 0};
+        if (p.channels > 16384 || norm_shared_bytes(c, p.channels) > kSharedOfSm) continue;
+        if (per_warp && (p.channels > 32 || lanes < 32)) continue;
+        if (!per_warp && (lanes * p.channels < threads || threads == 64)) continue;
+        if (lanes > 4 && tile / 2 > p.pixels) continue;
+        if (ceil_div(p.pixels, tile) * p.images > kMostBlocks) continue;
+        out.push_back(c);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::size_t norm_shared_bytes(const NormConfig& c, std::int64_t channels) {
+  const auto lanes = static_cast<std::size_t>(c.lanes), threads = static_cast<std::size_t>(c.threads);
+  const std::size_t columns = lanes * static_cast<std::size_t>(c.vector), c64 = static_cast<std::size_t>(channels);
+  const std::size_t groups = lanes < 32 ? threads / 32 : threads / lanes;
+  switch (c.path) {
+    case Path::nchw_tile: return columns * (2 + groups + (c.cluster > 1 ? 2 * static_cast<std::size_t>(c.cluster) : 0)) * sizeof(float);
+    case Path::nchw_ring:
+      return static_cast<std::size_t>(c.stages) * static_cast<std::size_t>(c.loads) * threads * 16 + columns * (2 + groups) * sizeof(float);
+    case Path::nchw_shifted: return shifted_shared_bytes(c, channels);
+    case Path::nhwc_flat: {
+      const auto pixels = static_cast<std::size_t>(c.pixels);
+      return pixels * c64 * 16 / static_cast<std::size_t>(c.vector) + 2 * (pixels + 1) * sizeof(float);
+    }
+    default: return 0;  // static, or known to the launch alone
+  }
+}
+
+std::vector<NormConfig> all_norm_configs(const NormProblem& p) {
+  std::vector<NormConfig> out;
+  const int size = static_cast<int>(size_of(p.dtype)), wide = 16 / size;
+  const bool nhwc = p.format == Format::nhwc && p.channels > 1 && p.pixels > 1;
+  if (p.contiguous && !nhwc && p.pixels <= (std::int64_t{1} << 31)) {
+    const std::int64_t bytes = std::gcd<std::int64_t>(std::gcd<std::int64_t>(16, p.alignment), p.pixels * size);
+    const int vector = bytes == 16 ? wide : bytes >= 4 && size == 2 ? 2 : 1;
+    const std::vector<int> loads = vector == wide ? (p.full ? std::vector<int>{2, 4, 8} : std::vector<int>{2, 4, 8, 16})
+                                                  : (p.full ? std::vector<int>{8, 16} : std::vector<int>{8, 16, 32});
+    for (const int threads : {64, 128, 256, 512, 1024}) {
+      for (int lanes = 1; lanes <= threads; lanes *= 2) {
+        for (int cluster = 1; cluster <= (p.compute_capability >= 90 ? 8 : 1); cluster *= 2) {
+          const int rows = threads / lanes;
+          const auto fit = std::find_if(loads.begin(), loads.end(), [&](int k) { return std::int64_t{rows} * k * cluster >= p.channels; });
+          if (fit == loads.end() || ((*fit > 4 || p.full) && threads > 512)) continue;
+          if (rows * cluster > 1 && lanes * vector > threads) continue;
+          if (cluster > 1 && std::int64_t{rows} * (*fit) * (cluster / 2) >= p.channels) continue;
+          if (rows > 1 && rows >= 2 * p.channels) continue;
+          if (ceil_div(p.pixels, std::int64_t{lanes} * vector) * p.images * cluster > kMostBlocks) continue;
+          out.push_back({Path::nchw_tile, vector, lanes, threads, *fit, lanes * vector, cluster, 1, 0});
+        }
+      }
+    }
+    if (vector == wide) add_rings(p, out);
+    if (p.alignment % 16 == 0 && vector != wide) add_shifted(p, out);
+  }
+  if (p.contiguous && nhwc) {
+    const std::int64_t pixels = p.images * p.pixels;
+    const bool rows_aligned = p.alignment % 16 == 0 && p.channels * size % 16 == 0;
+    const int vector = rows_aligned ? wide : 1;
+    const std::vector<int> loads = rows_aligned ? std::vector<int>{1, 2, 3, 4, 5, 8, 16} : std::vector<int>{4, 16};
+    for (const int threads : {128, 256, 512, 1024}) {
+      for (int lanes = 1; lanes <= threads; lanes *= 2) {
+        const std::int64_t needed = ceil_div(p.channels, std::int64_t{lanes} * vector);
+        const auto fit = std::find_if(loads.begin(), loads.end(), [&](int k) { return k >= needed; });
+        if (fit == loads.end() || (lanes > 1 && std::int64_t{lanes / 2} * vector >= p.channels)) continue;
+        for (const int own : {1, 2, 4}) {
+          const int held = *fit * own;
+          if (own > 1 && (vector == 1 || held > (p.full ? 4 : 8))) continue;
+          if ((held > 2 || p.full) && threads > 512) continue;
+          if (ceil_div(pixels, std::int64_t{threads / lanes} * own) > kMostBlocks) continue;
+          out.push_back({Path::nhwc_rows, vector, lanes, threads, *fit, own, 1, 1, 0});
+        }
+      }
+    }
+    if (!rows_aligned && p.alignment % 16 == 0) {
+      for (const int threads : {128, 256, 512}) {
+        for (const int kib : {8, 16, 32, 64}) {
+          const std::int64_t own = std::int64_t{kib} * 1024 / size / p.channels / wide * wide;  // pixels that fit
+          if (own == 0 || own * p.channels > 65535 || ceil_div(pixels, own) > kMostBlocks) continue;
+          for (int lanes = 1; lanes <= 32; lanes *= 2) {
+            if (lanes > 1 && (lanes > p.channels || lanes / 2 * own >= threads)) continue;
+            out.push_back({Path::nhwc_flat, wide, lanes, threads, 1, static_cast<int>(own), 1, 1, 0});
+          }
+        }
+      }
+    }
+  }
+  const bool few = p.images * p.pixels < 1024 || p.channels > 4096;
+  out.push_back({Path::strided, 1, few ? 256 : 8, 256, 1, 1, 1, 1, 0});
+  return out;
+}
+
+std::vector<NormConfig> norm_candidates(const NormProblem& problem) { return all_norm_configs(problem); }
+
+bool is_full(const NormFormula& f) {
+  return f.rounding != Rounding::once || f.first != Activation::none || f.second != Activation::none ||
+         f.residual_mode != ResidualMode::none;
+}
+
+std::string describe(const NormConfig& c, const NormArgs& args, DType dtype) {
+  const std::size_t bytes = size_of(dtype) * static_cast<std::size_t>(c.vector);
+  switch (c.path) {
+    case Path::nchw_tile:
+      return concat_text("nchw tile, ", c.lanes * c.vector, " pixels x ", args.channels, " channels, ", c.threads, " threads x ", c.loads,
+                         " loads of ", bytes, " bytes", c.cluster > 1 ? concat_text(", cluster of ", c.cluster) : "");
+    case Path::nhwc_rows:
+      return concat_text("nhwc rows, ", c.lanes, " lanes for ", c.pixels, c.pixels == 1 ? " pixel" : " pixels", ", ", c.threads,
+                         " threads, ", c.loads, c.loads == 1 ? " load of " : " loads of ", bytes, " bytes a pixel");
+    case Path::nchw_ring:
+      return concat_text("nchw ring, ", c.lanes * c.vector, " pixels x ", args.channels, " channels, ", c.threads, " threads x ", c.loads,
+                         " loads of ", bytes, " bytes, ", c.stages, " stages, ", c.blocks, " blocks");
+    case Path::nchw_shifted:
+      return concat_text("nchw shifted, ", c.pixels, " pixels x ", args.channels, " channels, ", c.threads, " threads, windows of ",
+                         c.lanes, " x ", bytes, " bytes");
+    case Path::nhwc_flat:
+      return concat_text("nhwc flat, runs of ", c.pixels, " pixels, ", c.threads, " threads, ", c.lanes, c.lanes == 1 ? " lane" : " lanes",
+                         " a sum");
+    default: return concat_text("strided, ", c.lanes, " lanes a pixel, reads x twice");
+  }
+}
+
+void launch_norm(const NormConfig& config, DType dtype, const NormArgs& args, const NormStrides& strides, cudaStream_t stream) {
+  switch (config.path) {
+    case Path::nchw_tile: return launch_nchw_tile(config, dtype, args, stream);
+    case Path::nchw_ring: return launch_nchw_ring(config, dtype, args, stream);
+    case Path::nchw_shifted: return launch_nchw_shifted(config, dtype, args, stream);
+    case Path::nhwc_rows: return launch_nhwc_rows(config, dtype, args, stream);
+    case Path::nhwc_flat: return launch_nhwc_flat(config, dtype, args, stream);
+    default: return launch_strided(config, dtype, args, strides, stream);
+  }
+}
+
+}  // namespace frieze::cuda

@@ -1,0 +1,280 @@
+#pragma once
+/// What every kernel of RMSNorm2d does with one pixel's numbers: packs in and out, 1/rms, and the chain up to the store.
+#include <frieze/layers/rms_norm2d/cuda/rms_norm2d_kernels.h>
+#include <frieze/core/cuda/launch.cuh>
+
+namespace frieze::cuda {
+
+/// The bytes of V elements of T, as registers hold them until they are needed: half the registers of f32 for 16-bit types.
+template <int kBytes>
+struct Word;
+template <>
+struct Word<2> {
+  using Type = unsigned short;
+};
+template <>
+struct Word<4> {
+  using Type = unsigned;
+};
+template <>
+struct Word<8> {
+  using Type = uint2;
+};
+template <>
+struct Word<16> {
+  using Type = uint4;
+};
+template <class T, int V>
+using WordOf = typename Word<static_cast<int>(sizeof(T)) * V>::Type;
+
+__device__ __forceinline__ void keep(unsigned short& w) { asm volatile("" : "+h"(w)); }
+__device__ __forceinline__ void keep(unsigned& w) { asm volatile("" : "+r"(w)); }
+__device__ __forceinline__ void keep(uint2& w) { keep(w.x), keep(w.y); }
+__device__ __forceinline__ void keep(uint4& w) { keep(w.x), keep(w.y), keep(w.z), keep(w.w); }
+
+template <class T, int V>
+__device__ __forceinline__ void unpack(const WordOf<T, V>& word, float (&v)[V]) {
+  const T* t = reinterpret_cast<const T*>(&word);
+#pragma unroll
+  for (int j = 0; j < V; ++j) v[j] = widen(t[j]);
+}
+
+template <class T, int V>
+__device__ __forceinline__ WordOf<T, V> pack(const float (&v)[V]) {
+  WordOf<T, V> word;
+  T* t = reinterpret_cast<T*>(&word);
+#pragma unroll
+  for (int j = 0; j < V; ++j) t[j] = narrow<T>(v[j]);
+  return word;
+}
+
+template <class T>
+__device__ __forceinline__ float rounded(float v) {
+  return widen(narrow<T>(v));
+}
+
+/// 1/sqrt(v), 0 for 0: to half a unit for f32, to two units of f32 for 16-bit types, which do not see the difference.
+template <class T>
+__device__ __forceinline__ float inverse_root(float v) {
+  const float r = sizeof(T) == 2 ? rsqrtf(v) : __frsqrt_rn(v);
+  return v == 0.0F ? 0.0F : r;
+}
+
+/// 1/rms of a sum of squares that is in the range of f32. 0 for a pixel of zeros where the formula is 0/0.
+template <class T>
+__device__ __forceinline__ float inverse_rms(const NormFormula& f, float sum) {
+  if (f.mode == EpsMode::add_inside) return inverse_root<T>(fmaf(sum, f.inverse_c, f.eps));
+  const float ms = sum * f.inverse_c;
+  switch (f.mode) {
+    case EpsMode::clamp_norm: return sum < f.least_sum ? f.clamped : inverse_root<T>(ms);
+    case EpsMode::clamp_mean_square: return inverse_root<T>(ms < f.eps ? f.eps : ms);
+    case EpsMode::add_to_rms: {
+      const float rms = __fsqrt_rn(ms) + f.eps;
+      return rms == 0.0F ? 0.0F : __frcp_rn(rms);
+    }
+    default: return inverse_root<T>(ms);
+  }
+}
+
+/// f16 squares and their sums always fit in f32; those of f32 and bf16 may overflow or vanish.
+template <class T>
+constexpr bool kMayLeaveRange = !std::is_same_v<T, __half>;
+
+/// True if `sum` must be computed again from scaled values.
+__device__ __forceinline__ bool left_range(const NormFormula& f, float sum) { return sum < f.underflow || sum == INFINITY; }
+/// By what. Squares of what is below sqrt(underflow) * 2^100, and of 2^128 * 2^-80 65536 times, fit.
+__device__ __forceinline__ float range_scale(const NormFormula& f, float sum) {
+  return sum < f.underflow ? 0x1p100F : sum == INFINITY ? 0x1p-80F : 1.0F;
+}
+
+/// 1/rms as a product of two f32 numbers, of which `power` is a power of two that x can be multiplied with first without loss.
+struct SplitInverse {
+  float power, rest;
+};
+/// `scaled_sum` is the sum of (x * scale)^2. Rare, so in double.
+static __device__ __noinline__ SplitInverse split_inverse_rms(const NormFormula& f, float scaled_sum, float scale) {
+  if (!(scaled_sum < INFINITY)) return {1.0F, scaled_sum == INFINITY ? 0.0F : NAN};
+  const double c = static_cast<double>(f.channels), s = scale, eps = f.exact_eps;
+  const double sum = static_cast<double>(scaled_sum) / (s * s), ms = sum / c;
+  double rms = sqrt(ms);
+  switch (f.mode) {
+    case EpsMode::add_inside: rms = sqrt(ms + eps); break;
+    case EpsMode::clamp_norm: rms = sum < eps * eps ? eps / sqrt(c) : rms; break;
+    case EpsMode::clamp_mean_square: rms = sqrt(ms < eps ? eps : ms); break;
+    case EpsMode::add_to_rms: rms += eps; break;
+    default: break;
+  }
+  if (rms == 0) return {1.0F, 0.0F};
+  int exponent = 0;
+  const double mantissa = frexp(1 / rms, &exponent);  // in [0.5, 1)
+  const int power = max(-126, min(127, exponent));
+  return {ldexpf(1.0F, power), static_cast<float>(ldexp(mantissa, exponent - power))};
+}
+
+/// silu and relu are what networks put behind a norm; 16-bit results do not need the last bits of expf and of the division.
+template <class T>
+__device__ __forceinline__ float quick_silu(float t) {
+  if constexpr (sizeof(T) == 4) return t == -INFINITY ? -0.0F : t / (1.0F + expf(-t));
+  return t == -INFINITY ? -0.0F : __fdividef(t, 1.0F + __expf(-t));
+}
+
+/// Applies `f` to V numbers. The long functions stand in a rolled loop that rotates the numbers through one place.
+template <class T, int V>
+__device__ __forceinline__ void activate_all(Activation f, float (&v)[V]) {
+  if (f == Activation::none) return;
+  if (f == Activation::silu) {
+#pragma unroll
+    for (int j = 0; j < V; ++j) v[j] = quick_silu<T>(v[j]);
+  } else if (f == Activation::relu) {
+#pragma unroll
+    for (int j = 0; j < V; ++j) v[j] = v[j] < 0.0F ? 0.0F : v[j];
+  } else {
+#pragma unroll 1
+    for (int i = 0; i < V; ++i) {
+      const float done = activate(f, v[0]);
+#pragma unroll
+      for (int j = 0; j + 1 < V; ++j) v[j] = v[j + 1];
+      v[V - 1] = done;
+    }
+  }
+}
+
+/// t = x * r, * weight, + bias with the roundings that the formula asks for.
+template <class T, bool kFull>
+__device__ __forceinline__ float scale_and_shift(const NormFormula& f, float x, float r, bool has_weight, float weight, bool has_bias,
+                                                 float bias) {
+  if (kFull && f.rounding != Rounding::once) {
+    float t;
+    if (f.rounding == Rounding::wan) {
+      t = rounded<T>(rounded<T>(x * (r / f.root_c)) * f.root_c);
+    } else {
+      t = rounded<T>(x * r);
+    }
+    if (has_weight) t = rounded<T>(t * weight);
+    if (has_bias) t = rounded<T>(t + bias);
+    return t;
+  }
+  float t = x * r;
+  if (has_weight) t *= weight;
+  if (has_bias) t += bias;
+  return t;
+}
+
+/// Activations and the residual behind the norm.
+template <class T, bool kFull, int V>
+__device__ __forceinline__ void finish(const NormFormula& f, float (&v)[V], const WordOf<T, V>& residual) {
+  if constexpr (kFull) {
+    activate_all<T>(f.first, v);
+    if (f.residual_mode == ResidualMode::after) {
+      float add[V];
+      unpack<T, V>(residual, add);
+#pragma unroll
+      for (int j = 0; j < V; ++j) v[j] += add[j];
+    }
+    activate_all<T>(f.second, v);
+  }
+}
+
+/// Each of `v` summed over the threads of a warp that own the same pixels, which are `lanes` apart.
+template <int V>
+__device__ __forceinline__ void reduce_in_warp(float (&v)[V], int lanes) {
+  for (int step = lanes; step < 32; step *= 2) {
+#pragma unroll
+    for (int j = 0; j < V; ++j) v[j] += __shfl_xor_sync(~0U, v[j], step);
+  }
+}
+
+/// V floats to and from shared memory, `p` a multiple of V floats in a 16-byte aligned array.
+template <int V>
+__device__ __forceinline__ void store_floats(float* p, const float (&v)[V]) {
+  if constexpr (V % 4 == 0) {
+#pragma unroll
+    for (int j = 0; j < V; j += 4) *reinterpret_cast<float4*>(p + j) = make_float4(v[j], v[j + 1], v[j + 2], v[j + 3]);
+  } else {
+#pragma unroll
+    for (int j = 0; j < V; ++j) p[j] = v[j];
+  }
+}
+template <int V>
+__device__ __forceinline__ void load_floats(const float* p, float (&v)[V]) {
+  if constexpr (V % 4 == 0) {
+#pragma unroll
+    for (int j = 0; j < V; j += 4) {
+      const float4 four = *reinterpret_cast<const float4*>(p + j);
+      v[j] = four.x, v[j + 1] = four.y, v[j + 2] = four.z, v[j + 3] = four.w;
+    }
+  } else {
+#pragma unroll
+    for (int j = 0; j < V; ++j) v[j] = p[j];
+  }
+}
+
+/// 16 bytes of elements that begin `shift` elements behind the word `p` of shared memory.
+template <class T>
+__device__ __forceinline__ void unshift(const unsigned* p, int shift, float (&v)[16 / sizeof(T)]) {
+  if constexpr (sizeof(T) == 4) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) v[j] = __uint_as_float(p[shift + j]);
+  } else {
+    p += shift / 2;
+    unsigned words[5];
+#pragma unroll
+    for (int j = 0; j < 5; ++j) words[j] = p[j];
+    uint4 out;
+    unsigned* const o = &out.x;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) o[j] = __funnelshift_r(words[j], words[j + 1], 16 * (shift & 1));
+    unpack<T, 8>(out, v);
+  }
+}
+
+/// The store of a thread that owns V neighbouring pixels in K channels, `rows` channels apart: y and residual at base + k * step.
+/// `power`, if not null: see SplitInverse.
+template <class T, int V, int K, bool kFull>
+__device__ __forceinline__ void store_rows(const NormArgs& a, WordOf<T, V> (&x)[K], const float (&r)[V], const float* power,
+                                           std::int64_t base, std::int64_t step, int first, int rows, bool inside) {
+  using W = WordOf<T, V>;
+  const NormFormula& f = a.formula;
+  const int channels = static_cast<int>(a.channels);
+  const T* __restrict__ weight = static_cast<const T*>(a.weight);
+  const T* __restrict__ bias = static_cast<const T*>(a.bias);
+  T* y = static_cast<T*>(a.y) + base;
+  const T* residual = static_cast<const T*>(a.residual) + base;
+  constexpr int kBatch = K < 4 ? K : 4;  // loads of the residual that are under way before a store may hold them up
+#pragma unroll
+  for (int k0 = 0; k0 < K; k0 += kBatch) {
+    W add[kBatch];
+    if (kFull && f.residual_mode == ResidualMode::after) {
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b) {
+        add[b] = W{};
+        if (inside && first + (k0 + b) * rows < channels) add[b] = *reinterpret_cast<const W*>(residual + (k0 + b) * step);
+      }
+    }
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      const int k = k0 + b, channel = first + k * rows;
+      if (!inside || channel >= channels) continue;
+      keep(x[k]);
+      float v[V];
+      unpack<T, V>(x[k], v);
+      if (kMayLeaveRange<T> && power != nullptr) {
+#pragma unroll
+        for (int j = 0; j < V; ++j) v[j] *= power[j];
+      }
+      const float w = weight != nullptr ? widen(weight[channel]) : 1.0F, c = bias != nullptr ? widen(bias[channel]) : 0.0F;
+#pragma unroll
+      for (int j = 0; j < V; ++j) v[j] = scale_and_shift<T, kFull>(f, v[j], r[j], weight != nullptr, w, bias != nullptr, c);
+      finish<T, kFull, V>(f, v, add[b]);
+      *reinterpret_cast<W*>(y + k * step) = pack<T, V>(v);
+    }
+  }
+}
+
+inline int log2_of(int power_of_two) {
+  int log = 0;
+  while ((1 << log) < power_of_two) ++log;
+  return log;
+}
+
+}  // namespace frieze::cuda

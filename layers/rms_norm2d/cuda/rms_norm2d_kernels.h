@@ -1,0 +1,111 @@
+#pragma once
+/// Internal to layers/rms_norm2d: what is computed (NormArgs), the ways to compute it (NormConfig), and their launches.
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <frieze/core/cuda/kernel.h>
+#include <frieze/layers/rms_norm2d/rms_norm2d.h>
+
+namespace frieze::cuda {
+
+/// The formula, in f32, as every kernel takes it.
+struct NormFormula {
+  float inverse_c = 1;   ///< 1 / C
+  float root_c = 1;      ///< sqrt(C)
+  float eps = 0;         ///< add_inside, clamp_mean_square, add_to_rms
+  float least_sum = 0;   ///< clamp_norm: eps^2, below which r is `clamped`
+  float clamped = 0;     ///< clamp_norm: sqrt(C) / eps
+  double exact_eps = 0;  ///< for pixels whose sum of squares leaves the range of f32
+  std::int64_t channels = 1;
+  float underflow = 0;  ///< sums below are computed again, scaled; 0: eps makes them irrelevant
+  EpsMode mode = EpsMode::add_inside;
+  Rounding rounding = Rounding::once;  ///< `once` in f32
+  Activation first = Activation::none, second = Activation::none;
+  ResidualMode residual_mode = ResidualMode::none;  ///< after: second(first(t) + residual)
+};
+
+/// Pointers of one launch. `weight` and `bias`: [C] of x's type, or null.
+struct NormArgs {
+  const void* x = nullptr;
+  const void* residual = nullptr;
+  void* y = nullptr;
+  const void* weight = nullptr;
+  const void* bias = nullptr;
+  std::int64_t images = 1, channels = 1, pixels = 1;  ///< pixels of one image
+  /// Blocks that may be resident before the work in front of this launch has ended: they prefetch what they will read.
+  unsigned early_blocks = 0;
+  unsigned ahead = 0;  ///< nchw_tile: a block prefetches the tile that many further on; 0: none
+  NormFormula formula;
+};
+
+/// Element strides for the kernel that takes any: x, y, residual.
+struct NormStrides {
+  std::int64_t n[3], c[3], h[3], w[3];
+  std::int64_t width = 1;  ///< pixel index = row * width + column
+};
+
+/// One way to compute a problem. Which fields count depends on the path.
+struct NormConfig {
+  enum class Path : std::uint8_t {
+    nchw_tile,     ///< a block owns lanes*vector pixels and all channels, or its share of them in a cluster; registers
+    nchw_ring,     ///< the same, but a block stays and takes tile after tile; asynchronous copies into `stages` of shared memory
+    nchw_shifted,  ///< tiles of (lanes - 2) * vector pixels and all channels, wherever rows begin; a block or a warp owns one; shared
+                   ///< memory
+    nhwc_rows,     ///< `lanes` threads own `pixels` pixels, whole rows of channels; registers
+    nhwc_flat,     ///< a block owns a run of whole pixels in memory, wherever their channels begin; shared memory
+    strided,       ///< any strides, any C; reads x twice
+  };
+  Path path = Path::strided;
+  int vector = 1;  ///< elements that one access moves
+  int lanes = 32;  ///< nchw_tile: threads along the pixels; nhwc_rows, strided: threads along the channels of a pixel
+  int threads = 256;
+  int loads = 1;    ///< accesses of one thread for one pixel (nhwc_rows), or in all
+  int pixels = 1;   ///< nhwc_rows: pixels of a thread group; nhwc_flat: pixels of a block
+  int cluster = 1;  ///< nchw_tile: blocks that share a tile's channels (sm_90)
+  int stages = 1;   ///< nchw_ring: tiles in shared memory
+  int blocks = 0;   ///< nchw_ring: of the whole grid
+
+  friend bool operator==(const NormConfig&, const NormConfig&) = default;
+};
+/// "nchw tile, 64 pixels x 128 channels, 256 threads x 8 loads of 16 bytes".
+std::string describe(const NormConfig& config, const NormArgs& args, DType dtype);
+
+/// What decides which configurations apply.
+struct NormProblem {
+  DType dtype = DType::f32;
+  Format format = Format::nchw;
+  bool contiguous = true;  ///< in `format`; false: only the strided path
+  bool full = false;       ///< residual, activation or roundings: kernels that hold fewer packs
+  std::int64_t images = 1, channels = 1, pixels = 1;
+  int alignment = 16;  ///< bytes, of every pointer
+  int compute_capability = 0, sm_count = 0;
+  std::size_t shared_memory = 0;
+};
+/// Every configuration that computes `problem`; at least one.
+std::vector<NormConfig> all_norm_configs(const NormProblem& problem);
+/// Those worth timing, the default first.
+std::vector<NormConfig> norm_candidates(const NormProblem& problem);
+
+/// Enqueues `config` on `stream`. Throws CudaError.
+void launch_norm(const NormConfig& config, DType dtype, const NormArgs& args, const NormStrides& strides, cudaStream_t stream);
+/// Loads the kernel of `config` ahead of a capture.
+void preload_norm(const NormConfig& config, DType dtype, bool full);
+
+/// Dynamic shared memory of one block.
+std::size_t norm_shared_bytes(const NormConfig& config, std::int64_t channels);
+std::size_t shifted_shared_bytes(const NormConfig& config, std::int64_t channels);
+
+void launch_nchw_tile(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
+void launch_nchw_ring(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
+void launch_nchw_shifted(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
+void launch_nhwc_rows(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
+void launch_nhwc_flat(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
+void launch_strided(const NormConfig& config, DType dtype, const NormArgs& args, const NormStrides& strides, cudaStream_t stream);
+
+/// True if the formula has anything but x * r * weight + bias with one rounding.
+bool is_full(const NormFormula& formula);
+
+}  // namespace frieze::cuda

@@ -1,0 +1,238 @@
+#include <cooperative_groups.h>
+
+#include <frieze/layers/rms_norm2d/cuda/async_copy.cuh>
+#include <frieze/layers/rms_norm2d/cuda/normalise.cuh>
+
+namespace frieze::cuda {
+namespace {
+
+// One block owns a tile of lanes * V pixels of one image and all channels, or, in a cluster, every cluster-th share of them.
+// Everything that it loads stays in registers, so x is read once. K loads a thread; channel = (k * rows + row) of this block's.
+template <class T, int V, int K, bool kFull>
+__global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
+    rms_norm2d_nchw_tile_per_block(const __grid_constant__ NormArgs a, int lanes_log2) {
+  namespace cg = cooperative_groups;
+  using W = WordOf<T, V>;
+  extern __shared__ float4 shared_floats[];
+  float* const shared = reinterpret_cast<float*>(shared_floats);
+  const NormFormula& f = a.formula;
+  const int tid = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x), warps = threads / 32;
+  const int lanes = 1 << lanes_log2, lane = tid & (lanes - 1), row = tid >> lanes_log2, rows = threads >> lanes_log2;
+  const int tile_pixels = lanes * V;
+  float* const inverse = shared;               // [tile_pixels] 1/rms
+  float* const power = inverse + tile_pixels;  // [tile_pixels] see SplitInverse
+  float* const partial = power + tile_pixels;  // [groups][tile_pixels], a group of threads being a warp or, if longer, a row
+  const int group = lanes < 32 ? tid / 32 : row, groups = lanes < 32 ? warps : rows;
+  float* const gathered = partial + groups * tile_pixels;  // [2][ranks][tile_pixels] the sums of every block of the cluster
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  const unsigned ranks = cg::this_cluster().num_blocks(), rank = cg::this_cluster().block_rank();
+  if (ranks > 1) cg::this_cluster().barrier_arrive();
+#else
+  const unsigned ranks = 1, rank = 0;
+#endif
+  const auto pixels = static_cast<std::uint32_t>(a.pixels), tiles = (pixels + tile_pixels - 1) / tile_pixels;
+  const std::uint32_t tile = blockIdx.x / ranks, image = tile / tiles;
+  const std::uint32_t pixel = (tile - image * tiles) * tile_pixels + lane * V;
+  const bool inside = pixel < pixels;
+  const int channels = static_cast<int>(a.channels);
+  const int first = row + static_cast<int>(rank) * rows * K;
+  const std::int64_t base = (std::int64_t{image} * channels + first) * a.pixels + pixel, step = std::int64_t{rows} * a.pixels;
+
+  // Asks for this block's part of a tile, long before some block loads it.
+  const auto prefetch = [&](std::uint32_t which) {
+    if (sizeof(W) != 16 || lane != 0) return;
+    const std::uint32_t its_image = which / tiles, its_pixel = (which - its_image * tiles) * tile_pixels;
+    if (its_image >= a.images) return;
+    const unsigned bytes = min(static_cast<unsigned>(tile_pixels), pixels - its_pixel) * static_cast<unsigned>(sizeof(T));
+    const T* p = static_cast<const T*>(a.x) + (std::int64_t{its_image} * channels + first) * a.pixels + its_pixel;
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      if (first + k * rows < channels) prefetch_to_l2(p + k * step, bytes);
+    }
+  };
+  if (blockIdx.x < a.early_blocks) prefetch(tile);
+  pdl_wait();
+  W x[K];
+  {
+    const T* p = static_cast<const T*>(a.x) + base;
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      x[k] = W{};
+      if (inside && first + k * rows < channels) x[k] = *reinterpret_cast<const W*>(p + k * step);
+    }
+  }
+  if (a.ahead > 0) prefetch(tile + a.ahead);
+  pdl_trigger();
+  if (kFull && f.residual_mode == ResidualMode::before) {
+    const T* p = static_cast<const T*>(a.residual) + base;
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      if (!inside || first + k * rows >= channels) continue;
+      float v[V], add[V];
+      unpack<T, V>(x[k], v);
+      unpack<T, V>(*reinterpret_cast<const W*>(p + k * step), add);
+#pragma unroll
+      for (int j = 0; j < V; ++j) v[j] += add[j];
+      x[k] = pack<T, V>(v);
+    }
+  }
+
+  const auto square = [&](const float* scale, float(&sum)[V]) {
+#pragma unroll
+    for (int j = 0; j < V; ++j) sum[j] = 0.0F;
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      float v[V];
+      unpack<T, V>(x[k], v);
+#pragma unroll
+      for (int j = 0; j < V; ++j) {
+        if (scale != nullptr) v[j] *= scale[j];
+        sum[j] = fmaf(v[j], v[j], sum[j]);
+      }
+    }
+  };
+  // The sum of this thread's sums and those of all other channels, for thread t < tile_pixels of the tile's pixel t.
+  const auto sum_pixels = [&](float(&sum)[V], [[maybe_unused]] int round) {
+    reduce_in_warp<V>(sum, lanes);
+    if (lanes >= 32 || (tid & 31) < lanes) {
+      store_floats<V>(partial + group * tile_pixels + lane * V, sum);
+    }
+    __syncthreads();
+    float all = 0.0F;
+    if (tid < tile_pixels) {
+#pragma unroll 8
+      for (int g = 0; g < groups; ++g) all += partial[g * tile_pixels + tid];
+    }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    if (ranks > 1) {  // every block stores its sums into every block's shared memory, then reads its own
+      float* const here = gathered + round * ranks * tile_pixels;
+      if (round == 0) cg::this_cluster().barrier_wait();  // all have begun
+      if (tid < tile_pixels) {
+        for (unsigned r = 0; r < ranks; ++r) cg::this_cluster().map_shared_rank(here, r)[rank * tile_pixels + tid] = all;
+      }
+      cg::this_cluster().sync();
+      all = 0.0F;
+      if (tid < tile_pixels) {
+#pragma unroll 8
+        for (unsigned r = 0; r < ranks; ++r) all += here[r * tile_pixels + tid];
+      }
+    }
+#endif
+    return all;
+  };
+
+  float r[V];  // y = x * power * r, the power only where x^2 leaves the range of f32
+  square(nullptr, r);
+  bool special = false;
+  if (rows == 1 && ranks == 1) {  // a thread has all channels of its pixels
+    float scale[V], scaled[V];
+#pragma unroll
+    for (int j = 0; j < V; ++j) {
+      if (kMayLeaveRange<T>) {
+        scale[j] = range_scale(f, r[j]);
+        special = special || scale[j] != 1.0F;
+      }
+    }
+    if (kMayLeaveRange<T> && special) square(scale, scaled);
+#pragma unroll
+    for (int j = 0; j < V; ++j) {
+      if (kMayLeaveRange<T> && special) power[lane * V + j] = 1.0F;
+      if (kMayLeaveRange<T> && special && scale[j] != 1.0F) {
+        const SplitInverse split = split_inverse_rms(f, scaled[j], scale[j]);
+        power[lane * V + j] = split.power;
+        r[j] = split.rest;
+      } else {
+        r[j] = inverse_rms<T>(f, r[j]);
+      }
+    }
+  } else {
+    const float sum = sum_pixels(r, 0);
+    if (tid < tile_pixels) {
+      inverse[tid] = inverse_rms<T>(f, sum);
+      if (kMayLeaveRange<T>) special = left_range(f, sum);
+    }
+    if (kMayLeaveRange<T>) {
+      special = __syncthreads_or(special);
+    } else {
+      __syncthreads();
+    }
+    if (kMayLeaveRange<T> && special) {
+      const float scale = range_scale(f, sum);
+      if (tid < tile_pixels) power[tid] = scale;
+      __syncthreads();
+      float scales[V];
+#pragma unroll
+      for (int j = 0; j < V; ++j) scales[j] = power[lane * V + j];
+      square(scales, r);
+      const float scaled = sum_pixels(r, 1);
+      __syncthreads();
+      if (tid < tile_pixels) {
+        const SplitInverse split = scale == 1.0F ? SplitInverse{1.0F, inverse[tid]} : split_inverse_rms(f, scaled, scale);
+        power[tid] = split.power;
+        inverse[tid] = split.rest;
+      }
+      __syncthreads();
+    }
+    load_floats<V>(inverse + lane * V, r);
+  }
+  store_rows<T, V, K, kFull>(a, x, r, kMayLeaveRange<T> && special ? power + lane * V : nullptr, base, step, first, rows, inside);
+}
+
+// The kernels there are: bytes of an access x loads of a thread.
+template <class T, int V, bool kFull>
+void (*pick_loads(int loads))(NormArgs, int) {
+  constexpr bool kWide = sizeof(T) * V == 16;
+  if constexpr (kWide) {
+    switch (loads) {
+      case 2: return &rms_norm2d_nchw_tile_per_block<T, V, 2, kFull>;
+      case 4: return &rms_norm2d_nchw_tile_per_block<T, V, 4, kFull>;
+      case 8: return &rms_norm2d_nchw_tile_per_block<T, V, 8, kFull>;
+      default: break;
+    }
+    if constexpr (!kFull) {
+      if (loads == 16) return &rms_norm2d_nchw_tile_per_block<T, V, 16, kFull>;
+    }
+  } else {
+    switch (loads) {
+      case 8: return &rms_norm2d_nchw_tile_per_block<T, V, 8, kFull>;
+      case 16: return &rms_norm2d_nchw_tile_per_block<T, V, 16, kFull>;
+      default: break;
+    }
+    if constexpr (!kFull) {
+      if (loads == 32) return &rms_norm2d_nchw_tile_per_block<T, V, 32, kFull>;
+    }
+  }
+  return nullptr;
+}
+
+template <class T>
+auto pick(const NormConfig& c, bool full) {
+  constexpr int kWide = 16 / static_cast<int>(sizeof(T)), kPair = 4 / static_cast<int>(sizeof(T));
+  const auto of = [&](auto v) {
+    constexpr int V = decltype(v)::value;
+    return full ? pick_loads<T, V, true>(c.loads) : pick_loads<T, V, false>(c.loads);
+  };
+  auto kernel = c.vector == kWide ? of(std::integral_constant<int, kWide>{}) : nullptr;
+  if (c.vector == kPair && kPair > 1) kernel = of(std::integral_constant<int, kPair>{});
+  if (c.vector == 1) kernel = of(std::integral_constant<int, 1>{});
+  check<CudaError>(kernel != nullptr, "RMSNorm2d has no nchw tile kernel of ", c.loads, " loads of ", c.vector, " elements");
+  return kernel;
+}
+
+}  // namespace
+
+void launch_nchw_tile(const NormConfig& c, DType dtype, const NormArgs& args, cudaStream_t stream) {
+  dispatch(dtype, [&](auto t) {
+    using T = decltype(t);
+    const auto kernel = pick<T>(c, is_full(args.formula));
+    const std::int64_t tile_pixels = std::int64_t{c.lanes} * c.vector, tiles = ceil_div(args.pixels, tile_pixels) * args.images;
+    LaunchShape shape{dim3(static_cast<unsigned>(tiles * c.cluster)), dim3(static_cast<unsigned>(c.threads)),
+                      norm_shared_bytes(c, args.channels)};
+    shape.cluster = c.cluster;
+    shape.dependent = true;
+    launch_kernel(kernel, shape, stream, args, log2_of(c.lanes));
+  });
+}
+
+}  // namespace frieze::cuda

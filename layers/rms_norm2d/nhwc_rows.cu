@@ -1,0 +1,211 @@
+#include <frieze/layers/rms_norm2d/cuda/async_copy.cuh>
+#include <frieze/layers/rms_norm2d/cuda/normalise.cuh>
+
+namespace frieze::cuda {
+namespace {
+
+// `lanes` threads own P pixels: R packs of V channels of each in every thread's registers. Up to 32 lanes sum by shuffles alone;
+// more are whole warps, which meet in shared memory. Pixels of one load instruction are neighbours in memory.
+template <class T, int V, int R, int P, bool kFull>
+__global__ void __launch_bounds__(R* P <= 2 && !kFull ? 1024 : 512)
+    rms_norm2d_nhwc_rows_of_lanes(const __grid_constant__ NormArgs a, int lanes_log2) {
+  using W = WordOf<T, V>;
+  __shared__ float partial[32][P];
+  const NormFormula& f = a.formula;
+  const int tid = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
+  const int lanes = 1 << lanes_log2, lane = tid & (lanes - 1), group = tid >> lanes_log2, groups = threads >> lanes_log2;
+  const int channels = static_cast<int>(a.channels);
+  const std::int64_t pixels = a.images * a.pixels, first = std::int64_t{blockIdx.x} * groups * P + group;
+
+  if (sizeof(W) == 16 && blockIdx.x < a.early_blocks && tid == 0) {
+    const std::int64_t begin = std::int64_t{blockIdx.x} * groups * P, here = min(std::int64_t{groups} * P, pixels - begin);
+    prefetch_to_l2(static_cast<const T*>(a.x) + begin * channels, static_cast<unsigned>(here * channels * sizeof(T)));
+  }
+  pdl_wait();
+  W x[P][R];
+#pragma unroll
+  for (int p = 0; p < P; ++p) {
+    const std::int64_t pixel = first + p * groups;
+    const T* row = static_cast<const T*>(a.x) + pixel * channels;
+#pragma unroll
+    for (int i = 0; i < R; ++i) {
+      const int c = (i * lanes + lane) * V;
+      x[p][i] = W{};
+      if (pixel < pixels && c < channels) x[p][i] = *reinterpret_cast<const W*>(row + c);
+    }
+  }
+  pdl_trigger();
+  if (kFull && f.residual_mode == ResidualMode::before) {
+#pragma unroll
+    for (int p = 0; p < P; ++p) {
+      const std::int64_t pixel = first + p * groups;
+      const T* row = static_cast<const T*>(a.residual) + pixel * channels;
+#pragma unroll
+      for (int i = 0; i < R; ++i) {
+        const int c = (i * lanes + lane) * V;
+        if (pixel >= pixels || c >= channels) continue;
+        float v[V], add[V];
+        unpack<T, V>(x[p][i], v);
+        unpack<T, V>(*reinterpret_cast<const W*>(row + c), add);
+#pragma unroll
+        for (int j = 0; j < V; ++j) v[j] += add[j];
+        x[p][i] = pack<T, V>(v);
+      }
+    }
+  }
+
+  const auto sum_pixels = [&](const float* scale, float(&sum)[P]) {
+#pragma unroll
+    for (int p = 0; p < P; ++p) {
+      sum[p] = 0.0F;
+#pragma unroll
+      for (int i = 0; i < R; ++i) {
+        float v[V];
+        unpack<T, V>(x[p][i], v);
+#pragma unroll
+        for (int j = 0; j < V; ++j) {
+          if (scale != nullptr) v[j] *= scale[p];
+          sum[p] = fmaf(v[j], v[j], sum[p]);
+        }
+      }
+    }
+    for (int step = 1; step < min(lanes, 32); step *= 2) {
+#pragma unroll
+      for (int p = 0; p < P; ++p) sum[p] += __shfl_xor_sync(~0U, sum[p], step);
+    }
+    if (lanes <= 32) return;
+    if (tid % 32 == 0) {
+#pragma unroll
+      for (int p = 0; p < P; ++p) partial[tid / 32][p] = sum[p];
+    }
+    __syncthreads();
+    const int from = group * (lanes / 32);
+#pragma unroll
+    for (int p = 0; p < P; ++p) {
+      sum[p] = 0.0F;
+      for (int w = 0; w < lanes / 32; ++w) sum[p] += partial[from + w][p];
+    }
+  };
+
+  float r[P], power[P];
+  sum_pixels(nullptr, r);
+  bool special = false;
+#pragma unroll
+  for (int p = 0; p < P; ++p) {
+    power[p] = 1.0F;
+    if (kMayLeaveRange<T>) special = special || left_range(f, r[p]);
+  }
+  if (kMayLeaveRange<T>) special = lanes <= 32 ? __any_sync(~0U, special) : __syncthreads_or(special);
+  if (kMayLeaveRange<T> && special) {
+    float scale[P], scaled[P];
+#pragma unroll
+    for (int p = 0; p < P; ++p) scale[p] = range_scale(f, r[p]);
+    sum_pixels(scale, scaled);
+#pragma unroll
+    for (int p = 0; p < P; ++p) {
+      if (scale[p] == 1.0F) {
+        r[p] = inverse_rms<T>(f, r[p]);
+      } else {
+        const SplitInverse split = split_inverse_rms(f, scaled[p], scale[p]);
+        power[p] = split.power;
+        r[p] = split.rest;
+      }
+    }
+  } else {
+#pragma unroll
+    for (int p = 0; p < P; ++p) r[p] = inverse_rms<T>(f, r[p]);
+  }
+
+  const T* __restrict__ weight = static_cast<const T*>(a.weight);
+  const T* __restrict__ bias = static_cast<const T*>(a.bias);
+#pragma unroll
+  for (int i = 0; i < R; ++i) {
+    const int c = (i * lanes + lane) * V;
+    if (c >= channels) continue;
+    float w[V], b[V];
+    if (weight != nullptr) unpack<T, V>(*reinterpret_cast<const W*>(weight + c), w);
+    if (bias != nullptr) unpack<T, V>(*reinterpret_cast<const W*>(bias + c), b);
+    W add[P];
+    if (kFull && f.residual_mode == ResidualMode::after) {
+#pragma unroll
+      for (int p = 0; p < P; ++p) {
+        const std::int64_t pixel = first + p * groups;
+        add[p] = W{};
+        if (pixel < pixels) add[p] = *reinterpret_cast<const W*>(static_cast<const T*>(a.residual) + pixel * channels + c);
+      }
+    }
+#pragma unroll
+    for (int p = 0; p < P; ++p) {
+      const std::int64_t pixel = first + p * groups;
+      if (pixel >= pixels) continue;
+      keep(x[p][i]);
+      float v[V];
+      unpack<T, V>(x[p][i], v);
+      if (kMayLeaveRange<T> && special) {
+#pragma unroll
+        for (int j = 0; j < V; ++j) v[j] *= power[p];
+      }
+#pragma unroll
+      for (int j = 0; j < V; ++j) v[j] = scale_and_shift<T, kFull>(f, v[j], r[p], weight != nullptr, w[j], bias != nullptr, b[j]);
+      finish<T, kFull, V>(f, v, add[p]);
+      *reinterpret_cast<W*>(static_cast<T*>(a.y) + pixel * channels + c) = pack<T, V>(v);
+    }
+  }
+}
+
+template <class T, int V, int R, bool kFull>
+void (*pick_pixels(int pixels))(NormArgs, int) {
+  constexpr int kMost = V == 1 ? 1 : kFull ? 4 : 8;  // packs of all pixels in a thread's registers
+  switch (pixels) {
+    case 1: return &rms_norm2d_nhwc_rows_of_lanes<T, V, R, 1, kFull>;
+    case 2:
+      if constexpr (R * 2 <= kMost) return &rms_norm2d_nhwc_rows_of_lanes<T, V, R, 2, kFull>;
+      break;
+    case 4:
+      if constexpr (R * 4 <= kMost) return &rms_norm2d_nhwc_rows_of_lanes<T, V, R, 4, kFull>;
+      break;
+    default: break;
+  }
+  return nullptr;
+}
+
+template <class T, int V>
+void (*pick_loads(const NormConfig& c, bool full))(NormArgs, int) {
+  const auto of = [&](auto r) {
+    constexpr int R = decltype(r)::value;
+    return full ? pick_pixels<T, V, R, true>(c.pixels) : pick_pixels<T, V, R, false>(c.pixels);
+  };
+  if constexpr (V == 1) {
+    if (c.loads == 4) return of(std::integral_constant<int, 4>{});
+  } else {
+    switch (c.loads) {
+      case 1: return of(std::integral_constant<int, 1>{});
+      case 2: return of(std::integral_constant<int, 2>{});
+      case 3: return of(std::integral_constant<int, 3>{});
+      case 4: return of(std::integral_constant<int, 4>{});
+      case 5: return of(std::integral_constant<int, 5>{});
+      case 8: return of(std::integral_constant<int, 8>{});
+      default: break;
+    }
+  }
+  return c.loads == 16 ? of(std::integral_constant<int, 16>{}) : nullptr;
+}
+
+}  // namespace
+
+void launch_nhwc_rows(const NormConfig& c, DType dtype, const NormArgs& args, cudaStream_t stream) {
+  dispatch(dtype, [&](auto t) {
+    using T = decltype(t);
+    constexpr int kWide = 16 / static_cast<int>(sizeof(T));
+    const bool full = is_full(args.formula);
+    const auto kernel = c.vector == kWide ? pick_loads<T, kWide>(c, full) : c.vector == 1 ? pick_loads<T, 1>(c, full) : nullptr;
+    check<CudaError>(kernel != nullptr, "RMSNorm2d has no nhwc rows kernel of ", c.loads, " loads of ", c.vector, " elements for ",
+                     c.pixels, " pixels");
+    const std::int64_t pixels = args.images * args.pixels, per_block = std::int64_t{c.threads / c.lanes} * c.pixels;
+    LaunchShape shape{dim3(static_cast<unsigned>(ceil_div(pixels, per_block))), dim3(static_cast<unsigned>(c.threads)), 0};
+    shape.dependent = true;
+    launch_kernel(kernel, shape, stream, args, log2_of(c.lanes));
+  });
+}
+
+}  // namespace frieze::cuda
