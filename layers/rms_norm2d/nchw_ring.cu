@@ -1,4 +1,3 @@
-#include <frieze/layers/rms_norm2d/cuda/async_copy.cuh>
 #include <frieze/layers/rms_norm2d/cuda/normalise.cuh>
 
 namespace frieze::cuda {

@@ -1,196 +1,295 @@
-#include <frieze/layers/rms_norm2d/cuda/async_copy.cuh>
 #include <frieze/layers/rms_norm2d/cuda/normalise.cuh>
 
 namespace frieze::cuda {
 namespace {
 
-// Where a kernel's pieces of shared memory begin, for one tile; sizes in floats but the window's, in packs.
-struct ShiftedShared {
-  int window, partial, copies, power;
-  std::size_t bytes;
-};
-
-__host__ __device__ inline ShiftedShared shifted_shared(int channels, int lanes, int vector, int groups) {
-  const int columns = lanes * vector, pitch = columns + vector;
-  ShiftedShared s;
-  s.window = channels * lanes;
-  s.partial = groups * columns;
-  s.copies = (channels < vector ? channels : vector) * pitch;
-  s.power = pitch;
-  s.bytes = static_cast<std::size_t>(s.window) * 16 + static_cast<std::size_t>(s.partial + s.copies + s.power) * 4;
-  return s;
+// Threads read and write V neighbouring floats each; a gap behind every V puts them into different banks.
+template <int V>
+__device__ __forceinline__ int padded(int i) {
+  return i + i / V;
 }
 
-// Rows of pixels that begin anywhere, moved by accesses of 16 bytes all the same. From each channel's row a window of `lanes` packs is
-// copied, beginning at the multiple of 16 bytes at or before the tile's first pixel: `shift` elements before it, another number for each
-// row. Stored are the packs that begin in the tile, lanes - 2 of each row, whole; so the pixels of the last pack's far side are summed
-// too. Neighbouring tiles load 2 packs of a row twice, the second time from L2.
-// `lanes` threads own a row. A tile belongs to the whole block or, where channels are few, to one warp; then nobody waits for another.
-template <class T, bool kFull>
+// Rows of pixels that begin anywhere, moved by accesses of 16 bytes all the same: nchw_tile with a shift. From each channel's row the
+// block loads a window of `lanes` packs, beginning at the multiple of 16 bytes at or before the tile's first pixel: `shift` elements
+// before it, the same number for all rows of a thread, since they are a multiple of V channels apart. It stores the packs that begin in
+// the tile, lanes - 2 of each row, whole; so the pixels of the last pack's far side are summed too. Neighbouring tiles load 2 packs
+// of a row twice, the second time from L2.
+template <class T, int K, bool kFull>
 __global__ void __launch_bounds__(512)
-    rms_norm2d_nchw_shifted_windows(const __grid_constant__ NormArgs a, int lanes_log2, bool tile_per_warp, std::uint32_t tiles_of_image) {
+    rms_norm2d_nchw_shifted_tile_per_block(const __grid_constant__ NormArgs a, int lanes_log2, std::uint32_t tiles_of_image) {
   constexpr int V = 16 / static_cast<int>(sizeof(T));
   using W = WordOf<T, V>;
-  extern __shared__ uint4 shared[];
+  extern __shared__ float floats[];
   const NormFormula& f = a.formula;
-  const int lanes = 1 << lanes_log2, columns = lanes * V, pitch = columns + V, tile_pixels = columns - 2 * V;
-  const int warp = static_cast<int>(threadIdx.x) / 32, members = tile_per_warp ? 32 : static_cast<int>(blockDim.x);
-  const int tid = tile_per_warp ? static_cast<int>(threadIdx.x) % 32 : static_cast<int>(threadIdx.x);
-  const int lane = tid & (lanes - 1), group = tid >> lanes_log2, groups = members >> lanes_log2;
+  const int tid = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
+  const int lanes = 1 << lanes_log2, lane = tid & (lanes - 1), row = tid >> lanes_log2, rows = threads >> lanes_log2;
+  const int columns = lanes * V, tile_pixels = columns - 2 * V, pitch = padded<V>(columns + V), reach = tile_pixels + V;
+  float* const inverse = floats;         // [pitch], pixel p of the tile at padded(p + V)
+  float* const power = inverse + pitch;  // [pitch]
+  float* const partial = power + pitch;  // [rows][pitch]
   const int channels = static_cast<int>(a.channels);
-  const auto sync = [&] { tile_per_warp ? __syncwarp() : __syncthreads(); };
 
-  const ShiftedShared sizes = shifted_shared(channels, lanes, V, groups);
-  W* const window = shared + (tile_per_warp ? warp * (sizes.bytes / 16) : 0);  // [channels][lanes]
-  float* const partial = reinterpret_cast<float*>(window + sizes.window);      // [groups][columns]
-  float* const copies = partial + sizes.partial;  // [min(channels, V)][pitch] 1/rms, laid out as each row's window
-  float* const power = copies + sizes.copies;     // [columns]
+  const std::uint32_t image = blockIdx.x / tiles_of_image;
+  const std::int64_t first_pixel = std::int64_t{blockIdx.x - image * tiles_of_image} * tile_pixels;
+  const int left = static_cast<int>(min(a.pixels - first_pixel, std::int64_t{2} * columns));  // pixels of a row from here on
+  const std::int64_t start = (std::int64_t{image} * channels + row) * a.pixels + first_pixel, elements = a.images * a.channels * a.pixels;
+  const int shift = static_cast<int>(start % V), pixel = lane * V - shift;
+  const std::int64_t base = start + pixel, step = std::int64_t{rows} * a.pixels;
+  const bool inside = pixel < left;
 
-  const std::uint32_t tile = tile_per_warp ? blockIdx.x * (blockDim.x / 32) + warp : blockIdx.x, image = tile / tiles_of_image;
-  if (image >= a.images) return;  // a whole warp
-  const std::int64_t first_pixel = std::int64_t{tile - image * tiles_of_image} * tile_pixels;
-  const int left = static_cast<int>(min(a.pixels - first_pixel, std::int64_t{2} * columns));  // pixels of the row from here on
-  const std::int64_t start = std::int64_t{image} * channels * a.pixels + first_pixel;         // of channel 0
-  const std::int64_t elements = a.images * a.channels * a.pixels;
-  const int start_shift = static_cast<int>(start % V), row_shift = static_cast<int>(a.pixels % V);
-  const auto shift_of = [&](int channel) { return (start_shift + channel * row_shift) & (V - 1); };
-  const auto load = [&](const void* from, std::int64_t offset) {  // near the end of the tensor, what is there
-    const T* p = static_cast<const T*>(from) + offset;
-    if (offset + V <= elements) return *reinterpret_cast<const W*>(p);
-    W w{};
-    for (std::int64_t j = 0; j < elements - offset; ++j) reinterpret_cast<T*>(&w)[j] = p[j];
-    return w;
-  };
-  const auto offset_of = [&](int channel, int pixel) { return start + channel * a.pixels + pixel; };
-
-  pdl_wait();
-  for (int c = group; c < channels; c += groups) {
-    const int pixel = lane * V - shift_of(c);  // from the tile's first one
-    const std::int64_t offset = offset_of(c, pixel);
-    W* const to = window + (c << lanes_log2) + lane;
-    if (pixel >= left) {
-      *to = W{};
-    } else if (offset + V <= elements) {
-      copy_async_16(to, static_cast<const T*>(a.x) + offset);
-    } else {
-      *to = load(a.x, offset);
+  if (blockIdx.x < a.early_blocks && lane == 0) {
+    const unsigned bytes = static_cast<unsigned>(min(columns, (left + shift + V - 1) / V * V)) * static_cast<unsigned>(sizeof(T));
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      if (row + k * rows < channels && base + k * step + columns <= elements)
+        prefetch_to_l2(static_cast<const T*>(a.x) + base + k * step, bytes);
     }
   }
-  commit_async();
+  pdl_wait();
+  W x[K];
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+    x[k] = W{};
+    if (inside && row + k * rows < channels) x[k] = load_some<T, V>(a.x, base + k * step, elements);
+  }
   pdl_trigger();
-  wait_async(0);
   if (kFull && f.residual_mode == ResidualMode::before) {
-    for (int c = group; c < channels; c += groups) {
-      const int pixel = lane * V - shift_of(c);
-      if (pixel >= left) continue;
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      if (!inside || row + k * rows >= channels) continue;
       float v[V], add[V];
-      unpack<T, V>(window[(c << lanes_log2) + lane], v);
-      unpack<T, V>(load(a.residual, offset_of(c, pixel)), add);
+      unpack<T, V>(x[k], v);
+      unpack<T, V>(load_some<T, V>(a.residual, base + k * step, elements), add);
 #pragma unroll
       for (int j = 0; j < V; ++j) v[j] += add[j];
-      window[(c << lanes_log2) + lane] = pack<T, V>(v);
+      x[k] = pack<T, V>(v);
     }
   }
-  __syncwarp();  // the lanes of a row are in one warp
-
-  // A thread sums the tile's pixels lane * V … + V - 1, which lie `shift` elements further on in the row's window.
-  float sum[V];
+  const auto sum_pixels = [&](const float* scale) {
+    float sum[V];
 #pragma unroll
-  for (int j = 0; j < V; ++j) sum[j] = 0.0F;
-  if (lane < lanes - 1) {
-#pragma unroll 4
-    for (int c = group; c < channels; c += groups) {
+    for (int j = 0; j < V; ++j) sum[j] = 0.0F;
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
       float v[V];
-      unshift<T>(reinterpret_cast<const unsigned*>(window + (c << lanes_log2) + lane), shift_of(c), v);
+      unpack<T, V>(x[k], v);
 #pragma unroll
-      for (int j = 0; j < V; ++j) sum[j] = fmaf(v[j], v[j], sum[j]);
-    }
-  }
-  store_floats<V>(partial + group * columns + lane * V, sum);
-  sync();
-  bool special = false;
-  const int copied = min(channels, V);
-  for (int i = tid; i < columns - V; i += members) {
-    float all = 0.0F;
-#pragma unroll 8
-    for (int g = 0; g < groups; ++g) all += partial[g * columns + i];
-    float r = inverse_rms<T>(f, all);
-    if constexpr (kMayLeaveRange<T>) {
-      if (i < left && left_range(f, all)) {  // rare: this thread sums all channels again
-        special = true;
-        const float scale = range_scale(f, all);
-        float scaled = 0.0F;
-        for (int c = 0; c < channels; ++c) {
-          const float v = widen(reinterpret_cast<const T*>(window)[(c << lanes_log2) * V + shift_of(c) + i]) * scale;
-          scaled = fmaf(v, v, scaled);
-        }
-        const SplitInverse split = split_inverse_rms(f, scaled, scale);
-        power[i] = split.power;
-        r = split.rest;
-      } else {
-        power[i] = 1.0F;
+      for (int j = 0; j < V; ++j) {
+        if (scale != nullptr) v[j] *= scale[padded<V>(pixel + j + V)];
+        sum[j] = fmaf(v[j], v[j], sum[j]);
       }
     }
-    for (int k = 0; k < copied; ++k) copies[k * pitch + i + shift_of(k)] = r;
+#pragma unroll
+    for (int j = 0; j < V; ++j) partial[row * pitch + padded<V>(pixel + j + V)] = sum[j];
+    __syncthreads();
+    float all = 0.0F;
+    if (tid < reach) {
+#pragma unroll 8
+      for (int g = 0; g < rows; ++g) all += partial[g * pitch + padded<V>(tid + V)];
+    }
+    return all;
+  };
+  const int own = padded<V>(tid + V);
+  const float sum = sum_pixels(nullptr);
+  bool special = false;
+  if (tid < reach) {
+    inverse[own] = inverse_rms<T>(f, sum);
+    if (kMayLeaveRange<T>) special = tid < left && left_range(f, sum);
   }
-  if (kMayLeaveRange<T> && !tile_per_warp) {
+  if (kMayLeaveRange<T>) {
     special = __syncthreads_or(special);
   } else {
-    if (kMayLeaveRange<T>) special = __any_sync(~0U, special);
-    sync();
+    __syncthreads();
+  }
+  if (kMayLeaveRange<T> && special) {
+    const float scale = tid < left ? range_scale(f, sum) : 1.0F;
+    for (int i = tid; i < pitch; i += threads) power[i] = 1.0F;  // what stands before the tile is stored by its neighbour
+    __syncthreads();
+    if (tid < reach) power[own] = scale;
+    __syncthreads();
+    const float scaled = sum_pixels(power);
+    __syncthreads();
+    if (tid < reach && scale != 1.0F) {
+      const SplitInverse split = split_inverse_rms(f, scaled, scale);
+      power[own] = split.power;
+      inverse[own] = split.rest;
+    }
+    __syncthreads();
   }
 
+  const bool begins_row = pixel < 0 && first_pixel == 0;
+  if (!inside || pixel >= tile_pixels || (pixel < 0 && !begins_row)) return;
+  float r[V];
+#pragma unroll
+  for (int j = 0; j < V; ++j) r[j] = inverse[padded<V>(pixel + j + V)];
   const T* __restrict__ weight = static_cast<const T*>(a.weight);
   const T* __restrict__ bias = static_cast<const T*>(a.bias);
-#pragma unroll 4
-  for (int c = group; c < channels; c += groups) {
-    const int pixel = lane * V - shift_of(c);
-    const bool begins_row = pixel < 0 && first_pixel == 0;
-    if ((pixel < 0 && !begins_row) || pixel >= tile_pixels || pixel >= left) continue;
-    const std::int64_t offset = offset_of(c, pixel);
-    float v[V], r[V];
-    unpack<T, V>(window[(c << lanes_log2) + lane], v);
-    load_floats<V>(copies + (c & (V - 1)) * pitch + lane * V, r);
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+    const int channel = row + k * rows;
+    if (channel >= channels) continue;
+    keep(x[k]);
+    float v[V];
+    unpack<T, V>(x[k], v);
+    if (kMayLeaveRange<T> && special) {
+#pragma unroll
+      for (int j = 0; j < V; ++j) v[j] *= power[padded<V>(pixel + j + V)];
+    }
+    const float w = weight != nullptr ? widen(weight[channel]) : 1.0F, b = bias != nullptr ? widen(bias[channel]) : 0.0F;
+#pragma unroll
+    for (int j = 0; j < V; ++j) v[j] = scale_and_shift<T, kFull>(f, v[j], r[j], weight != nullptr, w, bias != nullptr, b);
+    W add{};
+    if (kFull && f.residual_mode == ResidualMode::after) add = load_some<T, V>(a.residual, base + k * step, elements);
+    finish<T, kFull, V>(f, v, add);
+    store_some<T, V>(static_cast<T*>(a.y) + base + k * step, pack<T, V>(v), pixel, 0, left);
+  }
+}
+
+// The same for few channels: a warp owns a tile and a thread one window pack of all C rows, which have C different shifts.
+template <class T, int C, bool kFull>
+__global__ void __launch_bounds__(256)
+    rms_norm2d_nchw_shifted_tile_per_warp(const __grid_constant__ NormArgs a, std::uint32_t tiles_of_image) {
+  constexpr int V = 16 / static_cast<int>(sizeof(T)), kColumns = 32 * V, kTile = kColumns - 2 * V, kPitch = kColumns + V + kColumns / V + 1;
+  using W = WordOf<T, V>;
+  extern __shared__ float floats[];
+  const NormFormula& f = a.formula;
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  float* const squares = floats + warp * (C + 2) * kPitch;  // [C][kPitch], then 1/rms and its power
+  float* const inverse = squares + C * kPitch;
+  float* const power = inverse + kPitch;
+  const std::uint32_t tile = blockIdx.x * (blockDim.x / 32) + warp, image = tile / tiles_of_image;
+  if (image >= a.images) return;
+  const std::int64_t first_pixel = std::int64_t{tile - image * tiles_of_image} * kTile;
+  const int left = static_cast<int>(min(a.pixels - first_pixel, std::int64_t{2} * kColumns));
+  const std::int64_t start = std::int64_t{image} * C * a.pixels + first_pixel, elements = a.images * C * a.pixels;
+
+  if (blockIdx.x < a.early_blocks && lane < C) {
+    const std::int64_t row = start + lane * a.pixels, from = row - row % V;
+    if (from + kColumns <= elements) prefetch_to_l2(static_cast<const T*>(a.x) + from, kColumns * sizeof(T));
+  }
+  pdl_wait();
+  W x[C];
+  int pixel[C];  // of the pack's first element
+#pragma unroll
+  for (int c = 0; c < C; ++c) {
+    pixel[c] = lane * V - static_cast<int>((start + c * a.pixels) % V);
+    x[c] = W{};
+    if (pixel[c] < left) x[c] = load_some<T, V>(a.x, start + c * a.pixels + pixel[c], elements);
+  }
+  pdl_trigger();
+#pragma unroll
+  for (int c = 0; c < C; ++c) {
+    float v[V];
+    unpack<T, V>(x[c], v);
+    if (kFull && f.residual_mode == ResidualMode::before && pixel[c] < left) {
+      float add[V];
+      unpack<T, V>(load_some<T, V>(a.residual, start + c * a.pixels + pixel[c], elements), add);
+#pragma unroll
+      for (int j = 0; j < V; ++j) v[j] += add[j];
+      x[c] = pack<T, V>(v);
+      unpack<T, V>(x[c], v);
+    }
+#pragma unroll
+    for (int j = 0; j < V; ++j) squares[c * kPitch + padded<V>(pixel[c] + j + V)] = v[j];
+  }
+  __syncwarp();
+  bool special = false;
+#pragma unroll
+  for (int m = 0; m < V; ++m) {
+    const int i = lane + 32 * m, at = padded<V>(i + V);
+    float sum = 0.0F;
+    if (i < kTile + V) {
+#pragma unroll
+      for (int c = 0; c < C; ++c) sum = fmaf(squares[c * kPitch + at], squares[c * kPitch + at], sum);
+    }
+    SplitInverse r{1.0F, inverse_rms<T>(f, sum)};
+    if (kMayLeaveRange<T> && i < left && i < kTile + V && left_range(f, sum)) {
+      const float scale = range_scale(f, sum);
+      float scaled = 0.0F;
+#pragma unroll
+      for (int c = 0; c < C; ++c) {
+        const float v = squares[c * kPitch + at] * scale;
+        scaled = fmaf(v, v, scaled);
+      }
+      r = split_inverse_rms(f, scaled, scale);
+      special = true;
+    }
+    if (i < kTile + V) {
+      inverse[at] = r.rest;
+      if (kMayLeaveRange<T>) power[at] = r.power;
+    }
+  }
+  if (kMayLeaveRange<T>) special = __any_sync(~0U, special);
+  __syncwarp();
+  const T* __restrict__ weight = static_cast<const T*>(a.weight);
+  const T* __restrict__ bias = static_cast<const T*>(a.bias);
+#pragma unroll
+  for (int c = 0; c < C; ++c) {
+    if (pixel[c] >= kTile || pixel[c] >= left || (pixel[c] < 0 && first_pixel != 0)) continue;
+    float v[V];
+    unpack<T, V>(x[c], v);
+    if (kMayLeaveRange<T> && special) {
+#pragma unroll
+      for (int j = 0; j < V; ++j) v[j] *= power[padded<V>(pixel[c] + j + V)];
+    }
     const float w = weight != nullptr ? widen(weight[c]) : 1.0F, b = bias != nullptr ? widen(bias[c]) : 0.0F;
 #pragma unroll
     for (int j = 0; j < V; ++j) {
-      if (kMayLeaveRange<T> && special) v[j] *= power[max(pixel + j, 0)];
-      v[j] = scale_and_shift<T, kFull>(f, v[j], r[j], weight != nullptr, w, bias != nullptr, b);
+      v[j] = scale_and_shift<T, kFull>(f, v[j], inverse[padded<V>(pixel[c] + j + V)], weight != nullptr, w, bias != nullptr, b);
     }
+    const std::int64_t offset = start + c * a.pixels + pixel[c];
     W add{};
-    if (kFull && f.residual_mode == ResidualMode::after) add = load(a.residual, offset);
+    if (kFull && f.residual_mode == ResidualMode::after) add = load_some<T, V>(a.residual, offset, elements);
     finish<T, kFull, V>(f, v, add);
-    const W out = pack<T, V>(v);
-    T* to = static_cast<T*>(a.y) + offset;
-    if (pixel >= 0 && pixel + V <= left) {
-      *reinterpret_cast<W*>(to) = out;
-    } else {
-#pragma unroll
-      for (int j = 0; j < V; ++j) {
-        if (pixel + j >= 0 && pixel + j < left) to[j] = reinterpret_cast<const T*>(&out)[j];
-      }
-    }
+    store_some<T, V>(static_cast<T*>(a.y) + offset, pack<T, V>(v), pixel[c], 0, left);
+  }
+}
+
+template <class T, bool kFull>
+void (*pick_tile(int loads))(NormArgs, int, std::uint32_t) {
+  switch (loads) {
+    case 2: return &rms_norm2d_nchw_shifted_tile_per_block<T, 2, kFull>;
+    case 4: return &rms_norm2d_nchw_shifted_tile_per_block<T, 4, kFull>;
+    case 6: return &rms_norm2d_nchw_shifted_tile_per_block<T, 6, kFull>;
+    case 8: return &rms_norm2d_nchw_shifted_tile_per_block<T, 8, kFull>;
+    default: break;
+  }
+  if constexpr (!kFull) {
+    if (loads == 3) return &rms_norm2d_nchw_shifted_tile_per_block<T, 3, kFull>;
+    if (loads == 12) return &rms_norm2d_nchw_shifted_tile_per_block<T, 12, kFull>;
+    if (loads == 16) return &rms_norm2d_nchw_shifted_tile_per_block<T, 16, kFull>;
+  }
+  throw CudaError(concat_text("RMSNorm2d has no nchw shifted kernel of ", loads, " loads"));
+}
+
+template <class T, bool kFull>
+void (*pick_warp(std::int64_t channels))(NormArgs, std::uint32_t) {
+  switch (channels) {
+    case 2: return &rms_norm2d_nchw_shifted_tile_per_warp<T, 2, kFull>;
+    case 3: return &rms_norm2d_nchw_shifted_tile_per_warp<T, 3, kFull>;
+    case 4: return &rms_norm2d_nchw_shifted_tile_per_warp<T, 4, kFull>;
+    default: throw CudaError(concat_text("RMSNorm2d has no nchw shifted kernel of ", channels, " channels a warp"));
   }
 }
 
 }  // namespace
 
-std::size_t shifted_shared_bytes(const NormConfig& c, std::int64_t channels) {
-  const bool per_warp = c.pixels > (c.lanes - 2) * c.vector;
-  const int groups = (per_warp ? 32 : c.threads) / c.lanes;
-  return shifted_shared(static_cast<int>(channels), c.lanes, c.vector, groups).bytes *
-         static_cast<std::size_t>(per_warp ? c.threads / 32 : 1);
-}
-
 void launch_nchw_shifted(const NormConfig& c, DType dtype, const NormArgs& args, cudaStream_t stream) {
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
-    const auto kernel = is_full(args.formula) ? &rms_norm2d_nchw_shifted_windows<T, true> : &rms_norm2d_nchw_shifted_windows<T, false>;
+    const bool full = is_full(args.formula);
     const std::int64_t tile_pixels = (c.lanes - 2) * c.vector, tiles = ceil_div<std::int64_t>(args.pixels, tile_pixels);
-    LaunchShape shape{grid_of(ceil_div<std::int64_t>(tiles * args.images, c.pixels / tile_pixels)), dim3(static_cast<unsigned>(c.threads)),
-                      norm_shared_bytes(c, args.channels)};
+    LaunchShape shape{dim3(), dim3(static_cast<unsigned>(c.threads)), norm_shared_bytes(c, args.channels)};
     shape.dependent = true;
-    launch_kernel(kernel, shape, stream, args, log2_of(c.lanes), c.pixels > tile_pixels, static_cast<std::uint32_t>(tiles));
+    if (c.loads == 1) {
+      shape.grid = grid_of(ceil_div<std::int64_t>(tiles * args.images, c.threads / 32));
+      launch_kernel(full ? pick_warp<T, true>(args.channels) : pick_warp<T, false>(args.channels), shape, stream, args,
+                    static_cast<std::uint32_t>(tiles));
+    } else {
+      shape.grid = grid_of(tiles * args.images);
+      launch_kernel(full ? pick_tile<T, true>(c.loads) : pick_tile<T, false>(c.loads), shape, stream, args, log2_of(c.lanes),
+                    static_cast<std::uint32_t>(tiles));
+    }
   });
 }
 

@@ -1,6 +1,5 @@
 #include <cooperative_groups.h>
 
-#include <frieze/layers/rms_norm2d/cuda/async_copy.cuh>
 #include <frieze/layers/rms_norm2d/cuda/normalise.cuh>
 
 namespace frieze::cuda {
@@ -39,19 +38,14 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
   const int first = row + static_cast<int>(rank) * rows * K;
   const std::int64_t base = (std::int64_t{image} * channels + first) * a.pixels + pixel, step = std::int64_t{rows} * a.pixels;
 
-  // Asks for this block's part of a tile, long before some block loads it.
-  const auto prefetch = [&](std::uint32_t which) {
-    if (sizeof(W) != 16 || lane != 0) return;
-    const std::uint32_t its_image = which / tiles, its_pixel = (which - its_image * tiles) * tile_pixels;
-    if (its_image >= a.images) return;
-    const unsigned bytes = min(static_cast<unsigned>(tile_pixels), pixels - its_pixel) * static_cast<unsigned>(sizeof(T));
-    const T* p = static_cast<const T*>(a.x) + (std::int64_t{its_image} * channels + first) * a.pixels + its_pixel;
+  if (sizeof(W) == 16 && blockIdx.x < a.early_blocks && lane == 0 && inside) {
+    const T* p = static_cast<const T*>(a.x) + base;
+    const unsigned bytes = min(static_cast<unsigned>(tile_pixels), pixels - pixel) * static_cast<unsigned>(sizeof(T));
 #pragma unroll
     for (int k = 0; k < K; ++k) {
       if (first + k * rows < channels) prefetch_to_l2(p + k * step, bytes);
     }
-  };
-  if (blockIdx.x < a.early_blocks) prefetch(tile);
+  }
   pdl_wait();
   W x[K];
   {
@@ -62,7 +56,6 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
       if (inside && first + k * rows < channels) x[k] = *reinterpret_cast<const W*>(p + k * step);
     }
   }
-  if (a.ahead > 0) prefetch(tile + a.ahead);
   pdl_trigger();
   if (kFull && f.residual_mode == ResidualMode::before) {
     const T* p = static_cast<const T*>(a.residual) + base;
@@ -187,10 +180,13 @@ void (*pick_loads(int loads))(NormArgs, int) {
     switch (loads) {
       case 2: return &rms_norm2d_nchw_tile_per_block<T, V, 2, kFull>;
       case 4: return &rms_norm2d_nchw_tile_per_block<T, V, 4, kFull>;
+      case 6: return &rms_norm2d_nchw_tile_per_block<T, V, 6, kFull>;
       case 8: return &rms_norm2d_nchw_tile_per_block<T, V, 8, kFull>;
       default: break;
     }
     if constexpr (!kFull) {
+      if (loads == 3) return &rms_norm2d_nchw_tile_per_block<T, V, 3, kFull>;
+      if (loads == 5) return &rms_norm2d_nchw_tile_per_block<T, V, 5, kFull>;
       if (loads == 16) return &rms_norm2d_nchw_tile_per_block<T, V, 16, kFull>;
     }
   } else {

@@ -1,4 +1,3 @@
-#include <frieze/layers/rms_norm2d/cuda/async_copy.cuh>
 #include <frieze/layers/rms_norm2d/cuda/normalise.cuh>
 
 namespace frieze::cuda {
@@ -6,15 +5,14 @@ namespace {
 
 // One block owns a run of whole pixels, which it moves as one piece of memory with accesses of 16 bytes, wherever rows of channels
 // begin: the run is a multiple of 16 bytes. Shared memory holds it; `lanes` threads sum a pixel.
-template <class T, int kChannels, bool kFull>
+template <class T, bool kAffine, bool kFull>
 __global__ void __launch_bounds__(512)
     rms_norm2d_nhwc_flat_run_per_block(const __grid_constant__ NormArgs a, int run_pixels, int lanes_log2, std::uint32_t inverse_channels) {
   constexpr int V = 16 / static_cast<int>(sizeof(T));
   using W = WordOf<T, V>;
   extern __shared__ uint4 run[];
   const NormFormula& f = a.formula;
-  const int tid = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x),
-            channels = kChannels > 0 ? kChannels : static_cast<int>(a.channels);
+  const int tid = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x), channels = static_cast<int>(a.channels);
   const std::int64_t first_pixel = std::int64_t{blockIdx.x} * run_pixels, base = first_pixel * channels;
   const int pixels = static_cast<int>(min(std::int64_t{run_pixels}, a.images * a.pixels - first_pixel));
   const int count = pixels * channels;  // elements; only the last run of the tensor may end inside a pack
@@ -30,6 +28,7 @@ __global__ void __launch_bounds__(512)
     for (int j = 0; j < count - q * V; ++j) reinterpret_cast<T*>(&w)[j] = p[j];
     return w;
   };
+  if (blockIdx.x < a.early_blocks && tid == 0) prefetch_run<T>(a.x, base, count, a.images * a.pixels * channels);
   pdl_wait();
   for (int q = tid; q < packs; q += threads) {
     if ((q + 1) * V <= count) {
@@ -57,20 +56,12 @@ __global__ void __launch_bounds__(512)
   const auto sum_pixel = [&](int pixel, const float* scale) {
     const T* in = reinterpret_cast<const T*>(run) + pixel * channels;
     float sum = 0.0F;
-    if constexpr (kChannels > 0) {
-#pragma unroll
-      for (int c = 0; c < kChannels; ++c) {
-        const float v = widen(in[c]) * (scale != nullptr ? *scale : 1.0F);
-        sum = fmaf(v, v, sum);
-      }
-    } else {
 #pragma unroll 8
-      for (int c = lane; c < channels; c += lanes) {
-        const float v = widen(in[c]) * (scale != nullptr ? *scale : 1.0F);
-        sum = fmaf(v, v, sum);
-      }
-      for (int step = 1; step < lanes; step *= 2) sum += __shfl_xor_sync(~0U, sum, step);
+    for (int c = lane; c < channels; c += lanes) {
+      const float v = widen(in[c]) * (scale != nullptr ? *scale : 1.0F);
+      sum = fmaf(v, v, sum);
     }
+    for (int step = 1; step < lanes; step *= 2) sum += __shfl_xor_sync(~0U, sum, step);
     return sum;
   };
   bool special = false;
@@ -98,45 +89,39 @@ __global__ void __launch_bounds__(512)
 
   const T* __restrict__ weight = static_cast<const T*>(a.weight);
   const T* __restrict__ bias = static_cast<const T*>(a.bias);
-  const auto pixel_of = [&](int element) {
-    if constexpr (kChannels > 0) return element / kChannels;
-    return channels == 1 ? element : static_cast<int>(__umulhi(static_cast<unsigned>(element), inverse_channels));
-  };
-#pragma unroll 4
+  const auto pixel_of = [&](int element) { return static_cast<int>(__umulhi(static_cast<unsigned>(element), inverse_channels)); };
   for (int q = tid; q < packs; q += threads) {
     float v[V], r[V];
     unpack<T, V>(run[q], v);
     const int first = q * V, pixel = pixel_of(first), channel = first - pixel * channels;
     if (channels >= V) {  // a pack meets two pixels at most
       const int border = channels - channel;
-      const float here = inverse[pixel], there = inverse[min(pixel + 1, pixels - 1)];
+      const float here = inverse[pixel], there = inverse[min(pixel + 1, pixels)];
 #pragma unroll
       for (int j = 0; j < V; ++j) r[j] = j < border ? here : there;
     } else {
 #pragma unroll
-      for (int j = 0; j < V; ++j) r[j] = inverse[min(pixel_of(first + j), pixels - 1)];
+      for (int j = 0; j < V; ++j) r[j] = inverse[min(pixel_of(first + j), pixels)];
     }
     if (kMayLeaveRange<T> && special) {
-#pragma unroll
-      for (int j = 0; j < V; ++j) v[j] *= power[min(pixel_of(first + j), pixels - 1)];
+      for (int j = 0; j < V; ++j) v[j] *= power[min(pixel_of(first + j), pixels)];
     }
-    int c = channel;
+    if constexpr (kAffine) {
+      int c = channel;
 #pragma unroll
-    for (int j = 0; j < V; ++j) {
-      const float w = weight != nullptr ? widen(weight[c]) : 1.0F, b = bias != nullptr ? widen(bias[c]) : 0.0F;
-      v[j] = scale_and_shift<T, kFull>(f, v[j], r[j], weight != nullptr, w, bias != nullptr, b);
-      c = c + 1 == channels ? 0 : c + 1;
+      for (int j = 0; j < V; ++j) {
+        const float w = weight != nullptr ? widen(weight[c]) : 1.0F, b = bias != nullptr ? widen(bias[c]) : 0.0F;
+        v[j] = scale_and_shift<T, kFull>(f, v[j], r[j], weight != nullptr, w, bias != nullptr, b);
+        c = c + 1 == channels ? 0 : c + 1;
+      }
+    } else {
+#pragma unroll
+      for (int j = 0; j < V; ++j) v[j] *= r[j];
     }
     W add{};
     if (kFull && f.residual_mode == ResidualMode::after) add = load(a.residual, q);
     finish<T, kFull, V>(f, v, add);
-    const W out = pack<T, V>(v);
-    T* to = static_cast<T*>(a.y) + base + first;
-    if (first + V <= count) {
-      *reinterpret_cast<W*>(to) = out;
-    } else {
-      for (int j = 0; j < count - first; ++j) to[j] = reinterpret_cast<const T*>(&out)[j];
-    }
+    store_some<T, V>(static_cast<T*>(a.y) + base + first, pack<T, V>(v), first, 0, count);
   }
 }
 
@@ -145,11 +130,10 @@ __global__ void __launch_bounds__(512)
 void launch_nhwc_flat(const NormConfig& c, DType dtype, const NormArgs& args, cudaStream_t stream) {
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
-    const auto pick = [&](auto c) {
-      constexpr int C = decltype(c)::value;
-      return is_full(args.formula) ? &rms_norm2d_nhwc_flat_run_per_block<T, C, true> : &rms_norm2d_nhwc_flat_run_per_block<T, C, false>;
-    };
-    const auto kernel = args.channels == 3 ? pick(std::integral_constant<int, 3>{}) : pick(std::integral_constant<int, 0>{});
+    const bool affine = args.weight != nullptr || args.bias != nullptr;
+    const auto kernel = is_full(args.formula) ? &rms_norm2d_nhwc_flat_run_per_block<T, true, true>
+                        : affine              ? &rms_norm2d_nhwc_flat_run_per_block<T, true, false>
+                                              : &rms_norm2d_nhwc_flat_run_per_block<T, false, false>;
     // floor(e * inverse / 2^32) is e / C for every e * C < 2^32: a run has fewer than 2^16 elements, and C is one of its factors.
     const auto inverse = static_cast<std::uint32_t>(((std::uint64_t{1} << 32) + static_cast<std::uint64_t>(args.channels) - 1) /
                                                     static_cast<std::uint64_t>(args.channels));

@@ -1,4 +1,3 @@
-#include <frieze/layers/rms_norm2d/cuda/async_copy.cuh>
 #include <frieze/layers/rms_norm2d/cuda/normalise.cuh>
 
 namespace frieze::cuda {
@@ -18,8 +17,8 @@ __global__ void __launch_bounds__(R* P <= 2 && !kFull ? 1024 : 512)
   const std::int64_t pixels = a.images * a.pixels, first = std::int64_t{blockIdx.x} * groups * P + group;
 
   if (sizeof(W) == 16 && blockIdx.x < a.early_blocks && tid == 0) {
-    const std::int64_t begin = std::int64_t{blockIdx.x} * groups * P, here = min(std::int64_t{groups} * P, pixels - begin);
-    prefetch_to_l2(static_cast<const T*>(a.x) + begin * channels, static_cast<unsigned>(here * channels * sizeof(T)));
+    const std::int64_t run = std::int64_t{groups} * P * channels;
+    prefetch_run<T>(a.x, std::int64_t{blockIdx.x} * run, run, pixels * channels);
   }
   pdl_wait();
   W x[P][R];

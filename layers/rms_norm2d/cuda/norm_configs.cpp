@@ -40,17 +40,50 @@ void add_rings(const NormProblem& p, std::vector<NormConfig>& out) {
 
 void add_shifted(const NormProblem& p, std::vector<NormConfig>& out) {
   const int wide = 16 / static_cast<int>(size_of(p.dtype));
-  for (const int threads : {64, 128, 256, 512}) {
-    for (const int lanes : {4, 8, 16, 32}) {
-      for (const bool per_warp : {false, true}) {
-        const int tile = (lanes - 2) * wide;
-        const NormConfig c{Path::nchw_shifted, wide, lanes, threads, 1, per_warp ? tile * threads / 32 : tile, 1, 1, 0};
-        if (p.channels > 16384 || norm_shared_bytes(c, p.channels) > kSharedOfSm) continue;
-        if (per_warp && (p.channels > 32 || lanes < 32)) continue;
-        if (!per_warp && (lanes * p.channels < threads || threads == 64)) continue;
-        if (lanes > 4 && tile / 2 > p.pixels) continue;
-        if (ceil_div(p.pixels, tile) * p.images > kMostBlocks) continue;
-        out.push_back(c);
+  const std::vector<int> loads = p.full ? std::vector<int>{2, 4, 6, 8} : std::vector<int>{2, 3, 4, 6, 8, 12, 16};
+  if (p.channels >= 2 && p.channels <= 4) {
+    for (const int threads : {64, 128, 256}) {
+      const NormConfig c{Path::nchw_shifted, wide, 32, threads, 1, 30 * wide * threads / 32, 1, 1, 0};
+      if (ceil_div(p.pixels, 30 * wide) * p.images <= kMostBlocks) out.push_back(c);
+    }
+  }
+  for (const int threads : {128, 256, 512}) {
+    for (const int lanes : {4, 8, 16, 32, 64}) {
+      const int rows = threads / lanes, tile = (lanes - 2) * wide;
+      if (rows % wide != 0 || tile + wide > threads) continue;
+      const auto fit = std::find_if(loads.begin(), loads.end(), [&](int k) { return std::int64_t{rows} * k >= p.channels; });
+      if (fit == loads.end() || (lanes > 4 && tile / 2 > p.pixels) || (rows > wide && rows >= 2 * p.channels)) continue;
+      const NormConfig c{Path::nchw_shifted, wide, lanes, threads, *fit, tile, 1, 1, 0};
+      if (ceil_div(p.pixels, tile) * p.images <= kMostBlocks) out.push_back(c);
+    }
+  }
+}
+
+void add_unaligned_nhwc(const NormProblem& p, std::vector<NormConfig>& out) {
+  const int size = static_cast<int>(size_of(p.dtype)), wide = 16 / size;
+  const std::int64_t pixels = p.images * p.pixels;
+  if (p.channels <= 4) {
+    for (const int threads : {64, 128, 256}) {
+      if (ceil_div(pixels, std::int64_t{threads} * wide) <= kMostBlocks)
+        out.push_back({Path::nhwc_few, wide, 1, threads, static_cast<int>(p.channels), threads * wide, 1, 1, 0});
+    }
+  }
+  const std::int64_t packs = ceil_div(p.channels + wide - 1, wide);
+  for (const int threads : {128, 256, 512}) {
+    for (int lanes = 1; lanes <= threads; lanes *= 2) {
+      for (const int k : {1, 2, 4, 8, 16}) {
+        if (std::int64_t{lanes} * k < packs || std::int64_t{lanes} * k >= 2 * packs || p.channels < wide) continue;
+        if (ceil_div(pixels, threads / lanes) <= kMostBlocks) out.push_back({Path::nhwc_shifted, wide, lanes, threads, k, 1, 1, 1, 0});
+      }
+    }
+  }
+  for (const int threads : {128, 256, 512}) {
+    for (const int kib : {4, 8, 16, 32}) {
+      const std::int64_t own = std::int64_t{kib} * 1024 / size / p.channels / wide * wide;  // pixels that fit
+      if (own == 0 || ceil_div(pixels, own) > kMostBlocks || own * p.channels / wide < threads / 2) continue;
+      for (int lanes = 1; lanes <= 32; lanes *= 2) {
+        if (lanes > 1 && (lanes > p.channels || lanes / 2 * own >= threads)) continue;
+        out.push_back({Path::nhwc_flat, wide, lanes, threads, 1, static_cast<int>(own), 1, 1, 0});
       }
     }
   }
@@ -66,10 +99,13 @@ std::size_t norm_shared_bytes(const NormConfig& c, std::int64_t channels) {
     case Path::nchw_tile: return columns * (2 + groups + (c.cluster > 1 ? 2 * static_cast<std::size_t>(c.cluster) : 0)) * sizeof(float);
     case Path::nchw_ring:
       return static_cast<std::size_t>(c.stages) * static_cast<std::size_t>(c.loads) * threads * 16 + columns * (2 + groups) * sizeof(float);
-    case Path::nchw_shifted: return shifted_shared_bytes(c, channels);
+    case Path::nchw_shifted: {
+      const std::size_t pitch = columns + static_cast<std::size_t>(c.vector) + lanes + 1;  // with its gaps
+      return (c.loads == 1 ? threads / 32 * (c64 + 2) : 2 + threads / lanes) * pitch * sizeof(float);
+    }
     case Path::nhwc_flat: {
       const auto pixels = static_cast<std::size_t>(c.pixels);
-      return pixels * c64 * 16 / static_cast<std::size_t>(c.vector) + 2 * (pixels + 1) * sizeof(float);
+      return pixels * c64 * 16 / static_cast<std::size_t>(c.vector) + 2 * (pixels + 2) * sizeof(float);
     }
     default: return 0;  // static, or known to the launch alone
   }
@@ -82,7 +118,7 @@ std::vector<NormConfig> all_norm_configs(const NormProblem& p) {
   if (p.contiguous && !nhwc && p.pixels <= (std::int64_t{1} << 31)) {
     const std::int64_t bytes = std::gcd<std::int64_t>(std::gcd<std::int64_t>(16, p.alignment), p.pixels * size);
     const int vector = bytes == 16 ? wide : bytes >= 4 && size == 2 ? 2 : 1;
-    const std::vector<int> loads = vector == wide ? (p.full ? std::vector<int>{2, 4, 8} : std::vector<int>{2, 4, 8, 16})
+    const std::vector<int> loads = vector == wide ? (p.full ? std::vector<int>{2, 4, 6, 8} : std::vector<int>{2, 3, 4, 5, 6, 8, 16})
                                                   : (p.full ? std::vector<int>{8, 16} : std::vector<int>{8, 16, 32});
     for (const int threads : {64, 128, 256, 512, 1024}) {
       for (int lanes = 1; lanes <= threads; lanes *= 2) {
@@ -120,25 +156,12 @@ std::vector<NormConfig> all_norm_configs(const NormProblem& p) {
         }
       }
     }
-    if (!rows_aligned && p.alignment % 16 == 0) {
-      for (const int threads : {128, 256, 512}) {
-        for (const int kib : {8, 16, 32, 64}) {
-          const std::int64_t own = std::int64_t{kib} * 1024 / size / p.channels / wide * wide;  // pixels that fit
-          if (own == 0 || own * p.channels > 65535 || ceil_div(pixels, own) > kMostBlocks) continue;
-          for (int lanes = 1; lanes <= 32; lanes *= 2) {
-            if (lanes > 1 && (lanes > p.channels || lanes / 2 * own >= threads)) continue;
-            out.push_back({Path::nhwc_flat, wide, lanes, threads, 1, static_cast<int>(own), 1, 1, 0});
-          }
-        }
-      }
-    }
+    if (!rows_aligned && p.alignment % 16 == 0) add_unaligned_nhwc(p, out);
   }
   const bool few = p.images * p.pixels < 1024 || p.channels > 4096;
   out.push_back({Path::strided, 1, few ? 256 : 8, 256, 1, 1, 1, 1, 0});
   return out;
 }
-
-std::vector<NormConfig> norm_candidates(const NormProblem& problem) { return all_norm_configs(problem); }
 
 bool is_full(const NormFormula& f) {
   return f.rounding != Rounding::once || f.first != Activation::none || f.second != Activation::none ||
@@ -157,6 +180,10 @@ std::string describe(const NormConfig& c, const NormArgs& args, DType dtype) {
     case Path::nchw_ring:
       return concat_text("nchw ring, ", c.lanes * c.vector, " pixels x ", args.channels, " channels, ", c.threads, " threads x ", c.loads,
                          " loads of ", bytes, " bytes, ", c.stages, " stages, ", c.blocks, " blocks");
+    case Path::nhwc_few: return concat_text("nhwc few, ", c.vector, " pixels a thread, ", c.threads, " threads");
+    case Path::nhwc_shifted:
+      return concat_text("nhwc shifted, ", c.lanes, " lanes a pixel, ", c.threads, " threads, ", c.loads,
+                         c.loads == 1 ? " load" : " loads");
     case Path::nchw_shifted:
       return concat_text("nchw shifted, ", c.pixels, " pixels x ", args.channels, " channels, ", c.threads, " threads, windows of ",
                          c.lanes, " x ", bytes, " bytes");
@@ -172,6 +199,8 @@ void launch_norm(const NormConfig& config, DType dtype, const NormArgs& args, co
     case Path::nchw_tile: return launch_nchw_tile(config, dtype, args, stream);
     case Path::nchw_ring: return launch_nchw_ring(config, dtype, args, stream);
     case Path::nchw_shifted: return launch_nchw_shifted(config, dtype, args, stream);
+    case Path::nhwc_few: return launch_nhwc_few(config, dtype, args, stream);
+    case Path::nhwc_shifted: return launch_nhwc_shifted(config, dtype, args, stream);
     case Path::nhwc_rows: return launch_nhwc_rows(config, dtype, args, stream);
     case Path::nhwc_flat: return launch_nhwc_flat(config, dtype, args, stream);
     default: return launch_strided(config, dtype, args, strides, stream);

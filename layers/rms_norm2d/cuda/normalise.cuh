@@ -2,6 +2,7 @@
 /// What every kernel of RMSNorm2d does with one pixel's numbers: packs in and out, 1/rms, and the chain up to the store.
 #include <frieze/layers/rms_norm2d/cuda/rms_norm2d_kernels.h>
 #include <frieze/core/cuda/launch.cuh>
+#include <frieze/layers/rms_norm2d/cuda/async_copy.cuh>
 
 namespace frieze::cuda {
 
@@ -209,22 +210,37 @@ __device__ __forceinline__ void load_floats(const float* p, float (&v)[V]) {
   }
 }
 
-/// 16 bytes of elements that begin `shift` elements behind the word `p` of shared memory.
+/// Asks L2 for the whole packs among `count` elements from `first` on, a multiple of 16 bytes, of a tensor of `elements`.
 template <class T>
-__device__ __forceinline__ void unshift(const unsigned* p, int shift, float (&v)[16 / sizeof(T)]) {
-  if constexpr (sizeof(T) == 4) {
+__device__ __forceinline__ void prefetch_run(const void* x, std::int64_t first, std::int64_t count, std::int64_t elements) {
+  constexpr int V = 16 / static_cast<int>(sizeof(T));
+  const std::int64_t whole = min(count, elements - first) / V * V;
+  if (whole > 0) prefetch_to_l2(static_cast<const T*>(x) + first, static_cast<unsigned>(whole * sizeof(T)));
+}
+
+/// The pack at `offset` of a tensor, at whose end fewer than V elements may be left.
+template <class T, int V>
+__device__ __forceinline__ WordOf<T, V> load_some(const void* from, std::int64_t offset, std::int64_t elements) {
+  const T* p = static_cast<const T*>(from) + offset;
+  if (offset + V <= elements) return *reinterpret_cast<const WordOf<T, V>*>(p);
+  WordOf<T, V> w{};
 #pragma unroll
-    for (int j = 0; j < 4; ++j) v[j] = __uint_as_float(p[shift + j]);
-  } else {
-    p += shift / 2;
-    unsigned words[5];
+  for (int j = 0; j < V; ++j) {
+    if (offset + j < elements) reinterpret_cast<T*>(&w)[j] = p[j];
+  }
+  return w;
+}
+
+/// Stores those elements of a pack whose places, of which the first is `at`, are from `low` to `high` - 1.
+template <class T, int V>
+__device__ __forceinline__ void store_some(T* to, const WordOf<T, V>& w, int at, int low, int high) {
+  if (at >= low && at + V <= high) {
+    *reinterpret_cast<WordOf<T, V>*>(to) = w;
+    return;
+  }
 #pragma unroll
-    for (int j = 0; j < 5; ++j) words[j] = p[j];
-    uint4 out;
-    unsigned* const o = &out.x;
-#pragma unroll
-    for (int j = 0; j < 4; ++j) o[j] = __funnelshift_r(words[j], words[j + 1], 16 * (shift & 1));
-    unpack<T, 8>(out, v);
+  for (int j = 0; j < V; ++j) {
+    if (at + j >= low && at + j < high) to[j] = reinterpret_cast<const T*>(&w)[j];
   }
 }
 
@@ -248,13 +264,13 @@ __device__ __forceinline__ void store_rows(const NormArgs& a, WordOf<T, V> (&x)[
 #pragma unroll
       for (int b = 0; b < kBatch; ++b) {
         add[b] = W{};
-        if (inside && first + (k0 + b) * rows < channels) add[b] = *reinterpret_cast<const W*>(residual + (k0 + b) * step);
+        if (inside && k0 + b < K && first + (k0 + b) * rows < channels) add[b] = *reinterpret_cast<const W*>(residual + (k0 + b) * step);
       }
     }
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
       const int k = k0 + b, channel = first + k * rows;
-      if (!inside || channel >= channels) continue;
+      if (k >= K || !inside || channel >= channels) continue;  // the last batch may be a part of one
       keep(x[k]);
       float v[V];
       unpack<T, V>(x[k], v);

@@ -37,7 +37,6 @@ struct NormArgs {
   std::int64_t images = 1, channels = 1, pixels = 1;  ///< pixels of one image
   /// Blocks that may be resident before the work in front of this launch has ended: they prefetch what they will read.
   unsigned early_blocks = 0;
-  unsigned ahead = 0;  ///< nchw_tile: a block prefetches the tile that many further on; 0: none
   NormFormula formula;
 };
 
@@ -52,9 +51,10 @@ struct NormConfig {
   enum class Path : std::uint8_t {
     nchw_tile,     ///< a block owns lanes*vector pixels and all channels, or its share of them in a cluster; registers
     nchw_ring,     ///< the same, but a block stays and takes tile after tile; asynchronous copies into `stages` of shared memory
-    nchw_shifted,  ///< tiles of (lanes - 2) * vector pixels and all channels, wherever rows begin; a block or a warp owns one; shared
-                   ///< memory
+    nchw_shifted,  ///< nchw_tile of (lanes - 2) * vector pixels wherever rows begin; loads = 1: a warp owns all of 2 to 4 channels
     nhwc_rows,     ///< `lanes` threads own `pixels` pixels, whole rows of channels; registers
+    nhwc_few,      ///< a thread owns `vector` pixels of 2 to 4 channels
+    nhwc_shifted,  ///< `lanes` threads own a pixel wherever its row of channels begins; registers
     nhwc_flat,     ///< a block owns a run of whole pixels in memory, wherever their channels begin; shared memory
     strided,       ///< any strides, any C; reads x twice
   };
@@ -96,12 +96,13 @@ void preload_norm(const NormConfig& config, DType dtype, bool full);
 
 /// Dynamic shared memory of one block.
 std::size_t norm_shared_bytes(const NormConfig& config, std::int64_t channels);
-std::size_t shifted_shared_bytes(const NormConfig& config, std::int64_t channels);
 
 void launch_nchw_tile(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_nchw_ring(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_nchw_shifted(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_nhwc_rows(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
+void launch_nhwc_few(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
+void launch_nhwc_shifted(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_nhwc_flat(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_strided(const NormConfig& config, DType dtype, const NormArgs& args, const NormStrides& strides, cudaStream_t stream);
 
