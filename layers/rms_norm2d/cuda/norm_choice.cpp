@@ -82,7 +82,7 @@ double rows_cost(const NormConfig& c, const NormProblem& p) {
 }
 
 double unaligned_rows_cost(const NormConfig& c, const NormProblem& p) {
-  const double packs = std::ceil(static_cast<double>(p.channels + 2 * c.vector - 2) / c.vector);
+  const double packs = std::ceil(static_cast<double>(p.channels + c.vector - 1) / c.vector);
   return 1.1 * (1 + 0.3 * (c.lanes * static_cast<double>(c.loads) / packs - 1)) * (1 + 0.02 * std::abs(std::log2(c.loads / 4.0))) *
          (1 + 0.01 * std::log2(c.threads / 128.0)) * (1 + 32.0 / static_cast<double>(p.channels));
 }
