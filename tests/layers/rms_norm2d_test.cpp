@@ -5,7 +5,6 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
-#include <regex>
 
 #include <frieze/core/error.h>
 #include <frieze/core/weights.h>
@@ -333,11 +332,17 @@ TEST_F(Checkpoint, RefusesTheRest) {
   EXPECT_THROW(loaded({{"weight", {4}}}, 4, true), WeightsError) << "a bias that is missing";
 }
 
+// A?R?A? as a regular expression would say it.
+bool one_pass(const std::string& steps) {
+  std::size_t at = 0;
+  for (const char step : {'A', 'R', 'A'}) at += at < steps.size() && steps[at] == step ? 1 : 0;
+  return at == steps.size();
+}
+
 // All chains of up to three operations: the longest front that is an activation, an addition and an activation, each optional,
 // behind what the options already do, with one residual in all.
 TEST(RMSNorm2dTest, AbsorbsWhatOnePassCanCompute) {
   const EpilogueOp kinds[] = {{EpilogueOp::Kind::activation, Activation::silu}, {EpilogueOp::Kind::add, {}}, {EpilogueOp::Kind::mul, {}}};
-  const std::regex one_pass("A?R?A?");
   int longest_seen = 0;
   for (const Activation activation : {Activation::none, Activation::relu}) {
     for (const ResidualMode residual : test::kResidualModes) {
@@ -354,7 +359,7 @@ TEST(RMSNorm2dTest, AbsorbsWhatOnePassCanCompute) {
         for (const EpilogueOp& op : chain) {
           done += op.kind == EpilogueOp::Kind::activation ? 'A' : op.kind == EpilogueOp::Kind::add ? 'R' : 'M';
           const bool second_residual = residual == ResidualMode::before && done.find('R') != std::string::npos;
-          if (!std::regex_match(done, one_pass) || second_residual) break;
+          if (!one_pass(done) || second_residual) break;
           ++expected;
         }
         const TensorSpec x{{1, 4, 2, 2}, DType::f32};
