@@ -30,6 +30,7 @@ struct Weights::Content {
       if (std::less<>{}(at, all.data()) || !std::less<>{}(at, all.data() + all.size())) continue;
       return file->read(static_cast<std::uint64_t>(at - all.data()), out);
     }
+    std::memcpy(out.data(), at, out.size());  // of no file: memory that view() was given
   }
 };
 
@@ -50,20 +51,34 @@ struct OpenedFile {
   std::size_t data_at = 0;
 };
 
-OpenedFile open_file(const fs::path& path) {
+// The header of a file of `size` bytes, of which `read(offset, bytes)` gives any part; and where the data begins.
+template <class Read>
+std::pair<SafetensorsHeader, std::size_t> read_header(const std::string& name, std::uint64_t size, const Read& read) {
   constexpr std::uint64_t kLengthBytes = 8;
-  auto file = std::make_unique<MappedFile>(path);
-  const std::string& name = file->name();
-  check<WeightsError>(file->size() >= kLengthBytes, name, ": header length: expected a file of at least 8 bytes, got ", file->size());
+  check<WeightsError>(size >= kLengthBytes, name, ": header length: expected a file of at least 8 bytes, got ", size);
   std::uint64_t length = 0;
-  file->read(0, std::as_writable_bytes(std::span(&length, 1)));
+  read(0, std::as_writable_bytes(std::span(&length, 1)));
   check<WeightsError>(length <= kMaxHeaderBytes, name, ": header length: ", length, " bytes, expected at most ", kMaxHeaderBytes);
-  check<WeightsError>(length <= file->size() - kLengthBytes, name, ": header length: ", length, " bytes, but only ",
-                      file->size() - kLengthBytes, " follow in the file");
-  const std::string json = read_text(*file, kLengthBytes, length);
+  check<WeightsError>(length <= size - kLengthBytes, name, ": header length: ", length, " bytes, but only ", size - kLengthBytes,
+                      " follow in the file");
+  std::string json(static_cast<std::size_t>(length), '\0');
+  read(kLengthBytes, std::as_writable_bytes(std::span(json)));
   const std::uint64_t data_at = kLengthBytes + length;
-  SafetensorsHeader header = parse_safetensors_header(json, file->size() - data_at, name);
-  return {std::move(file), std::move(header), static_cast<std::size_t>(data_at)};
+  return {parse_safetensors_header(json, size - data_at, name), static_cast<std::size_t>(data_at)};
+}
+
+OpenedFile open_file(const fs::path& path) {
+  auto file = std::make_unique<MappedFile>(path);
+  auto [header, data_at] =
+      read_header(file->name(), file->size(), [&](std::uint64_t offset, std::span<std::byte> out) { file->read(offset, out); });
+  return {std::move(file), std::move(header), data_at};
+}
+
+// Adds one file's tensors, which lie in `data`, to what was opened.
+void adopt_tensors(std::map<std::string, WeightsTensor>& tensors, const SafetensorsHeader& header, std::span<const std::byte> data) {
+  for (const auto& [name, e] : header.tensors) {
+    tensors[name] = {e.dtype, e.shape, data.subspan(static_cast<std::size_t>(e.begin), static_cast<std::size_t>(e.end - e.begin))};
+  }
 }
 
 std::map<std::string, std::string> read_index(const fs::path& path) {
@@ -112,11 +127,7 @@ Weights Weights::open(const fs::path& path) {
   const fs::path file = fs::is_directory(path, ignored) ? pick_from_folder(path) : path;
 
   const auto adopt = [&](OpenedFile opened) {
-    const std::span<const std::byte> data = opened.file->bytes().subspan(opened.data_at);
-    for (auto& [name, e] : opened.header.tensors) {
-      content->tensors[name] = {e.dtype, e.shape,
-                                data.subspan(static_cast<std::size_t>(e.begin), static_cast<std::size_t>(e.end - e.begin))};
-    }
+    adopt_tensors(content->tensors, opened.header, opened.file->bytes().subspan(opened.data_at));
     content->metadata.merge(opened.header.metadata);
     content->files.push_back(std::move(opened.file));
   };
@@ -144,6 +155,17 @@ Weights Weights::open(const fs::path& path) {
     }
     adopt(std::move(opened));
   }
+  return Weights(std::move(content));
+}
+
+Weights Weights::view(std::span<const std::byte> file, const std::string& name) {
+  auto content = std::make_shared<Content>();
+  content->source = printable(name);
+  auto [header, data_at] = read_header(content->source, file.size(), [&](std::uint64_t offset, std::span<std::byte> out) {
+    if (!out.empty()) std::memcpy(out.data(), file.data() + offset, out.size());
+  });
+  adopt_tensors(content->tensors, header, file.subspan(data_at));
+  content->metadata = std::move(header.metadata);
   return Weights(std::move(content));
 }
 

@@ -34,6 +34,10 @@ class Weights {
   /// Throws IoError if a file cannot be read, WeightsError naming file, tensor and field if it breaks the format.
   static Weights open(const std::filesystem::path& path);
 
+  /// One safetensors file that already lies in memory, checked in the same way; the bytes are not copied and must stay as they are
+  /// while the Weights live. `name` stands for the file in messages. Throws WeightsError.
+  static Weights view(std::span<const std::byte> file, const std::string& name);
+
   const std::map<std::string, WeightsTensor>& tensors() const;
   /// The file's "__metadata__"; of several files all of them together, the first file by name having the last word.
   const std::map<std::string, std::string>& metadata() const;

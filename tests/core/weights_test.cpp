@@ -239,6 +239,21 @@ TEST_F(Files, ValuesSpanSeveralChunks) {
 
 // --- Files that change under us -------------------------------------------------------------------------------------
 
+TEST_F(Files, AFileInMemoryIsReadAsOneOnTheDisk) {
+  const std::string bytes = file_of(kTwo, 14);
+  std::string filled = bytes;
+  const float values[] = {1.5f, -2.0f};
+  std::memcpy(filled.data() + filled.size() - 14, values, 8);
+  const Weights weights = Weights::view(std::as_bytes(std::span(filled)), "memory");
+  EXPECT_EQ(weights.floats("a"), (std::vector<float>{1.5f, -2.0f}));
+  EXPECT_EQ(weights.tensor("b").spec().shape, (Shape{1, 3}));
+  EXPECT_EQ(weights.source(), "memory");
+  for (std::size_t cut = 0; cut < bytes.size(); ++cut) {
+    const auto part = std::as_bytes(std::span(bytes)).first(cut);
+    EXPECT_SAYS(message_of<WeightsError>([&] { (void)Weights::view(part, "memory"); }), "memory: ");
+  }
+}
+
 TEST_F(Files, AFileThatShrinksIsAnErrorNotACrash) {
   const fs::path path = put("m", file_of(shaped("[4096]", "[0,16384]"), 16384));
   const Weights w = Weights::open(path);
