@@ -68,3 +68,27 @@ function(frieze_collect_layers out)
   file(CONFIGURE OUTPUT ${table} CONTENT "#include <frieze/core/cuda/kernel.h>\n\nnamespace frieze::cuda {\n\n${declarations}\nvoid register_all_layers(KernelRegistry& registry);\nvoid register_all_layers(KernelRegistry& registry) {\n${calls}}\n\n}  // namespace frieze::cuda\n" @ONLY)
   set(${out} ${table} PARENT_SCOPE)
 endfunction()
+
+# Links models/<name>/<name>.safetensors of every model that has one into `target`, as std::span<const std::byte> <name>_weights().
+function(frieze_embed_weights target)
+  file(GLOB files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/models/*/*.safetensors)
+  foreach(file ${files})
+    get_filename_component(name ${file} NAME_WE)
+    set(source ${PROJECT_BINARY_DIR}/${name}_weights.cpp)
+    file(CONFIGURE OUTPUT ${source} CONTENT [[
+#include <cstddef>
+#include <span>
+
+asm(".pushsection .rodata\n.balign 64\n.globl frieze_@name@_weights_begin\nfrieze_@name@_weights_begin:\n.incbin \"@file@\"\n"
+    ".globl frieze_@name@_weights_end\nfrieze_@name@_weights_end:\n.popsection\n");
+extern "C" const std::byte frieze_@name@_weights_begin[], frieze_@name@_weights_end[];
+
+namespace frieze {
+std::span<const std::byte> @name@_weights();
+std::span<const std::byte> @name@_weights() { return {frieze_@name@_weights_begin, frieze_@name@_weights_end}; }
+}  // namespace frieze
+]] @ONLY)
+    set_source_files_properties(${source} PROPERTIES OBJECT_DEPENDS ${file})
+    target_sources(${target} PRIVATE ${source})
+  endforeach()
+endfunction()

@@ -1,0 +1,199 @@
+/// The denoiser: against PyTorch on the trained weights, and pictures in tiles against the same pictures whole.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include <frieze/core/error.h>
+#include <frieze/core/weights.h>
+#include <frieze/models/denoiser/denoise.h>
+#include "support/parity.h"
+
+namespace frieze {
+namespace {
+
+struct Golden {
+  HostTensor x, y;
+};
+Golden golden() {
+  const Weights file = Weights::open(FRIEZE_SOURCE_DIR "/tests/golden/denoiser.safetensors");
+  return {file.tensor("x"), file.tensor("y")};
+}
+
+// The largest difference as a share of the range of the expected values.
+double worst_share(const std::vector<float>& got, const std::vector<float>& expected) {
+  const auto [low, high] = std::minmax_element(expected.begin(), expected.end());
+  double worst = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    if (!std::isfinite(got[i])) return INFINITY;
+    worst = std::max(worst, std::abs(double{got[i]} - double{expected[i]}));
+  }
+  return worst / (double{*high} - double{*low});
+}
+
+std::vector<float> run(const HostTensor& x, DType dtype, const Device& device) {
+  Denoiser model;
+  load_trained(model);
+  Session net = compile(model, {{"x", x.spec().shape, dtype}}, device);
+  net.input().copy_from(x);
+  net.run();
+  return net.output().floats();
+}
+
+// RGB planes with edges, gradients and fine texture.
+std::vector<float> picture(Extent2d extent) {
+  std::vector<float> planes;
+  for (int c = 0; c < 3; ++c) {
+    for (int y = 0; y < extent.height; ++y) {
+      for (int x = 0; x < extent.width; ++x) {
+        const double edges = (x / 23 + y / 31) % 2 == 0 ? 0.2 : 0.7, texture = 0.1 * std::sin(0.9 * x + 0.4 * y * (c + 1));
+        const double grain = 0.08 * std::sin(12.9898 * x + 78.233 * y + 37.7 * c + 0.013 * x * y);
+        planes.push_back(static_cast<float>(std::clamp(edges + texture + grain, 0.0, 1.0)));
+      }
+    }
+  }
+  return planes;
+}
+
+TEST(Denoiser, EqualsPyTorchInF32OnTheCpu) {
+  const Golden g = golden();
+  const double worst = worst_share(run(g.x, DType::f32, Device::cpu()), g.y.floats());
+  RecordProperty("share_of_range", std::to_string(worst));
+  EXPECT_LT(worst, 1e-5);  // the promise is 1e-4; the reference sums in double
+}
+
+TEST(Denoiser, EqualsPyTorchInF32OnTheGpu) {
+  FRIEZE_NEEDS_GPU();
+  const Golden g = golden();
+  EXPECT_LT(worst_share(run(g.x, DType::f32, Device::cuda()), g.y.floats()), 1e-4);
+}
+
+TEST(Denoiser, EightBitPicturesOfTheGpuInF16EqualThoseOfTheReference) {
+  FRIEZE_NEEDS_GPU();
+  const Golden g = golden();
+  const std::vector<float> gpu = run(g.x, DType::f16, Device::cuda()), cpu = run(g.x, DType::f16, Device::cpu());
+  const auto level = [](float v) { return std::lround(std::clamp(v, 0.0f, 1.0f) * 255.0f); };
+  std::size_t differ = 0;
+  for (std::size_t i = 0; i < gpu.size(); ++i) {
+    const long step = std::abs(level(gpu[i]) - level(cpu[i]));
+    EXPECT_LE(step, 1) << "at " << i;
+    differ += step != 0 ? 1 : 0;
+  }
+  RecordProperty("differing_values", std::to_string(differ));
+  EXPECT_LE(static_cast<double>(differ), 0.02 * static_cast<double>(gpu.size()));
+}
+
+TEST(Denoiser, RefusesSizesThatAreNoMultipleOfItsStride) {
+  const Denoiser model;
+  EXPECT_THROW(trace(model, {{"x", {1, 3, 40, 48}}}), ShapeError);
+  EXPECT_THROW(trace(model, {{"x", {1, 4, 48, 48}}}), ShapeError);
+}
+
+TEST(Tiles, SharesOfEveryPixelAddUpToOne) {
+  for (const auto& [extent, tile, overlap, stride] : {std::tuple{128, 128, 64, 1},
+                                                      {129, 128, 64, 1},
+                                                      {200, 128, 64, 1},
+                                                      {1000, 128, 64, 1},
+                                                      {304, 256, 128, 16},
+                                                      {5, 1, 0, 1},
+                                                      {1024, 1024, 128, 16},
+                                                      {4112, 1024, 128, 16},
+                                                      {10, 4, 2, 1},
+                                                      {3008, 256, 128, 16}}) {
+    std::vector<double> sums(static_cast<std::size_t>(extent), 0.0);
+    int end = 0;
+    for (const TileSpan& span : tile_spans(extent, tile, overlap, stride)) {
+      ASSERT_EQ(span.weights.size(), static_cast<std::size_t>(tile));
+      ASSERT_GE(span.begin, 0);
+      EXPECT_EQ(span.begin % stride, 0);
+      ASSERT_LE(span.begin + tile, extent);
+      if (span.begin > 0) {
+        EXPECT_GE(end - span.begin, overlap) << extent << " " << tile;
+        if (overlap >= 8) {
+          EXPECT_EQ(span.weights[static_cast<std::size_t>(overlap * 3 / 8 - 1)], 0.0f);  // the rim of a tile counts for nothing
+        }
+      }
+      end = span.begin + tile;
+      for (int i = 0; i < tile; ++i) sums[static_cast<std::size_t>(span.begin + i)] += span.weights[static_cast<std::size_t>(i)];
+    }
+    EXPECT_EQ(end, extent);
+    for (const double sum : sums) ASSERT_NEAR(sum, 1.0, 1e-6) << extent << " " << tile << " " << overlap;
+  }
+  EXPECT_THROW(tile_spans(300, 128, 64, 16), OptionError);
+  EXPECT_THROW(tile_spans(100, 128, 64, 1), OptionError);
+  EXPECT_THROW(tile_spans(300, 128, 65, 1), OptionError);
+}
+
+TEST(Tiles, PaddingIsTheMirrorImage) {
+  const std::vector<float> row = {1, 2, 3};
+  EXPECT_EQ(padded(row, {1, 3}, {1, 8}), (std::vector<float>{1, 2, 3, 2, 1, 2, 3, 2}));
+  EXPECT_EQ(padded(row, {3, 1}, {5, 2}), (std::vector<float>{1, 1, 2, 2, 3, 3, 2, 2, 1, 1}));
+  EXPECT_EQ(padded(std::vector<float>{7, 8, 9}, {1, 1}, {2, 2}), (std::vector<float>{7, 7, 7, 7, 8, 8, 8, 8, 9, 9, 9, 9}));
+  EXPECT_THROW(padded(row, {1, 2}, {2, 2}), ShapeError);
+}
+
+void expect_no_seam(const Device& device, Extent2d extent, Extent2d tile) {
+  const std::vector<float> planes = picture(extent);
+  PhotoDenoiser whole(device), tiled(device, {.tile = 256});
+  ASSERT_EQ(tiled.tile_for(extent), tile);
+  std::int64_t tiles = 0;
+  const std::vector<float> a = whole(planes, extent), b = tiled(planes, extent, [&](std::int64_t done, std::int64_t all) {
+                                                        EXPECT_EQ(done, ++tiles);
+                                                        EXPECT_EQ(all, 2);
+                                                      });
+  EXPECT_EQ(tiles, 2);
+  EXPECT_EQ(tiled.captures(), 1u);
+  float worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(a[i] - b[i]));
+  EXPECT_LT(worst * 255, 0.5f) << "in levels of 255";
+}
+TEST(PhotoDenoiser, TilesShowNoSeam) {
+  expect_no_seam(Device::cpu(), {60, 380}, {64, 256});
+  expect_no_seam(Device::cpu(), {300, 90}, {256, 96});
+}
+TEST(PhotoDenoiser, TilesShowNoSeamOnTheGpu) {
+  FRIEZE_NEEDS_GPU();
+  expect_no_seam(Device::cuda(), {60, 380}, {64, 256});
+  expect_no_seam(Device::cuda(), {300, 90}, {256, 96});
+}
+
+TEST(PhotoDenoiser, TilesShrinkToTheMemoryThereIs) {
+  const Extent2d extent{3000, 4000};
+  const PhotoDenoiser free_choice(Device::cpu(), {.tile = 1024});
+  EXPECT_EQ(free_choice.tile_for(extent), (Extent2d{1024, 1024}));
+  const std::int64_t half = free_choice.planned_bytes({512, 512});
+  EXPECT_LT(half, free_choice.planned_bytes({1024, 1024}));
+  EXPECT_EQ(PhotoDenoiser(Device::cpu(), {.tile = 1024, .max_memory = half}).tile_for(extent), (Extent2d{512, 512}));
+  EXPECT_EQ(PhotoDenoiser(Device::cpu(), {.tile = 1024, .max_memory = half - 1}).tile_for(extent), (Extent2d{256, 256}));
+  EXPECT_THROW(PhotoDenoiser(Device::cpu(), {.max_memory = 1 << 20}).tile_for(extent), OptionError);
+  EXPECT_THROW(PhotoDenoiser(Device::cpu(), {.tile = 100}), OptionError);
+}
+
+TEST(PhotoDenoiser, RemovesNoMoreThanItIsAllowedTo) {
+  const std::vector<float> noisy = {0.5f, 0.5f, 0.2f, 0.2f};
+  std::vector<float> denoised = {0.6f, 0.4f, 0.3f, 0.1f};  // 0.1 was removed at each
+  limit_removed(noisy, denoised, 0.2);
+  EXPECT_EQ(denoised, (std::vector<float>{0.6f, 0.4f, 0.3f, 0.1f}));
+  limit_removed(noisy, denoised, 0.025);
+  const float expected[] = {0.525f, 0.475f, 0.225f, 0.175f};
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_NEAR(denoised[i], expected[i], 1e-6f);
+  limit_removed(noisy, denoised, 0);
+  EXPECT_EQ(denoised, noisy);
+  std::vector<float> other(3);
+  EXPECT_THROW(limit_removed(noisy, other, 1), ShapeError);
+}
+
+TEST(PhotoDenoiser, TakesPicturesOfAnySize) {
+  PhotoDenoiser denoiser(Device::cpu());
+  for (const Extent2d extent : {Extent2d{1, 1}, {1, 40}, {17, 3}}) {
+    const std::vector<float> planes(static_cast<std::size_t>(3 * extent.height * extent.width), 0.5f);
+    const std::vector<float> y = denoiser(planes, extent);
+    ASSERT_EQ(y.size(), planes.size());
+    for (const float v : y) EXPECT_NEAR(v, 0.5f, 0.02f) << extent.height << "x" << extent.width;
+  }
+  EXPECT_THROW(denoiser(std::vector<float>(5), {1, 2}), ShapeError);
+}
+
+}  // namespace
+}  // namespace frieze
