@@ -61,6 +61,31 @@ struct OpOptions {
 };
 int op_command(const OpOptions& options, std::ostream& out);
 
+struct DenoiseCommandOptions {
+  std::string in, out;  ///< pictures, or folders
+  std::string device = "auto", dtype = "f32";
+  std::string sigma = "auto";  ///< or the most noise to remove, in levels of 255
+  std::string max_memory;      ///< "512M"; empty: no limit
+  int tile = 1024;
+  bool json = false;
+};
+int denoise_command(const DenoiseCommandOptions& options, std::ostream& out);
+
+struct NoiseOptions {
+  std::string in, out;
+  double sigma = 25;  ///< of 255
+  std::uint64_t seed = 1;
+};
+int noise_command(const NoiseOptions& options, std::ostream& out);
+
+struct CompareOptions {
+  std::string truth;
+  std::vector<std::string> pictures;
+  std::string out;  ///< all of them side by side, or empty
+  bool json = false;
+};
+int compare_command(const CompareOptions& options, std::ostream& out);
+
 int devices_command(bool json, std::ostream& out);
 
 /// What `--version` prints.

@@ -17,6 +17,7 @@ constexpr const char* kOverview =
 
 constexpr const char* kExamples =
     "Examples:\n"
+    "  frieze denoise photo.jpg -o clean.png          with trained weights that are part of the program\n"
     "  frieze run quickstart --in photo.png --out sharper.png\n"
     "  frieze verify quickstart --dtype bf16          is the GPU's answer right, layer by layer?\n"
     "  frieze inspect quickstart --size 1024x768      steps, shapes, bytes, memory, captured graph\n"
@@ -92,6 +93,41 @@ CLI::App* add_bench_op(CLI::App& app, BenchOpOptions& o) {
   return command;
 }
 
+CLI::App* add_denoise(CLI::App& app, DenoiseCommandOptions& o) {
+  CLI::App* command = app.add_subcommand("denoise", "Remove the noise from a photograph, or from all of a folder");
+  command->add_option("in", o.in, "A PNG or JPEG file of 8 or 16 bits, grey or in colour; or a folder of such files")->required();
+  command->add_option("-o,--out", o.out, "The PNG file to write, with 8 bits and the alpha of the input; or a folder")->required();
+  command->add_option("--device", o.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  command->add_option("--dtype", o.dtype, "f32, f16 or bf16")->capture_default_str();
+  command
+      ->add_option("--sigma", o.sigma,
+                   "Remove noise of at most this standard deviation, 0 to 255, and leave the rest; auto: all that is found")
+      ->capture_default_str();
+  command->add_option("--tile", o.tile, "Larger pictures are done in tiles of this side, a multiple of 16")->capture_default_str();
+  command->add_option("--max-memory", o.max_memory,
+                      "Smaller tiles, until the model's memory on the device is within this, e.g. 512M or 2G");
+  command->add_flag("--json", o.json, "Report as JSON");
+  return command;
+}
+
+CLI::App* add_noise_command(CLI::App& app, NoiseOptions& o) {
+  CLI::App* command = app.add_subcommand("noise", "Add Gaussian noise to a picture, to see what denoise makes of it");
+  command->add_option("in", o.in, "A PNG or JPEG file")->required();
+  command->add_option("-o,--out", o.out, "The PNG file to write")->required();
+  command->add_option("--sigma", o.sigma, "Standard deviation, of 255")->capture_default_str();
+  command->add_option("--seed", o.seed, "Seed of the noise")->capture_default_str();
+  return command;
+}
+
+CLI::App* add_compare(CLI::App& app, CompareOptions& o) {
+  CLI::App* command = app.add_subcommand("compare", "PSNR and SSIM of pictures against the true one");
+  command->add_option("truth", o.truth, "The picture that the others should equal")->required();
+  command->add_option("pictures", o.pictures, "Pictures of the same size")->required();
+  command->add_option("-o,--out", o.out, "Also write them side by side, the true one last, as this PNG file");
+  command->add_flag("--json", o.json, "Report as JSON");
+  return command;
+}
+
 // One line, whatever the message holds.
 int fail(std::string message) {
   for (char& c : message) {
@@ -151,6 +187,13 @@ int parse_and_run(int argc, char** argv) {
   BenchOpOptions bench_op;
   CLI::App* bench_op_app = add_bench_op(app, bench_op);
 
+  DenoiseCommandOptions denoise;
+  CLI::App* denoise_app = add_denoise(app, denoise);
+  NoiseOptions noise;
+  CLI::App* noise_app = add_noise_command(app, noise);
+  CompareOptions compare;
+  CLI::App* compare_app = add_compare(app, compare);
+
   bool devices_json = false;
   CLI::App* devices_app = app.add_subcommand("devices", "List the devices that this build can use here");
   devices_app->add_flag("--json", devices_json, "Report as JSON");
@@ -173,6 +216,9 @@ int parse_and_run(int argc, char** argv) {
   if (*bench_app) status = bench_command(bench, out);
   if (*bench_op_app) status = bench_op_command(bench_op, out);
   if (*op_app) status = op_command(op, out);
+  if (*denoise_app) status = denoise_command(denoise, out);
+  if (*noise_app) status = noise_command(noise, out);
+  if (*compare_app) status = compare_command(compare, out);
   if (*devices_app) status = devices_command(devices_json, out);
   std::cout << out.str() << std::flush;
   check<IoError>(static_cast<bool>(std::cout), "standard output: cannot write the report");

@@ -2,6 +2,8 @@
 
 #include <frieze/core/error.h>
 #include <frieze/core/weights.h>
+#include <frieze/models/denoiser/denoise.h>
+#include <frieze/models/denoiser/denoiser.h>
 #include <frieze/models/quickstart.h>
 
 namespace frieze::tools {
@@ -21,7 +23,24 @@ std::unique_ptr<Module> make_quickstart() {
   return model;
 }
 
+std::unique_ptr<Module> make_denoiser() {
+  auto model = std::make_unique<Denoiser>();
+  load_trained(*model);
+  return model;
+}
+
+// Sizes are rounded up to the stride, and the picture that comes out is as much larger; `frieze denoise` cuts it again.
+int to_stride(int extent) { return (extent + Denoiser::kStride - 1) / Denoiser::kStride * Denoiser::kStride; }
+std::vector<InputSpec> denoiser_input(int width, int height, DType dtype) {
+  return {{"x", {1, 3, to_stride(height), to_stride(width)}, dtype}};
+}
+std::vector<float> to_padded_planes(const Image& photo) {
+  return padded(to_rgb_planes(photo), {photo.height, photo.width}, {to_stride(photo.height), to_stride(photo.width)});
+}
+
 constexpr ModelEntry kModels[] = {
+    {"denoiser", "removes noise from photographs, with trained weights; see also `frieze denoise`", make_denoiser, denoiser_input,
+     to_padded_planes, picture},
     {"quickstart", "sharpens a picture with weights set by hand: the example to read first, models/quickstart.h", make_quickstart,
      one_rgb_picture, to_rgb_planes, picture},
 };

@@ -112,4 +112,9 @@ Container check_container(std::span<const std::byte> bytes, const std::string& n
   throw IoError(name + ": neither a PNG nor a JPEG file");
 }
 
+std::pair<long long, long long> png_extent(std::span<const std::byte> bytes) {
+  constexpr std::size_t kHeaderData = kPngSignature + 8;
+  return {big_endian32(bytes, kHeaderData), big_endian32(bytes, kHeaderData + 4)};
+}
+
 }  // namespace frieze::tools

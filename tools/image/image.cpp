@@ -14,19 +14,27 @@ namespace {
 
 constexpr std::size_t kMaxFileBytes = std::size_t{1} << 29;  // also keeps stb's int lengths in range
 
+void check_extent(long long width, long long height, const std::string& name) {
+  check<IoError>(width > 0 && height > 0 && width <= kMaxImagePixels / height, name, ": ", width, "x", height, " pixels, expected 1 to ",
+                 kMaxImagePixels, " of them");
+}
+
 }  // namespace
 
 Image decode_image(std::span<const std::byte> bytes, const std::string& name) {
   check<IoError>(bytes.size() <= kMaxFileBytes, name, ": longer than the ", kMaxFileBytes, " bytes that are accepted");
-  check_container(bytes, name);
+  const Container container = check_container(bytes, name);
   const auto* data = reinterpret_cast<const stbi_uc*>(bytes.data());
   const int length = static_cast<int>(bytes.size());
+  if (container == Container::png) {  // stb gives up on large ones without saying why
+    const auto [width, height] = png_extent(bytes);
+    check_extent(width, height, name);
+  }
   Image image;
   check<IoError>(stbi_info_from_memory(data, length, &image.width, &image.height, &image.channels) != 0, name,
                  ": cannot decode: ", stbi_failure_reason());
+  check_extent(image.width, image.height, name);
   const long long pixels = static_cast<long long>(image.width) * image.height;
-  check<IoError>(pixels > 0 && pixels <= kMaxImagePixels, name, ": ", image.width, "x", image.height, " pixels, expected 1 to ",
-                 kMaxImagePixels, " of them");
   const auto fill = [&](const auto* decoded, float scale) {
     const std::size_t count = static_cast<std::size_t>(pixels) * static_cast<std::size_t>(image.channels);
     image.pixels.resize(count);

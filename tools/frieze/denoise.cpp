@@ -1,0 +1,226 @@
+// frieze denoise: one picture, or every picture of a folder.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <chrono>
+#include <iostream>
+#include <optional>
+#include <set>
+
+#include <frieze/core/error.h>
+#include <frieze/graph/text_table.h>
+#include <frieze/models/denoiser/denoise.h>
+
+#include "tools/frieze/commands.h"
+#include "tools/frieze/json.h"
+#include "tools/frieze/model_registry.h"
+#include "tools/image/quality.h"
+
+namespace frieze::tools {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+// A number of levels of 255, as a share of 1; "auto" is no limit.
+std::optional<double> parse_sigma(const std::string& text) {
+  if (text == "auto") return std::nullopt;
+  double levels = 0;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), levels);
+  check<OptionError>(status == std::errc() && end == text.data() + text.size() && levels >= 0 && levels <= 255,
+                     "--sigma: expected auto or a number from 0 to 255, got '", text, "'");
+  return levels / 255;
+}
+
+// "2G", "512M", "100000K" or plain bytes.
+std::int64_t parse_bytes(const std::string& text) {
+  if (text.empty()) return 0;
+  double number = 0;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string unit(end, text.data() + text.size());
+  const double scale = unit.empty() ? 1 : unit == "K" ? 1 << 10 : unit == "M" ? 1 << 20 : unit == "G" ? 1 << 30 : 0;
+  check<OptionError>(status == std::errc() && scale > 0 && number > 0 && number * scale < 0x1p62,
+                     "--max-memory: expected bytes, or a number with K, M or G, got '", text, "'");
+  return static_cast<std::int64_t>(number * scale);
+}
+
+bool is_picture(const fs::path& path) {
+  std::string extension = path.extension().string();
+  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return extension == ".png" || extension == ".jpg" || extension == ".jpeg";
+}
+
+// Rewrites one line of a terminal; silent where stderr is none, and until a picture has taken a second.
+class ProgressBar {
+ public:
+  explicit ProgressBar(std::string name) : name_(std::move(name)), shown_(::isatty(STDERR_FILENO) != 0) {}
+  ~ProgressBar() {
+    if (drawn_) std::cerr << "\r\033[K" << std::flush;
+  }
+  void operator()(std::int64_t done, std::int64_t tiles) {
+    if (!shown_ || tiles == 1 || std::chrono::duration<double>(Clock::now() - start_).count() < 1) return;
+    constexpr std::int64_t kWidth = 30;
+    const auto filled = static_cast<std::size_t>(kWidth * done / tiles);
+    std::cerr << '\r' << name_ << " [" << std::string(filled, '#') << std::string(kWidth - filled, ' ') << "] tile " << done << " of "
+              << tiles << "\033[K" << std::flush;
+    drawn_ = true;
+  }
+
+ private:
+  std::string name_;
+  bool shown_, drawn_ = false;
+  Clock::time_point start_ = Clock::now();
+};
+
+struct Report {
+  std::string in, out;
+  int width = 0, height = 0;
+  double prepare_ms = 0, seconds = 0;  // to make the session, where there was none for this shape; to denoise
+  double estimate = 0;                 // of the noise, in levels of 255
+  double megapixels() const { return width * 1e-6 * height; }
+};
+
+Report denoise_file(PhotoDenoiser& denoiser, const std::string& in, const std::string& out, std::optional<double> sigma) {
+  check_writable(out);
+  const Image photo = read_image(in);
+  const auto begin = Clock::now();
+  denoiser.prepare({photo.height, photo.width});
+  const auto start = Clock::now();
+  ProgressBar bar(fs::path(in).filename().string());
+  const std::vector<float> noisy = to_rgb_planes(photo);
+  std::vector<float> clean = denoiser(noisy, {photo.height, photo.width}, [&](std::int64_t done, std::int64_t tiles) { bar(done, tiles); });
+  if (sigma) limit_removed(noisy, clean, *sigma);
+  Report report{in, out, photo.width, photo.height};
+  report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  report.prepare_ms = std::chrono::duration<double, std::milli>(start - begin).count();
+  report.estimate = estimate_noise(photo) * 255;
+  Image picture = from_planes(clean, 3, photo.height, photo.width);
+  if (photo.channels <= 2) {  // grey in, grey out: the three colours are three answers to one question
+    for (std::size_t p = 0; p < picture.pixels.size() / 3; ++p) {
+      picture.pixels[p] = (picture.pixels[3 * p] + picture.pixels[3 * p + 1] + picture.pixels[3 * p + 2]) / 3;
+    }
+    picture.pixels.resize(picture.pixels.size() / 3);
+    picture.channels = 1;
+  }
+  write_png(out, with_alpha_of(std::move(picture), photo));
+  return report;
+}
+
+std::vector<std::pair<std::string, std::string>> files_of_folder(const fs::path& in, const fs::path& out) {
+  std::vector<fs::path> found;
+  for (const fs::directory_entry& entry : fs::directory_iterator(in)) {
+    if (is_picture(entry.path()) && !entry.is_directory()) found.push_back(entry.path());
+  }
+  check<IoError>(!found.empty(), in.string(), ": no PNG or JPEG file in this folder");
+  std::sort(found.begin(), found.end());
+  std::error_code error;
+  fs::create_directories(out, error);
+  check<IoError>(!error && fs::is_directory(out), out.string(), ": cannot make this folder", error ? ": " + error.message() : "");
+  check<IoError>(!fs::equivalent(in, out), out.string(), ": pictures would be written over those that are read");
+  std::vector<std::pair<std::string, std::string>> files;
+  std::set<std::string> taken;
+  for (const fs::path& file : found) {
+    const std::string name = file.stem().string() + ".png";
+    check<IoError>(taken.insert(name).second, in.string(), ": two pictures would both be written to ", name);
+    files.emplace_back(file.string(), (out / name).string());
+  }
+  return files;
+}
+
+std::string report_text(const Report& r) {
+  return concat_text(r.in, ' ', r.width, 'x', r.height, " -> ", r.out, ": ", fixed(r.seconds * 1e3, 1), " ms (prepared in ",
+                     fixed(r.prepare_ms, 1), " ms), ", fixed(r.megapixels() / r.seconds, 2), " megapixels/s, noise about ",
+                     fixed(r.estimate, 1), " of 255");
+}
+
+std::string report_json(const Report& r) {
+  return JsonObject()
+      .add("in", r.in)
+      .add("out", r.out)
+      .add("width", r.width)
+      .add("height", r.height)
+      .add("prepare_ms", r.prepare_ms)
+      .add("ms", r.seconds * 1e3)
+      .add("megapixels_per_second", r.megapixels() / r.seconds)
+      .add("noise_of_255", r.estimate)
+      .text();
+}
+
+}  // namespace
+
+int denoise_command(const DenoiseCommandOptions& options, std::ostream& out) {
+  const std::optional<double> sigma = parse_sigma(options.sigma);
+  DenoiseOptions settings;
+  settings.dtype = parse_dtype(options.dtype);
+  settings.tile = options.tile;
+  settings.max_memory = parse_bytes(options.max_memory);
+  std::error_code ignored;  // reading or writing will say what is wrong
+  const bool folder = fs::is_directory(options.in, ignored);
+  check<IoError>(folder || !fs::is_directory(options.out, ignored), options.out, ": cannot write: it is a folder, but ", options.in,
+                 " is a picture");
+  const Device device = pick_device(options.device);
+  PhotoDenoiser denoiser(device, settings);
+  if (!options.json) out << "denoiser on " << device.name() << ", " << options.dtype << ", sigma " << options.sigma << '\n';
+  if (!folder) {
+    const Report report = denoise_file(denoiser, options.in, options.out, sigma);
+    out << (options.json ? report_json(report) : report_text(report)) << '\n';
+    return kExitOk;
+  }
+  // One bad picture does not keep the others from being done; each is told in a line of its own.
+  int failed = 0;
+  double megapixels = 0, seconds = 0;
+  const auto files = files_of_folder(options.in, options.out);
+  for (const auto& [from, to] : files) {
+    try {
+      const Report report = denoise_file(denoiser, from, to, sigma);
+      out << (options.json ? report_json(report) : report_text(report)) << '\n';
+      megapixels += report.megapixels();
+      seconds += report.seconds;
+    } catch (const IoError& e) {
+      std::cerr << "frieze: error: " << printable(e.what()) << std::endl;
+      ++failed;
+    }
+  }
+  const auto done = static_cast<std::int64_t>(files.size()) - failed;
+  if (!options.json && done > 0) {
+    out << done << " of " << files.size() << " pictures, " << fixed(megapixels / seconds, 2) << " megapixels/s, "
+        << counted(static_cast<std::int64_t>(denoiser.captures()), device.is_cuda() ? "graph" : "plan") << '\n';
+  }
+  return failed == 0 ? kExitOk : kExitError;
+}
+
+int noise_command(const NoiseOptions& options, std::ostream& out) {
+  check<OptionError>(options.sigma >= 0 && options.sigma <= 255, "--sigma: expected 0 to 255, got ", options.sigma);
+  check_writable(options.out);
+  const Image noisy = add_noise(read_image(options.in), options.sigma / 255, options.seed);
+  write_png(options.out, noisy);
+  out << options.in << " -> " << options.out << ": Gaussian noise of " << options.sigma << " of 255, seed " << options.seed << '\n';
+  return kExitOk;
+}
+
+int compare_command(const CompareOptions& options, std::ostream& out) {
+  if (!options.out.empty()) check_writable(options.out);
+  std::vector<Image> images = {read_image(options.truth)};
+  TextTable table({{"picture"}, {"PSNR dB", Align::right}, {"SSIM", Align::right}});
+  std::string json;
+  for (const std::string& path : options.pictures) {
+    images.push_back(read_image(path));
+    const double decibels = psnr(images.back(), images.front()), similarity = ssim(images.back(), images.front());
+    table.row({path, fixed(decibels, 2), fixed(similarity, 4)});
+    json += (json.empty() ? "" : ",") + JsonObject().add("picture", path).add("psnr_db", decibels).add("ssim", similarity).text();
+  }
+  if (!options.out.empty()) {
+    std::rotate(images.begin(), images.begin() + 1, images.end());  // the truth comes last, next to what should equal it
+    write_png(options.out, side_by_side(images));
+  }
+  if (options.json) {
+    out << '[' << json << "]\n";
+  } else {
+    out << table.text();
+  }
+  return kExitOk;
+}
+
+}  // namespace frieze::tools

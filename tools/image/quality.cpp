@@ -1,0 +1,154 @@
+#include "tools/image/quality.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <random>
+
+#include <frieze/core/error.h>
+
+namespace frieze::tools {
+namespace {
+
+std::size_t pixel_count(const Image& image) { return static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height); }
+
+void check_same_size(const Image& a, const Image& b) {
+  check<ShapeError>(a.width == b.width && a.height == b.height && a.width > 0 && a.height > 0, "cannot compare a picture of ", a.width, "x",
+                    a.height, " pixels with one of ", b.width, "x", b.height);
+}
+
+constexpr int kWindow = 11;
+
+// Weighted means over windows inside of a plane of width * height values: [height - 10, width - 10].
+std::vector<double> window_means(const std::vector<double>& plane, std::size_t width, std::size_t height) {
+  static const std::array<double, kWindow> weights = [] {
+    std::array<double, kWindow> w{};
+    double sum = 0;
+    for (int i = 0; i < kWindow; ++i) sum += w[static_cast<std::size_t>(i)] = std::exp(-(i - 5) * (i - 5) / (2 * 1.5 * 1.5));
+    for (double& v : w) v /= sum;
+    return w;
+  }();
+  const std::size_t out_width = width - (kWindow - 1), out_height = height - (kWindow - 1);
+  std::vector<double> rows(height * out_width, 0.0), out(out_height * out_width, 0.0);
+  for (std::size_t y = 0; y < height; ++y) {
+    for (std::size_t x = 0; x < out_width; ++x) {
+      for (std::size_t k = 0; k < kWindow; ++k) rows[y * out_width + x] += weights[k] * plane[y * width + x + k];
+    }
+  }
+  for (std::size_t y = 0; y < out_height; ++y) {
+    for (std::size_t k = 0; k < kWindow; ++k) {
+      for (std::size_t x = 0; x < out_width; ++x) out[y * out_width + x] += weights[k] * rows[(y + k) * out_width + x];
+    }
+  }
+  return out;
+}
+
+double ssim_of_plane(const std::vector<double>& a, const std::vector<double>& b, std::size_t width, std::size_t height) {
+  const auto products = [](const std::vector<double>& p, const std::vector<double>& q) {
+    std::vector<double> out(p.size());
+    for (std::size_t i = 0; i < p.size(); ++i) out[i] = p[i] * q[i];
+    return out;
+  };
+  const auto mean_a = window_means(a, width, height), mean_b = window_means(b, width, height);
+  const auto mean_aa = window_means(products(a, a), width, height), mean_bb = window_means(products(b, b), width, height);
+  const auto mean_ab = window_means(products(a, b), width, height);
+  constexpr double c1 = 0.01 * 0.01, c2 = 0.03 * 0.03;
+  double sum = 0;
+  for (std::size_t i = 0; i < mean_a.size(); ++i) {
+    const double var_a = mean_aa[i] - mean_a[i] * mean_a[i], var_b = mean_bb[i] - mean_b[i] * mean_b[i];
+    const double covariance = mean_ab[i] - mean_a[i] * mean_b[i];
+    sum += (2 * mean_a[i] * mean_b[i] + c1) * (2 * covariance + c2) /
+           ((mean_a[i] * mean_a[i] + mean_b[i] * mean_b[i] + c1) * (var_a + var_b + c2));
+  }
+  return sum / static_cast<double>(mean_a.size());
+}
+
+}  // namespace
+
+double psnr(const Image& a, const Image& b) {
+  check_same_size(a, b);
+  const std::vector<float> x = to_rgb_planes(a), y = to_rgb_planes(b);
+  double sum = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) sum += (double{x[i]} - double{y[i]}) * (double{x[i]} - double{y[i]});
+  return sum == 0 ? std::numeric_limits<double>::infinity() : -10 * std::log10(sum / static_cast<double>(x.size()));
+}
+
+double ssim(const Image& a, const Image& b) {
+  check_same_size(a, b);
+  check<ShapeError>(a.width >= kWindow && a.height >= kWindow, "SSIM needs a picture of at least 11x11 pixels, got ", a.width, "x",
+                    a.height);
+  const std::vector<float> x = to_rgb_planes(a), y = to_rgb_planes(b);
+  const std::size_t pixels = pixel_count(a);
+  double sum = 0;
+  for (std::size_t c = 0; c < 3; ++c) {
+    const auto plane = [&](const std::vector<float>& from) {
+      const auto first = from.begin() + static_cast<std::ptrdiff_t>(c * pixels);
+      return std::vector<double>(first, first + static_cast<std::ptrdiff_t>(pixels));
+    };
+    sum += ssim_of_plane(plane(x), plane(y), static_cast<std::size_t>(a.width), static_cast<std::size_t>(a.height));
+  }
+  return sum / 3;
+}
+
+double estimate_noise(const Image& image) {
+  const std::vector<float> planes = to_rgb_planes(image);
+  const std::size_t width = static_cast<std::size_t>(image.width), height = static_cast<std::size_t>(image.height);
+  std::vector<float> detail;
+  for (std::size_t c = 0; c < 3; ++c) {
+    for (std::size_t y = 0; y + 1 < height; y += 2) {
+      const float* row = planes.data() + (c * height + y) * width;
+      for (std::size_t x = 0; x + 1 < width; x += 2)
+        detail.push_back(std::abs(row[x] - row[x + 1] - row[x + width] + row[x + width + 1]) / 2);
+    }
+  }
+  if (detail.empty()) return 0;
+  const auto middle = detail.begin() + static_cast<std::ptrdiff_t>(detail.size() / 2);
+  std::nth_element(detail.begin(), middle, detail.end());
+  return static_cast<double>(*middle) / 0.6745;
+}
+
+Image add_noise(Image image, double sigma, std::uint64_t seed) {
+  // mt19937_64 and Box-Muller are the same everywhere; std::normal_distribution is not.
+  std::mt19937_64 bits(seed);
+  const auto uniform = [&] { return (static_cast<double>(bits() >> 11) + 0.5) * 0x1p-53; };  // (0, 1)
+  const std::size_t channels = static_cast<std::size_t>(image.channels), colours = channels - (image.has_alpha() ? 1 : 0);
+  double spare = 0;
+  bool has_spare = false;
+  for (std::size_t i = 0; i < image.pixels.size(); ++i) {
+    if (i % channels >= colours) continue;
+    double normal = spare;
+    if (!has_spare) {
+      const double radius = std::sqrt(-2 * std::log(uniform())), angle = 2 * std::numbers::pi * uniform();
+      normal = radius * std::cos(angle);
+      spare = radius * std::sin(angle);
+    }
+    has_spare = !has_spare;
+    image.pixels[i] = static_cast<float>(image.pixels[i] + sigma * normal);
+  }
+  return image;
+}
+
+Image side_by_side(const std::vector<Image>& images) {
+  check<ShapeError>(!images.empty(), "side_by_side: no pictures");
+  Image out{0, images.front().height, 3, {}};
+  for (const Image& image : images) {
+    check<ShapeError>(image.height == out.height, "side_by_side: pictures of ", out.height, " and ", image.height, " rows");
+    out.width += image.width;
+  }
+  out.pixels.resize(pixel_count(out) * 3);
+  std::size_t left = 0;
+  for (const Image& image : images) {
+    const std::vector<float> planes = to_rgb_planes(image);
+    const std::size_t width = static_cast<std::size_t>(image.width), pixels = pixel_count(image);
+    for (std::size_t p = 0; p < pixels; ++p) {
+      const std::size_t to = p / width * static_cast<std::size_t>(out.width) + left + p % width;
+      for (std::size_t c = 0; c < 3; ++c) out.pixels[to * 3 + c] = planes[c * pixels + p];
+    }
+    left += width;
+  }
+  return out;
+}
+
+}  // namespace frieze::tools
