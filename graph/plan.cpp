@@ -73,6 +73,7 @@ void Plan::validate() const {
 }
 
 Plan optimize(Plan plan, const PassOptions& options) {
+  if (options.rewrite) plan = rewrite(std::move(plan));
   if (options.fuse) plan = fuse(std::move(plan));
   plan = choose_formats(std::move(plan), options.formats);
   plan.validate();

@@ -74,10 +74,12 @@ struct Plan {
 Plan trace(const Module& model, const std::vector<InputSpec>& inputs);
 
 struct PassOptions {
+  bool rewrite = true;  ///< merge and replace layers where that saves work and changes roundings only
   bool fuse = true;     ///< producers absorb the elementwise steps that follow them
   bool formats = true;  ///< run layers in the format they are fast in, converting at the borders; false: nchw everywhere
 };
-/// The passes in order: fusion, then formats. The result computes the same function.
+/// The passes in order: rewriting, fusion, formats. The result computes the same function. Rewriting reads the parameters: load
+/// weights first.
 Plan optimize(Plan plan, const PassOptions& options = {});
 
 /// The table that `frieze inspect` prints; Graphviz; JSON.

@@ -4,6 +4,11 @@
 
 namespace frieze {
 
+/// Replaces pairs of neighbouring steps where one of the two layers offers a cheaper form for both: a factor and offset per channel goes
+/// into the weights of its producer (Layer::with_channel_affine), a prologue into the layer behind it (Layer::after_prologue). A pair
+/// stays if the value between is used elsewhere or is an output of the model.
+Plan rewrite(Plan plan);
+
 /// Lets producers absorb the elementwise steps behind them (Layer::as_epilogue, Layer::absorbs). A value is fused away only
 /// if one step alone uses it and the model does not output it.
 Plan fuse(Plan plan);

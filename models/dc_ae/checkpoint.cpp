@@ -1,0 +1,134 @@
+#include <frieze/models/dc_ae/checkpoint.h>
+
+#include <algorithm>
+#include <set>
+
+#include <frieze/core/error.h>
+
+namespace frieze {
+namespace {
+
+bool replace(std::string& text, const std::string& from, const std::string& to) {
+  const std::size_t at = text.find(from);
+  if (at == std::string::npos) return false;
+  text.replace(at, from.size(), to);
+  return true;
+}
+
+// Where a parameter of the model comes from: one tensor, or the rows of three.
+std::vector<std::string> diffusers_names(const std::string& key) {
+  const std::string qkv = "attn.qkv.weight";
+  if (!key.ends_with(qkv)) return {key};
+  const std::string prefix = key.substr(0, key.size() - qkv.size());
+  return {prefix + "attn.to_q.weight", prefix + "attn.to_k.weight", prefix + "attn.to_v.weight"};
+}
+
+// 1x1 convolutions of attention are matrices in diffusers.
+Shape diffusers_shape(const std::string& key, Shape shape) {
+  if (key.ends_with("attn.qkv.weight")) return Shape{shape[0] / 3, shape[1]};
+  return key.ends_with("attn.to_out.weight") ? Shape{shape[0], shape[1]} : shape;
+}
+
+std::int64_t extent_or_one(const Shape& s, int axis) { return axis < s.rank() ? s[axis] : 1; }
+
+// Equal but for extents of 1 at the end.
+bool same_shape(const Shape& a, const Shape& b) {
+  for (int i = 0; i < std::max(a.rank(), b.rank()); ++i) {
+    if (extent_or_one(a, i) != extent_or_one(b, i)) return false;
+  }
+  return true;
+}
+
+bool has_batch_count(const std::set<std::string>& used, const std::string& name) {
+  const std::string suffix = "num_batches_tracked";
+  return name.ends_with(suffix) && used.contains(name.substr(0, name.size() - suffix.size()) + "running_var");
+}
+
+}  // namespace
+
+std::vector<DcAeTensor> dc_ae_tensors(const DcAe& model) {
+  std::vector<DcAeTensor> tensors;
+  const Module& root = model;
+  root.visit_parameters([&](const std::string& key, const Parameter& p) {
+    for (const std::string& name : diffusers_names(key)) tensors.push_back({name, diffusers_shape(key, p.shape)});
+  });
+  return tensors;
+}
+
+std::string dc_ae_original_name(const std::string& diffusers_name, const DcAeConfig& config) {
+  std::string name = diffusers_name;
+  const bool encoder = name.starts_with("encoder.");
+  // The heads.
+  const std::string in = encoder ? "encoder.conv_in." : "decoder.conv_in.", out = encoder ? "encoder.conv_out." : "decoder.conv_out.";
+  if (name.starts_with(in)) {
+    replace(name, in, encoder ? "encoder.project_in.conv." : "decoder.project_in.main.conv.");
+    return name;
+  }
+  if (name.starts_with(out)) {
+    replace(name, out, encoder ? "encoder.project_out.main.op_list.0.conv." : "decoder.project_out.op_list.2.conv.");
+    return name;
+  }
+  if (replace(name, "decoder.norm_out.", "decoder.project_out.op_list.0.")) return name;
+
+  replace(name, encoder ? ".down_blocks." : ".up_blocks.", ".stages.");
+  const std::size_t stage_at = std::string("encoder.stages.").size();  // as long as "decoder.stages."
+  replace(name, name.substr(stage_at, name.find('.', stage_at) - stage_at) + ".",
+          name.substr(stage_at, name.find('.', stage_at) - stage_at) + ".op_list.");
+  const bool attention = name.find(".attn.") != std::string::npos, glu = name.find(".conv_out.") != std::string::npos;
+  if (attention) {
+    for (const char* part : {".to_q.", ".to_k.", ".to_v."}) replace(name, part, ".qkv.conv.");
+    replace(name, ".attn.norm_out.", ".attn.proj.norm."), replace(name, ".to_out.", ".proj.conv.");
+    replace(name, ".to_qkv_multiscale.", ".aggreg.");
+    replace(name, ".proj_in.", ".0."), replace(name, ".proj_out.", ".1.");
+    replace(name, ".attn.", ".context_module.main.");
+  } else if (glu) {
+    replace(name, ".conv_inverted.", ".inverted_conv.conv."), replace(name, ".conv_depth.", ".depth_conv.conv.");
+    replace(name, ".conv_point.", ".point_conv.conv."), replace(name, ".conv_out.norm.", ".conv_out.point_conv.norm.");
+    replace(name, ".conv_out.", ".local_module.main.");
+  } else if (name.find(".conv1.") != std::string::npos) {
+    replace(name, ".conv1.", ".main.conv1.conv.");
+  } else if (name.find(".conv2.") != std::string::npos) {
+    replace(name, ".conv2.", ".main.conv2.conv.");
+  } else if (!replace(name, ".norm.", ".main.conv2.norm.")) {
+    const bool plain = encoder && !config.pixel_unshuffle;  // a strided convolution; every other kind wraps its own
+    replace(name, ".conv.", plain ? ".main.conv." : ".main.conv.conv.");
+  }
+  return name;
+}
+
+void load_dc_ae(DcAe& model, const Weights& weights) {
+  const auto& tensors = weights.tensors();
+  const bool original = std::any_of(tensors.begin(), tensors.end(), [](const auto& t) {
+    return t.first.starts_with("encoder.stages.") || t.first.starts_with("decoder.stages.") || t.first.starts_with("encoder.project_") ||
+           t.first.starts_with("decoder.project_");
+  });
+  std::set<std::string> used;
+  std::vector<std::pair<Parameter*, std::vector<float>>> filled;
+  Module& root = model;
+  root.visit_parameters([&](const std::string& key, Parameter& p) {
+    std::vector<std::string> names = diffusers_names(key);
+    Shape expected = diffusers_shape(key, p.shape);
+    if (original) {
+      names = {dc_ae_original_name(names.front(), model.config)};
+      expected = p.shape;
+    }
+    std::vector<float> values;
+    for (const std::string& name : names) {
+      check<WeightsError>(weights.contains(name), weights.source(), ": no tensor '", name, "', expected with shape ", expected);
+      const Shape& got = weights.at(name).shape;
+      check<WeightsError>(same_shape(got, expected), weights.source(), ": tensor '", name, "': expected shape ", expected, ", got ", got);
+      const std::vector<float> part = weights.floats(name);
+      values.insert(values.end(), part.begin(), part.end());
+      used.insert(name);
+    }
+    filled.emplace_back(&p, std::move(values));
+  });
+  for (const auto& [name, tensor] : tensors) {
+    const bool absent_half = (!model.encoder && name.starts_with("encoder.")) || (!model.decoder && name.starts_with("decoder."));
+    check<WeightsError>(used.contains(name) || absent_half || has_batch_count(used, name), weights.source(), ": tensor '", printable(name),
+                        "' of shape ", tensor.shape, " is not part of this model (", model.config.name, ")");
+  }
+  for (auto& [parameter, values] : filled) parameter->values = std::move(values);
+}
+
+}  // namespace frieze
