@@ -25,7 +25,6 @@ struct Pixel {
 // The first of the N neighbouring channels (nhwc) or the one element (nchw) that a thread owns.
 template <int N>
 __device__ __forceinline__ Pixel owned(const ShortcutArgs& a, std::int64_t thread) {
-  Pixel p;
   if (a.nhwc) {
     const DivMod c = div_mod(thread, a.channels / N), w = div_mod(c.quotient, a.width), h = div_mod(w.quotient, a.height);
     return {h.quotient, c.remainder * N, h.remainder, w.remainder};
@@ -117,7 +116,7 @@ class ShortcutKernel final : public Kernel {
 
  private:
   template <class T, int N>
-  static auto kernel() {
+  static void (*kernel())(const T*, T*, ShortcutArgs) {
     if constexpr (kDirection == Direction::average) {
       return &average_channels_per_thread<T, N>;
     } else {

@@ -183,9 +183,11 @@ class LinearAttentionKernel final : public Kernel {
   }
 
  private:
+  template <class T>
+  using SumKernel = void (*)(const T*, AttentionArgs);
   // (d+1)*d sums among the threads of a block.
   template <class T>
-  static auto sum_kernel(int d) {
+  static SumKernel<T> sum_kernel(int d) {
     static_assert(17 * 16 <= 2 * kBlock && 33 * 32 <= 5 * kBlock && 65 * 64 <= 17 * kBlock);
     if (d <= 16) return &sum_v_kt_block_per_segment<T, 2>;
     return d <= 32 ? &sum_v_kt_block_per_segment<T, 5> : &sum_v_kt_block_per_segment<T, 17>;
