@@ -96,6 +96,14 @@ std::string dc_ae_original_name(const std::string& diffusers_name, const DcAeCon
   return name;
 }
 
+Weights open_dc_ae_weights(const std::filesystem::path& path) {
+  for (const char* name : {"diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors", "model.safetensors"}) {
+    std::error_code ignored;
+    if (std::filesystem::exists(path / name, ignored)) return Weights::open(path / name);
+  }
+  return Weights::open(path);
+}
+
 void load_dc_ae(DcAe& model, const Weights& weights) {
   const auto& tensors = weights.tensors();
   const bool original = std::any_of(tensors.begin(), tensors.end(), [](const auto& t) {

@@ -20,6 +20,10 @@ std::vector<DcAeTensor> dc_ae_tensors(const DcAe& model);
 /// is given for all three. `config` decides what stands at the ends of the halves.
 std::string dc_ae_original_name(const std::string& diffusers_name, const DcAeConfig& config);
 
+/// A checkpoint: a file, or a folder as Hugging Face lays it out, which may hold other weights beside
+/// diffusion_pytorch_model.safetensors (sharded or not) or model.safetensors. Throws IoError, WeightsError.
+Weights open_dc_ae_weights(const std::filesystem::path& path);
+
 /// Fills the model from a checkpoint with either kind of names (told by the names themselves). Every tensor of the halves that the model
 /// has must be there, of its shape ([C,C] and [C,C,1,1] are one), and no other; a half that the model lacks is passed over.
 /// Throws WeightsError naming the tensor, what was expected and what was got; the model is then left as it was.

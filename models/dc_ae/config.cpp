@@ -114,13 +114,16 @@ Activation activation(const Fields& fields, const std::string& field, const Json
   return choice<Activation>(fields, field, value, {{"relu", Activation::relu}, {"silu", Activation::silu}});
 }
 
-// The stages of "encoder" or "decoder"; what is absent has the defaults of AutoencoderDC.
-std::vector<DcAeStage> parse_stages(Fields& fields, const std::string& side) {
+// The stages of "encoder" or "decoder", `least` to `most` of them; what is absent has the defaults of AutoencoderDC.
+std::vector<DcAeStage> parse_stages(Fields& fields, const std::string& side, std::size_t least, std::size_t most) {
   const std::string widths = side + "_block_out_channels";
   std::vector<DcAeStage> stages(6);
   if (const Json* value = fields.find(widths)) {
-    if (!value->is_array() || value->size() < 2 || value->size() > kMaxStages) {
-      fields.fail(widths, concat_text("a list of 2 to ", kMaxStages, " widths"), *value);
+    if (!value->is_array() || value->size() < least || value->size() > most) {
+      fields.fail(widths,
+                  least == most ? concat_text("a list of ", least, " widths, as the encoder has")
+                                : concat_text("a list of ", least, " to ", most, " widths"),
+                  *value);
     }
     stages.resize(value->size());
   }
@@ -208,8 +211,8 @@ DcAeConfig parse_dc_ae_config(std::string_view json, const std::string& source) 
   c.in_channels = fields.integer("in_channels", 3, 1, kMaxChannels);
   c.latent_channels = fields.integer("latent_channels", 32, 1, kMaxChannels);
   c.head_dim = fields.integer("attention_head_dim", 32, 1, 64);
-  c.encoder = parse_stages(fields, "encoder");
-  c.decoder = parse_stages(fields, "decoder");
+  c.encoder = parse_stages(fields, "encoder", 2, kMaxStages);
+  c.decoder = parse_stages(fields, "decoder", c.encoder.size(), c.encoder.size());
   fields.per_stage("decoder_norm_types", c.decoder.size(), true, [&](const Json& v, const std::string& field, std::size_t i) {
     c.decoder[i].norm = choice<DcAeNorm>(fields, field, v, {{"rms_norm", DcAeNorm::rms}, {"batch_norm", DcAeNorm::batch}});
   });

@@ -47,11 +47,12 @@ const std::vector<std::string>& dc_ae_variants() {
 }
 
 DcAeConfig dc_ae_variant(std::string_view name) {
+  const std::string_view asked = name;
   if (name.starts_with("dc-ae-")) name.remove_prefix(6);
   const auto* found = std::find_if(std::begin(kVariants), std::end(kVariants), [&](const Variant& v) { return v.name == name; });
   std::string names;
   for (const Variant& v : kVariants) names += (names.empty() ? "" : ", ") + std::string(v.name);
-  check<OptionError>(found != std::end(kVariants), "unknown DC-AE variant '", printable(name, 80), "': expected ", names);
+  check<OptionError>(found != std::end(kVariants), "unknown DC-AE variant '", printable(asked, 80), "': expected ", names);
 
   const std::size_t n = found->stages;
   const bool lite = name.starts_with("lite"), sana = name.find("sana") != std::string_view::npos;

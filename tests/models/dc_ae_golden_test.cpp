@@ -21,9 +21,7 @@ const std::vector<std::string> kCases{"sana", "in", "lite", "odd"};
 
 std::unique_ptr<DcAe> open(const std::string& name, const std::string& weights = "") {
   auto model = std::make_unique<DcAe>(read_dc_ae_config(kFolder + name));
-  const std::string index = kFolder + name + "/diffusion_pytorch_model.safetensors.index.json";
-  const std::string file = std::filesystem::exists(index) ? index : kFolder + name + "/diffusion_pytorch_model.safetensors";
-  load_dc_ae(*model, Weights::open(weights.empty() ? file : kFolder + name + "/" + weights));
+  load_dc_ae(*model, open_dc_ae_weights(kFolder + name + "/" + weights));
   return model;
 }
 

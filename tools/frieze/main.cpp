@@ -1,4 +1,4 @@
-// The frieze command line: options here, work in the file of each subcommand. The only file that includes CLI11.
+// The frieze command line: options here, work in the file of each subcommand. CLI11 is included here and in dcae_cli.cpp only.
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <sstream>
@@ -6,6 +6,7 @@
 #include <frieze/core/error.h>
 
 #include "tools/frieze/commands.h"
+#include "tools/frieze/dcae.h"
 #include "tools/frieze/model_registry.h"
 
 namespace frieze::tools {
@@ -23,6 +24,7 @@ constexpr const char* kExamples =
     "  frieze inspect quickstart --size 1024x768      steps, shapes, bytes, memory, captured graph\n"
     "  frieze bench quickstart --json                 what does one run cost, host and device?\n"
     "  frieze bench-op rms_norm2d --shapes 1x512x64x64    how near to a copy is the kernel?\n"
+    "  frieze dcae roundtrip --model DIR --in photo.png --out again.png\n"
     "  frieze op rms_norm2d --in x.safetensors --out y.safetensors --set eps=1e-6\n"
     "\n"
     "Exit status: 0 success, 1 verify found a difference, 2 an error, told in one line on stderr.\n"
@@ -186,6 +188,8 @@ int parse_and_run(int argc, char** argv) {
 
   BenchOpOptions bench_op;
   CLI::App* bench_op_app = add_bench_op(app, bench_op);
+  DcaeOptions dcae;
+  const CLI::App* dcae_app = add_dcae(app, dcae);
 
   DenoiseCommandOptions denoise;
   CLI::App* denoise_app = add_denoise(app, denoise);
@@ -219,6 +223,7 @@ int parse_and_run(int argc, char** argv) {
   if (*denoise_app) status = denoise_command(denoise, out);
   if (*noise_app) status = noise_command(noise, out);
   if (*compare_app) status = compare_command(compare, out);
+  if (*dcae_app) status = dcae_command(dcae, out);
   if (*devices_app) status = devices_command(devices_json, out);
   std::cout << out.str() << std::flush;
   check<IoError>(static_cast<bool>(std::cout), "standard output: cannot write the report");

@@ -32,6 +32,9 @@ Image decode_image(std::span<const std::byte> bytes, const std::string& name);
 /// Throws ShapeError if the sizes do not fit together, IoError if a value is not finite or the file cannot be written.
 void write_png(const std::filesystem::path& path, const Image& image);
 
+/// The same as a JPEG, which loses detail: `quality` from 1 to 100. Grey or RGB only.
+void write_jpeg(const std::filesystem::path& path, const Image& image, int quality = 95);
+
 /// Row-major [1,3,H,W] values of the colours: grey is repeated three times, alpha is left out.
 std::vector<float> to_rgb_planes(const Image& image);
 /// An RGB image from row-major [1,3,H,W] values; one channel gives a grey image. Throws ShapeError on a wrong count.

@@ -1,0 +1,285 @@
+// `frieze dcae` as its users meet it, on models that diffusers saved, and with everything that can be wrong with them.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include <frieze/core/weights.h>
+
+#include "tools/command.h"
+#include "tools/image/image.h"
+#include "tools/tensor_file.h"
+
+namespace frieze::test {
+namespace {
+
+const std::string kGolden = FRIEZE_SOURCE_DIR "/tests/golden/dc_ae/";
+const std::string kPhoto = FRIEZE_SOURCE_DIR "/tests/data/chelsea.png";
+using Arguments = std::vector<std::string>;
+
+bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+class Dcae : public ::testing::Test {
+ protected:
+  Outcome dcae(const std::string& task, const std::string& model, const Arguments& more) {
+    Arguments all{"dcae", task, "--model", model, "--device", "cpu"};
+    all.insert(all.end(), more.begin(), more.end());
+    return run_frieze(all);
+  }
+  std::string expect_success(const std::string& task, const std::string& model, const Arguments& more) {
+    const Outcome outcome = dcae(task, model, more);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(outcome.err, "");
+    return outcome.out;
+  }
+  nlohmann::json expect_json(const std::string& task, const std::string& model, Arguments more) {
+    more.push_back("--json");
+    return nlohmann::json::parse(expect_success(task, model, more), nullptr, false);
+  }
+  // Exit 2, one line that says all of `says`, and nothing written.
+  void expect_refusal(const std::string& task, const std::string& model, const Arguments& more, const Arguments& says) {
+    const auto before = folder.count();
+    const Outcome outcome = dcae(task, model, more);
+    EXPECT_EQ(outcome.status, 2) << outcome.out;
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+    for (const std::string& part : says) EXPECT_TRUE(holds(outcome.err, part)) << "expected '" << part << "' in: " << outcome.err;
+    EXPECT_EQ(folder.count(), before) << outcome.err;
+  }
+  // A picture of this size, cut from the photograph.
+  std::string photo(const std::string& name, int width, int height) {
+    static const tools::Image whole = tools::read_image(kPhoto);
+    tools::Image crop{width, height, 3, {}};
+    for (int row = 0; row < height; ++row) {
+      const auto from = whole.pixels.begin() + ((90 + row) * whole.width + 140) * 3;
+      crop.pixels.insert(crop.pixels.end(), from, from + width * 3);
+    }
+    tools::write_png(folder.file(name), crop);
+    return folder.file(name);
+  }
+  // A copy of a golden model that a test may spoil: its config and its tensors.
+  std::string copy_model(const std::string& name, const std::function<void(nlohmann::json&)>& config,
+                         const std::function<void(RawTensors&)>& tensors) {
+    const std::string to = folder.file("model");
+    std::filesystem::create_directories(to);
+    nlohmann::json json = nlohmann::json::parse(slurp(kGolden + name + "/config.json"));
+    if (config) config(json);
+    std::ofstream(to + "/config.json") << json.dump();
+    const Weights from = Weights::open(kGolden + name + "/diffusion_pytorch_model.safetensors");
+    RawTensors raw;
+    for (const auto& [key, t] : from.tensors()) {
+      if (t.dtype != "I64") raw[key] = {t.shape, DType::f32, from.floats(key)};
+    }
+    if (tensors) tensors(raw);
+    save(to + "/diffusion_pytorch_model.safetensors", raw);
+    return to;
+  }
+
+  TempFolder folder;
+};
+
+// The largest difference as a share of the range.
+double error(const HostTensor& got, const HostTensor& expected) {
+  EXPECT_EQ(got.spec().shape, expected.spec().shape);
+  if (got.spec().shape != expected.spec().shape) return INFINITY;
+  const std::vector<float> a = got.floats(), b = expected.floats();
+  const auto [least, most] = std::minmax_element(b.begin(), b.end());
+  double worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(double{a[i]} - b[i]));
+  return worst / (double{*most} - *least);
+}
+
+TEST_F(Dcae, TensorsInAndOutEqualDiffusers) {
+  for (const std::string name : {"sana", "in", "lite", "odd"}) {
+    const std::string golden = kGolden + name + "/golden.safetensors";
+    expect_success("encode", kGolden + name, {"--in", golden, "--out", folder.file("z.safetensors")});
+    expect_success("decode", kGolden + name, {"--in", golden, "--out", folder.file("y.safetensors"), "--exact"});
+    const Weights g = Weights::open(golden);
+    EXPECT_LE(error(Weights::open(folder.file("z.safetensors")).tensor("latent"), g.tensor("latent")), 2e-6) << name;
+    EXPECT_LE(error(Weights::open(folder.file("y.safetensors")).tensor("image"), g.tensor("decoded")), 2e-6) << name;
+  }
+}
+
+TEST_F(Dcae, OriginalCheckpointsAreRead) {
+  for (const std::string name : {"sana", "in"}) {
+    expect_success("encode", kGolden + name,
+                   {"--in", kGolden + name + "/golden.safetensors", "--out", folder.file("z.safetensors"), "--weights",
+                    kGolden + name + "/original.safetensors"});
+    EXPECT_LE(error(Weights::open(folder.file("z.safetensors")).tensor("latent"),
+                    Weights::open(kGolden + name + "/golden.safetensors").tensor("latent")),
+              2e-6)
+        << name;
+  }
+}
+
+TEST_F(Dcae, AnyPictureSizeIsPaddedAndCroppedBack) {
+  const std::string picture = photo("photo.png", 43, 30);
+  const std::string text = expect_success("encode", kGolden + "sana", {"--in", picture, "--out", folder.file("z.safetensors")});
+  EXPECT_TRUE(holds(text, "43x30 padded to 48x32")) << text;
+  EXPECT_EQ(Weights::open(folder.file("z.safetensors")).at("latent").shape, (Shape{1, 4, 4, 6}));
+  for (const std::string out : {"y.png", "y.jpg", "y.safetensors"}) {
+    const std::string again = expect_success("decode", kGolden + "sana", {"--in", folder.file("z.safetensors"), "--out", folder.file(out)});
+    EXPECT_TRUE(holds(again, "43x30, cropped from 48x32")) << again;
+  }
+  EXPECT_EQ(Weights::open(folder.file("y.safetensors")).at("image").shape, (Shape{1, 3, 30, 43}));
+  for (const std::string out : {"y.png", "y.jpg"}) {
+    const tools::Image image = tools::read_image(folder.file(out));
+    EXPECT_EQ(image.width, 43);
+    EXPECT_EQ(image.height, 30);
+  }
+  const std::string both = expect_success("roundtrip", kGolden + "sana", {"--in", picture, "--out", folder.file("r.png")});
+  EXPECT_TRUE(holds(both, "padded to 48x32 and cropped back") && holds(both, "PSNR") && holds(both, "dB")) << both;
+  const tools::Image a = tools::read_image(folder.file("r.png")), b = tools::read_image(folder.file("y.png"));
+  ASSERT_EQ(a.pixels.size(), b.pixels.size());
+  for (std::size_t i = 0; i < a.pixels.size(); ++i) ASSERT_NEAR(a.pixels[i], b.pixels[i], 1.01 / 255) << i;
+}
+
+TEST_F(Dcae, SixteenBits) {
+  const std::string picture = photo("photo.png", 32, 24);
+  const double f32 = expect_json("roundtrip", kGolden + "sana", {"--in", picture})["files"][0]["psnr_db"];
+  for (const std::string dtype : {"f16", "bf16"}) {
+    const auto json = expect_json("roundtrip", kGolden + "sana", {"--in", picture, "--dtype", dtype});
+    EXPECT_EQ(json["dtype"], dtype);
+    EXPECT_NEAR(json["files"][0]["psnr_db"].get<double>(), f32, 0.5) << dtype;
+  }
+}
+
+TEST_F(Dcae, ASetOfPicturesSharesOneGraphPerSizeAndEqualsOneByOne) {
+  std::filesystem::create_directory(folder.file("in"));
+  for (int i = 0; i < 6; ++i) photo("in/p" + std::to_string(i) + ".png", i % 2 == 0 ? 24 : 16, i % 3 == 0 ? 16 : 24);
+  const auto json = expect_json("roundtrip", kGolden + "sana", {"--in", folder.file("in"), "--out", folder.file("out")});
+  EXPECT_EQ(json["files"].size(), 6U);
+  EXPECT_EQ(json["captures"], 4);
+  for (int i = 0; i < 6; ++i) {
+    const std::string name = "p" + std::to_string(i) + ".png";
+    expect_success("roundtrip", kGolden + "sana", {"--in", folder.file("in/" + name), "--out", folder.file("one.png")});
+    EXPECT_EQ(slurp(folder.file("one.png")), slurp(folder.file("out/" + name))) << name;
+  }
+  expect_success("encode", kGolden + "sana",
+                 {"--in", folder.file("in/p0.png"), "--in", folder.file("in/p1.png"), "--out", folder.file("z")});
+  expect_success("decode", kGolden + "sana", {"--in", folder.file("z"), "--out", folder.file("y")});
+  EXPECT_EQ(tools::read_image(folder.file("y/p1.png")).width, 16);
+  expect_refusal("encode", kGolden + "sana", {"--in", folder.file("in"), "--out", folder.file("one.png")}, {"folder"});
+  expect_refusal("decode", kGolden + "sana", {"--in", folder.file("in"), "--out", folder.file("y")}, {"no .safetensors"});
+}
+
+TEST_F(Dcae, TilesEqualDiffusers) {
+  const Weights golden = Weights::open(kGolden + "sana/golden.safetensors");
+  RawTensors raw;
+  raw["latent"] = {golden.at("tiled_latent").shape, DType::f32, golden.floats("tiled_latent")};
+  save(folder.file("z.safetensors"), raw);
+  expect_success(
+      "decode", kGolden + "sana",
+      {"--in", folder.file("z.safetensors"), "--out", folder.file("y.safetensors"), "--tile", "--tile-size", "32", "--tile-stride", "24"});
+  EXPECT_LE(error(Weights::open(folder.file("y.safetensors")).tensor("image"), golden.tensor("tiled_decoded")), 2e-6);
+  // The image that diffusers cuts to a multiple of 8 first is padded to one here: only what is well inside is the same.
+  const auto json = expect_json(
+      "roundtrip", kGolden + "sana",
+      {"--in", photo("large.png", 61, 44), "--out", folder.file("r.png"), "--tile", "--tile-size", "32", "--tile-stride", "24"});
+  EXPECT_EQ(json["files"][0]["padded_width"], 64);
+  EXPECT_EQ(tools::read_image(folder.file("r.png")).width, 61);
+  EXPECT_EQ(json["captures"], 8) << "four shapes of tiles, encoder and decoder";
+  expect_refusal("roundtrip", kGolden + "sana", {"--in", folder.file("large.png"), "--tile", "--tile-size", "30"}, {"multiples of 8"});
+}
+
+TEST_F(Dcae, RandomWeightsAreSaidPlainly) {
+  const std::string config = copy_model("in", {}, [](RawTensors& t) { t.clear(), t["unused"] = {{1}, DType::f32, {0}}; });
+  const std::string picture = photo("photo.png", 16, 8);
+  const std::string a = expect_success("roundtrip", config, {"--in", picture, "--weights", "random:7", "--out", folder.file("a.png")});
+  EXPECT_TRUE(holds(a, "weights: random, seed 7")) << a;
+  expect_success("roundtrip", config, {"--in", picture, "--weights", "random:7", "--out", folder.file("b.png")});
+  expect_success("roundtrip", config, {"--in", picture, "--weights", "random:8", "--out", folder.file("c.png")});
+  EXPECT_EQ(slurp(folder.file("a.png")), slurp(folder.file("b.png")));
+  EXPECT_NE(slurp(folder.file("a.png")), slurp(folder.file("c.png")));
+  expect_refusal("roundtrip", config, {"--in", picture, "--weights", "random:x"}, {"random:SEED"});
+  expect_refusal("roundtrip", "f32c32-sana-1.0", {"--in", picture}, {"f32c32-sana-1.0", "--weights"});
+  expect_refusal("roundtrip", "f32c32-sana-9.9", {"--in", picture, "--weights", "random:1"}, {"f32c32-sana-9.9", "lite-f32c32-sana-1.1"});
+}
+
+TEST_F(Dcae, AWrongCheckpointNamesItsTensor) {
+  const std::string picture = photo("photo.png", 16, 8);
+  const std::string key = "decoder.up_blocks.1.1.conv2.weight";
+  const std::string model = copy_model("in", {}, [&](RawTensors& t) { t.erase(key); });
+  expect_refusal("roundtrip", model, {"--in", picture}, {key, "[16,16,3,3]", "no tensor"});
+  copy_model("in", {}, [](RawTensors& t) { t["encoder.surplus"] = {{2, 3}, DType::f32, std::vector<float>(6)}; });
+  expect_refusal("roundtrip", model, {"--in", picture}, {"encoder.surplus", "[2,3]"});
+  copy_model("in", {}, [&](RawTensors& t) { t[key] = {{16, 8, 3, 3}, DType::f32, std::vector<float>(1152)}; });
+  expect_refusal("roundtrip", model, {"--in", picture}, {key, "expected shape [16,16,3,3]", "got [16,8,3,3]"});
+  copy_model("in", {}, [](RawTensors& t) {
+    t["encoder.down_blocks.3.0.attn.to_k.weight"] = {{8, 16}, DType::f32, std::vector<float>(128)};
+  });
+  expect_refusal("encode", model, {"--in", picture, "--out", folder.file("z.safetensors")}, {"attn.to_k.weight", "[16,16]", "[8,16]"});
+  copy_model("in", {}, [](RawTensors& t) { t["decoder.up_blocks.0.norm.num_batches_tracked"] = {{1}, DType::f32, {0}}; });
+  expect_refusal("roundtrip", model, {"--in", picture}, {"num_batches_tracked"});
+}
+
+TEST_F(Dcae, AWrongConfigNamesItsField) {
+  const std::string picture = photo("photo.png", 16, 8);
+  const std::string model = copy_model("in", {}, {});
+  const auto refuse = [&](const char* field, const nlohmann::json& value, const Arguments& says) {
+    nlohmann::json json = nlohmann::json::parse(slurp(kGolden + "in/config.json"));
+    json[field] = value;
+    std::ofstream(model + "/config.json") << json.dump();
+    Arguments all{"config.json", field};
+    all.insert(all.end(), says.begin(), says.end());
+    expect_refusal("roundtrip", model, {"--in", picture, "--weights", "random:1"}, all);
+  };
+  refuse("encoder_block_types", {"ResBlock", "ResBlock", "ResBlock", "UNetBlock"}, {"[3]", "EfficientViTBlock", "UNetBlock"});
+  refuse("decoder_block_types", "Other", {"Other"});
+  refuse("decoder_norm_types", "layer_norm", {"rms_norm", "batch_norm", "layer_norm"});
+  refuse("decoder_act_fns", {"relu", "relu", "gelu", "silu"}, {"[2]", "gelu"});
+  refuse("decoder_conv_act_fn", 3, {"relu", "3"});
+  refuse("upsample_block_type", "bilinear", {"pixel_shuffle", "bilinear"});
+  refuse("downsample_block_type", "pool", {"pixel_unshuffle", "pool"});
+  refuse("_class_name", "AutoencoderKL", {"AutoencoderDC", "AutoencoderKL"});
+  refuse("latent_channels", 0, {"1 to", "got 0"});
+  refuse("latent_channels", 7, {"divisor of", "got 7"});
+  refuse("attention_head_dim", "8", {"whole number"});
+  refuse("attention_head_dim", 5, {"block_out_channels[3]"});
+  refuse("encoder_layers_per_block", {0, 1, 0, 1}, {"[2]"});
+  refuse("encoder_layers_per_block", {0, 1, 1}, {"list of 4"});
+  refuse("encoder_layers_per_block", {0, 1, 1, 1e9}, {"[3]"});
+  refuse("encoder_block_out_channels", {8, 16, 16, 24}, {"[3]"});
+  refuse("decoder_block_out_channels", {8, 16, 16}, {"list of 4"});
+  const nlohmann::json none = nlohmann::json::array();
+  refuse("encoder_qkv_multiscales", {none, none, none, {4}}, {"[3]", "odd"});
+  refuse("encoder_qkv_multiscales", {none, none, none, 5}, {"[3]", "list of kernel sizes"});
+  refuse("scaling_factor", -1, {"positive"});
+  refuse("in_channels", 0.5, {"whole number"});
+  refuse("surplus", 1, {"unknown field"});
+  refuse("model_name", "dc-ae-f7", {"dc-ae-f7", "f32c32-in-1.0"});
+  for (const std::string text : {"", "{", "[1]", "{\"a\": [[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}"}) {
+    std::ofstream(model + "/config.json") << text;
+    expect_refusal("roundtrip", model, {"--in", picture, "--weights", "random:1"}, {"config.json"});
+  }
+  std::filesystem::remove(model + "/config.json");
+  expect_refusal("roundtrip", model, {"--in", picture}, {"config.json", "cannot read"});
+  expect_refusal("roundtrip", folder.file("absent"), {"--in", picture}, {"absent"});
+}
+
+TEST_F(Dcae, WrongInputsAndOutputs) {
+  const std::string picture = photo("photo.png", 16, 8), model = kGolden + "in";
+  const std::string z = folder.file("z.safetensors");
+  expect_refusal("encode", model, {"--in", folder.file("none.png"), "--out", z}, {"none.png"});
+  expect_refusal("encode", model, {"--in", picture, "--out", folder.file("z.png")}, {".safetensors"});
+  expect_refusal("encode", model, {"--in", picture, "--out", folder.file("no/z.safetensors")}, {"no/z.safetensors"});
+  expect_refusal("encode", model, {"--in", picture}, {"--out"});
+  expect_refusal("decode", model, {"--in", picture, "--out", folder.file("y.png")}, {".safetensors"});
+  expect_refusal("roundtrip", model, {"--in", picture, "--out", folder.file("y.gif")}, {"y.gif"});
+  expect_refusal("roundtrip", model, {"--in", picture, "--dtype", "int8"}, {"int8"});
+  expect_refusal("roundtrip", model, {"--in", picture, "--tf32"}, {"CUDA"});
+  expect_refusal("roundtrip", model, {"--in", picture, "--tile-size", "32"}, {"--tile"});
+  expect_refusal("roundtrip", model, {"--in", picture, "--weights", folder.file("no.safetensors")}, {"no.safetensors"});
+  folder.write("bad.png", std::string("no picture"));
+  expect_refusal("roundtrip", model, {"--in", folder.file("bad.png")}, {"bad.png"});
+  save(folder.file("t.safetensors"), {{"latent", {{1, 7, 2, 2}, DType::f32, std::vector<float>(28)}}});
+  expect_refusal("decode", model, {"--in", folder.file("t.safetensors"), "--out", folder.file("y.png")},
+                 {"latent", "[N,8,H,W]", "[1,7,2,2]"});
+  expect_refusal("encode", model, {"--in", folder.file("t.safetensors"), "--out", z}, {"no tensor 'image'"});
+  save(folder.file("t.safetensors"), {{"latent", {{2, 8, 1, 1}, DType::f32, std::vector<float>(16)}}});
+  expect_refusal("decode", model, {"--in", folder.file("t.safetensors"), "--out", folder.file("y.png")}, {"one image", "got 2"});
+}
+
+}  // namespace
+}  // namespace frieze::test

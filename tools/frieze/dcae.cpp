@@ -1,0 +1,304 @@
+#include "tools/frieze/dcae.h"
+
+#include <unistd.h>
+
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <iostream>
+#include <optional>
+
+#include <frieze/core/error.h>
+#include <frieze/graph/session.h>
+#include <frieze/graph/text_table.h>
+#include <frieze/models/dc_ae/checkpoint.h>
+#include <frieze/models/dc_ae/tiling.h>
+
+#include "tools/frieze/commands.h"
+#include "tools/frieze/dcae_files.h"
+#include "tools/frieze/json.h"
+#include "tools/frieze/model_registry.h"
+
+namespace frieze::tools {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+
+// One line on a terminal that is rewritten; nothing elsewhere.
+class ProgressBar {
+ public:
+  explicit ProgressBar(std::size_t files) : files_(files), on_(::isatty(STDERR_FILENO) == 1) {}
+  ~ProgressBar() {
+    if (shown_) std::cerr << "\r\x1b[K" << std::flush;
+  }
+  void file(std::size_t index, const char* what) { index_ = index, what_ = what, show(0, 1); }
+  void what(const char* what) { what_ = what; }
+  void show(int done, int total) {
+    if (!on_) return;
+    constexpr int kWidth = 30;
+    const int filled = kWidth * done / total;
+    std::cerr << "\r\x1b[K[" << std::string(static_cast<std::size_t>(filled), '#')
+              << std::string(static_cast<std::size_t>(kWidth - filled), '.') << "] " << what_ << ", file " << index_ + 1 << " of "
+              << files_;
+    if (total > 1) std::cerr << ", tile " << done << " of " << total;
+    std::cerr << std::flush;
+    shown_ = true;
+  }
+
+ private:
+  std::size_t files_, index_ = 0;
+  const char* what_ = "";
+  bool on_, shown_ = false;
+};
+
+struct FileReport {
+  std::string in, out;
+  std::int64_t height = 0, width = 0;                // of the image
+  std::int64_t padded_height = 0, padded_width = 0;  // of what the model saw
+  Shape latent;                                      // encode and decode
+  std::optional<double> psnr_db;
+  double ms = 0;
+
+  bool was_padded() const { return height != padded_height || width != padded_width; }
+};
+
+constexpr std::string_view kRandom = "random:";
+
+bool exists(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
+// Refuses what cannot work before a model of gigabytes is made.
+DcAeConfig read_config(const DcaeOptions& o) {
+  const bool folder = exists(o.model);
+  check<IoError>(folder || o.model.find('/') == std::string::npos, printable(o.model), ": no such folder");
+  DcAeConfig config = folder ? read_dc_ae_config(o.model) : dc_ae_variant(o.model);
+  check<OptionError>(folder || !o.weights.empty(), printable(o.model), " is the name of a published variant, and needs --weights");
+  check<IoError>(o.weights.empty() || o.weights.starts_with(kRandom) || exists(o.weights), printable(o.weights),
+                 ": no such file or folder");
+  return config;
+}
+
+class Runner {
+ public:
+  Runner(const DcaeOptions& options, std::size_t files)
+      : options_(options),
+        dtype_(parse_dtype(options.dtype)),
+        device_(pick_device(options.device)),
+        model_(read_config(options), parts(options.task)),
+        tiling_(default_tiling(model_.config)),
+        progress_(files) {
+    check<OptionError>(!options.tf32 || device_.is_cuda(), "--tf32 needs a CUDA device, this run is on the CPU");
+    if (options.tile_size > 0) tiling_.tile = options.tile_size, tiling_.stride = default_stride(options.tile_size);
+    if (options.tile_stride > 0) tiling_.stride = options.tile_stride;
+    load_weights();
+    compile_.passes.rewrite = !options.exact;
+    compile_.allow_tf32 = options.tf32;
+  }
+
+  FileReport run(const DcaeFile& file, std::size_t index) {
+    const Clock::time_point start = Clock::now();
+    FileReport report;
+    report.in = file.in;
+    report.out = file.out;
+    switch (options_.task) {
+      case DcaeTask::encode: encode_file(file, index, report); break;
+      case DcaeTask::decode: decode_file(file, index, report); break;
+      case DcaeTask::roundtrip: roundtrip_file(file, index, report); break;
+    }
+    report.ms = ms_since(start);
+    return report;
+  }
+
+  std::size_t captures() const {
+    std::size_t count = 0;
+    for (const std::optional<Engine>* engine : {&encoder_, &decoder_, &both_}) count += *engine ? (*engine)->captures() : 0;
+    return count;
+  }
+  std::int64_t arena_bytes() const {
+    std::int64_t bytes = 0;
+    for (const std::optional<Engine>* engine : {&encoder_, &decoder_, &both_}) bytes += *engine ? (*engine)->arena_bytes() : 0;
+    return bytes;
+  }
+  const DcAeConfig& config() const { return model_.config; }
+  const Device& device() const { return device_; }
+  const std::string& weights_note() const { return weights_note_; }
+
+ private:
+  static DcAeParts parts(DcaeTask task) {
+    return task == DcaeTask::encode ? DcAeParts::encoder : task == DcaeTask::decode ? DcAeParts::decoder : DcAeParts::both;
+  }
+
+  // Seven eighths of a tile, as 448 is of 512.
+  int default_stride(int tile) const {
+    const int f = model_.config.ratio();
+    return std::max(tile / 8 * 7 / f, 1) * f;
+  }
+
+  void load_weights() {
+    if (!options_.weights.starts_with(kRandom)) {
+      weights_note_ = options_.weights.empty() ? options_.model : options_.weights;
+      return load_dc_ae(model_, open_dc_ae_weights(weights_note_));
+    }
+    std::uint64_t seed = 0;
+    const char *first = options_.weights.data() + kRandom.size(), *last = options_.weights.data() + options_.weights.size();
+    const auto [end, status] = std::from_chars(first, last, seed);
+    check<OptionError>(status == std::errc() && end == last, "--weights random:SEED: expected a whole number, got '",
+                       printable(options_.weights.substr(kRandom.size()), 40), "'");
+    init_random(model_, seed);
+    weights_note_ = concat_text("random, seed ", seed, ": for speed and testing, the pictures mean nothing");
+  }
+
+  HostTensor run_module(std::optional<Engine>& engine, const Module& module, const HostTensor& in) {
+    if (!engine) engine.emplace(module, device_, compile_);
+    Session& net = engine->session({{"x", in.spec().shape, dtype_}});
+    net.input().copy_from(in);
+    net.run();
+    return net.output().to_host().converted(DType::f32, Format::nchw);
+  }
+
+  bool tiles(std::int64_t height, std::int64_t width) const { return options_.tile && needs_tiles(height, width, tiling_); }
+
+  HostTensor encode(const HostTensor& image) {
+    progress_.what("encoding");
+    const auto run = [this](const HostTensor& tile) { return run_module(encoder_, *model_.encoder, tile); };
+    const Shape& s = image.spec().shape;
+    if (!tiles(s.h(), s.w())) return run(image);
+    return tiled_encode(image, model_.config, tiling_, run, [this](int done, int total) { progress_.show(done, total); });
+  }
+
+  HostTensor decode(const HostTensor& latent) {
+    progress_.what("decoding");
+    const auto run = [this](const HostTensor& tile) { return run_module(decoder_, *model_.decoder, tile); };
+    const Shape& s = latent.spec().shape;
+    const int f = model_.config.ratio();
+    if (!tiles(s.h() * f, s.w() * f)) return run(latent);
+    return tiled_decode(latent, model_.config, tiling_, run, [this](int done, int total) { progress_.show(done, total); });
+  }
+
+  // The image, padded to what the model takes.
+  HostTensor read_padded(const DcaeFile& file, FileReport& report, HostTensor& original) {
+    original = read_image_input(file.in, model_.config.in_channels).tensor;
+    const Shape& s = original.spec().shape;
+    HostTensor image = padded(original, model_.config.ratio());
+    report.height = s.h(), report.width = s.w();
+    report.padded_height = image.spec().shape.h(), report.padded_width = image.spec().shape.w();
+    return image;
+  }
+
+  void encode_file(const DcaeFile& file, std::size_t index, FileReport& report) {
+    progress_.file(index, "encoding");
+    HostTensor original;
+    const HostTensor latent = encode(read_padded(file, report, original));
+    report.latent = latent.spec().shape;
+    write_latent(file.out, latent, report.height, report.width);
+  }
+
+  void decode_file(const DcaeFile& file, std::size_t index, FileReport& report) {
+    progress_.file(index, "decoding");
+    const DcaeInput input = read_latent_input(file.in, model_.config.latent_channels);
+    report.latent = input.tensor.spec().shape;
+    HostTensor image = decode(input.tensor);
+    const Shape s = image.spec().shape;
+    report.height = report.padded_height = s.h(), report.width = report.padded_width = s.w();
+    const int f = model_.config.ratio();
+    const bool known = input.height > s.h() - f && input.height <= s.h() && input.width > s.w() - f && input.width <= s.w();
+    if (known && (input.height != s.h() || input.width != s.w())) {
+      report.height = input.height, report.width = input.width;
+      image = cropped(image, report.height, report.width);
+    }
+    write_image(file.out, image);
+  }
+
+  void roundtrip_file(const DcaeFile& file, std::size_t index, FileReport& report) {
+    progress_.file(index, "encoding and decoding");
+    HostTensor original;
+    const HostTensor image = read_padded(file, report, original);
+    // Without tiles both halves are one graph.
+    const bool tiled = tiles(report.padded_height, report.padded_width);
+    HostTensor again = tiled ? decode(encode(image)) : run_module(both_, model_, image);
+    if (report.was_padded()) again = cropped(again, report.height, report.width);
+    report.psnr_db = psnr(original, again);
+    if (!file.out.empty()) write_image(file.out, again);
+  }
+
+  const DcaeOptions& options_;
+  DType dtype_;
+  Device device_;
+  DcAe model_;
+  DcAeTiling tiling_;
+  ProgressBar progress_;
+  CompileOptions compile_;
+  std::string weights_note_;
+  std::optional<Engine> encoder_, decoder_, both_;
+};
+
+std::string json_of(const FileReport& r) {
+  JsonObject json;
+  json.add("in", r.in);
+  if (!r.out.empty()) json.add("out", r.out);
+  json.add("width", r.width).add("height", r.height).add("padded_width", r.padded_width).add("padded_height", r.padded_height);
+  if (r.latent.rank() == 4) json.raw("latent", to_string(r.latent));
+  if (r.psnr_db) json.add("psnr_db", *r.psnr_db);
+  return json.add("ms", r.ms).text();
+}
+
+std::string line_of(const FileReport& r, DcaeTask task) {
+  std::string text = r.in;
+  const std::string size = concat_text(r.width, "x", r.height), model_size = concat_text(r.padded_width, "x", r.padded_height);
+  if (task == DcaeTask::decode) {
+    text += " " + to_string(r.latent) + " -> " + r.out + " " + size;
+    if (r.was_padded()) text += ", cropped from " + model_size + " to the size of the image that was encoded";
+  } else {
+    text += " " + size;
+    if (r.was_padded()) text += " padded to " + model_size + (task == DcaeTask::roundtrip ? " and cropped back" : "");
+    if (!r.out.empty()) text += " -> " + r.out;
+    if (r.latent.rank() == 4) text += " " + to_string(r.latent);
+  }
+  if (r.psnr_db) text += ", PSNR " + (std::isfinite(*r.psnr_db) ? fixed(*r.psnr_db, 2) + " dB" : "infinite: equal images");
+  return text + ", " + fixed(r.ms, 1) + " ms\n";
+}
+
+}  // namespace
+
+int dcae_command(const DcaeOptions& options, std::ostream& out) {
+  const std::vector<DcaeFile> files = list_files(options);
+  std::vector<FileReport> reports;
+  std::optional<Runner> runner;  // its progress bar is gone before the report
+  runner.emplace(options, files.size());
+  if (!files.front().out.empty()) make_folder(files.front().out);
+  for (std::size_t i = 0; i < files.size(); ++i) reports.push_back(runner->run(files[i], i));
+  const std::string task = options.task == DcaeTask::encode ? "encode" : options.task == DcaeTask::decode ? "decode" : "roundtrip";
+  if (options.json) {
+    std::string list;
+    for (const FileReport& r : reports) list += (list.empty() ? "" : ",\n  ") + json_of(r);
+    out << JsonObject()
+               .add("command", task)
+               .add("model", runner->config().name)
+               .add("device", runner->device().name())
+               .add("dtype", options.dtype)
+               .add("weights", runner->weights_note())
+               .add("scaling_factor", runner->config().scaling_factor)
+               .add("exact", options.exact)
+               .add("tf32", options.tf32)
+               .add("captures", runner->captures())
+               .add("arena_bytes", runner->arena_bytes())
+               .raw("files", "[" + list + "]")
+               .text()
+        << '\n';
+    return kExitOk;
+  }
+  out << "dcae " << task << ", " << runner->config().name << " on " << runner->device().name() << ", " << options.dtype
+      << (options.exact ? ", exact" : "") << (options.tf32 ? ", TF32" : "") << '\n'
+      << "weights: " << runner->weights_note() << '\n';
+  for (const FileReport& r : reports) out << line_of(r, options.task);
+  out << counted(static_cast<std::int64_t>(reports.size()), "file") << ", "
+      << counted(static_cast<std::int64_t>(runner->captures()), runner->device().is_cuda() ? "capture" : "compiled shape") << '\n';
+  return kExitOk;
+}
+
+}  // namespace frieze::tools

@@ -1,0 +1,34 @@
+#pragma once
+/// `frieze dcae`: images through the deep compression autoencoder.
+#include <ostream>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace frieze::tools {
+
+enum class DcaeTask { encode, decode, roundtrip };
+
+struct DcaeOptions {
+  DcaeTask task = DcaeTask::roundtrip;
+  std::string model;            ///< folder with config.json and weights, or a published variant's name
+  std::string weights;          ///< a file, a folder, or random:SEED; empty: those of the folder
+  std::vector<std::string> in;  ///< files and folders
+  std::string out;              ///< a file; a folder for several inputs; roundtrip may leave it out
+  std::string device = "auto", dtype = "f32";
+  bool tile = false;
+  int tile_size = 0, tile_stride = 0;  ///< 0: the default
+  bool exact = false;                  ///< no rewriting of layers
+  bool tf32 = false, json = false;
+};
+/// Reads, runs and writes every input; reports to `out`, progress to stderr if that is a terminal. Files that were done before a later
+/// one failed stay. Returns the exit status, throws frieze::Error.
+int dcae_command(const DcaeOptions& options, std::ostream& out);
+
+/// Adds `dcae` and its subcommands, which fill `options`.
+CLI::App* add_dcae(CLI::App& app, DcaeOptions& options);
+
+}  // namespace frieze::tools

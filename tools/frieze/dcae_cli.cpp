@@ -1,0 +1,55 @@
+// The options of `frieze dcae`.
+#include "tools/frieze/dcae.h"
+
+#include <CLI/CLI.hpp>
+
+#include <frieze/models/dc_ae/config.h>
+
+namespace frieze::tools {
+namespace {
+
+constexpr const char* kAbout =
+    "Encode images to latents and decode latents to images with DC-AE, the deep compression autoencoder of SANA.\n"
+    "--model is a Hugging Face folder: config.json and diffusion_pytorch_model.safetensors, sharded or not.";
+
+std::string footer() {
+  std::string text =
+      "Pictures are PNG or JPEG. A .safetensors file works at both ends: 'image' [N,3,H,W] in [-1,1], 'latent' [N,L,h,w], not scaled.\n"
+      "Several --in, or a folder, need a folder as --out; all images of one size share one captured graph.\n"
+      "Sizes that are no multiple of the model's patch are padded, and cropped back.\n\n"
+      "Published variants, for --model with --weights random:SEED:\n ";
+  for (const std::string& name : dc_ae_variants()) text += " " + name;
+  return text;
+}
+
+void add_options(CLI::App* command, DcaeOptions& o, DcaeTask task) {
+  command->parse_complete_callback([&o, task] { o.task = task; });
+  command->add_option("--model", o.model, "Folder with config.json and weights, or the name of a published variant")->required();
+  command->add_option("--in", o.in, "File or folder; may be repeated")->required()->type_name("PATH")->expected(1)->take_all();
+  CLI::Option* out = command->add_option("--out", o.out, "File to write, or folder for several inputs");
+  if (task != DcaeTask::roundtrip) out->required();
+  command->add_option("--weights", o.weights, "Weights from another file or folder, or random:SEED for random ones");
+  command->add_option("--device", o.device, "auto, cpu, cuda or cuda:N; auto takes the first GPU if there is one")->capture_default_str();
+  command->add_option("--dtype", o.dtype, "f32, f16 or bf16: the type of weights and values")->capture_default_str();
+  CLI::Option* tile = command->add_flag("--tile", o.tile, "Large images in tiles that are blended; changes the result slightly");
+  command->add_option("--tile-size", o.tile_size, "Pixels along one side of a tile [512]")->check(CLI::PositiveNumber)->needs(tile);
+  command->add_option("--tile-stride", o.tile_stride, "Pixels from one tile to the next [448]")->check(CLI::PositiveNumber)->needs(tile);
+  command->add_flag("--exact", o.exact, "Keep every layer as the model has it: slower, rounds as the original does");
+  command->add_flag("--tf32", o.tf32, "Let f32 matrix products on the GPU use TF32: faster, about three digits");
+  command->add_flag("--json", o.json, "Report as JSON");
+  command->footer(footer());
+}
+
+}  // namespace
+
+CLI::App* add_dcae(CLI::App& app, DcaeOptions& options) {
+  CLI::App* dcae = app.add_subcommand("dcae", kAbout);
+  dcae->require_subcommand(1);
+  dcae->footer(footer());
+  add_options(dcae->add_subcommand("encode", "Images to latents"), options, DcaeTask::encode);
+  add_options(dcae->add_subcommand("decode", "Latents to images"), options, DcaeTask::decode);
+  add_options(dcae->add_subcommand("roundtrip", "Images to latents and back; tells the PSNR"), options, DcaeTask::roundtrip);
+  return dcae;
+}
+
+}  // namespace frieze::tools
