@@ -3,10 +3,14 @@
 #include <frieze/core/error.h>
 #include <frieze/graph/text_table.h>
 #include <frieze/layers/activation/activation.h>
+#include <frieze/layers/batch_norm2d/batch_norm2d.h>
+#include <frieze/layers/channel_shortcut/channel_shortcut.h>
 #include <frieze/layers/concat/concat.h>
 #include <frieze/layers/conv2d/conv2d.h>
 #include <frieze/layers/elementwise/elementwise.h>
+#include <frieze/layers/gated_silu/gated_silu.h>
 #include <frieze/layers/linear/linear.h>
+#include <frieze/layers/linear_attention2d/linear_attention2d.h>
 #include <frieze/layers/pixel_shuffle/pixel_shuffle.h>
 #include <frieze/layers/rms_norm2d/rms_norm2d.h>
 #include <frieze/layers/slice/slice.h>
@@ -87,6 +91,20 @@ std::shared_ptr<Layer> make_slice(const Tensors&, Settings& settings) {
   return std::make_shared<Slice>(settings.integer("begin", 0), settings.integer("end", 0));
 }
 
+template <class L>
+std::shared_ptr<Layer> make_shortcut(const Tensors&, Settings& settings) {
+  check<OptionError>(settings.has("channels"), "needs --set channels=N");
+  return std::make_shared<L>(settings.integer("channels", 1), settings.integer("factor", 2));
+}
+
+std::shared_ptr<Layer> make_linear_attention2d(const Tensors&, Settings& settings) {
+  return std::make_shared<LinearAttention2d>(settings.integer("head_dim", 32), settings.number("eps", 1e-15));
+}
+
+std::shared_ptr<Layer> make_batch_norm2d(const Tensors& tensors, Settings& settings) {
+  return std::make_shared<BatchNorm2d>(shape_of(tensors, "x", 4, "batch_norm2d").c(), settings.number("eps", 1e-5));
+}
+
 const std::vector<LayerEntry>& table() {
   static const std::vector<LayerEntry> entries = {
       {"relu", "max(x, 0)", "x", {}, make_activation<Activation::relu>},
@@ -116,6 +134,27 @@ const std::vector<LayerEntry>& table() {
       {"pixel_shuffle", "channels to space", "x [N,C*f*f,H,W]", {{"factor", "N", "required"}}, make_with_factor<PixelShuffle>},
       {"pixel_unshuffle", "space to channels", "x [N,C,H*f,W*f]", {{"factor", "N", "required"}}, make_with_factor<PixelUnshuffle>},
       {"upsample", "every pixel repeated factor x factor times", "x [N,C,H,W]", {{"factor", "N", "required"}}, make_with_factor<Upsample>},
+      {"averaging_shortcut",
+       "pixel_unshuffle by factor, then the mean of neighbouring channels",
+       "x [N,C,H*f,W*f]",
+       {{"channels", "N", "required: of y"}, {"factor", "N", "2"}},
+       make_shortcut<AveragingShortcut>},
+      {"duplicating_shortcut",
+       "every channel several times in a row, then pixel_shuffle by factor",
+       "x [N,C,H,W]",
+       {{"channels", "N", "required: of y"}, {"factor", "N", "2"}},
+       make_shortcut<DuplicatingShortcut>},
+      {"gated_silu", "first half of the channels * silu(second half)", "x [N,2C,...]", {}, make_plain<GatedSiLU>},
+      {"linear_attention2d",
+       "ReLU linear attention over the pixels, q, k and v side by side for each head",
+       "x [N,3*head_dim*heads,H,W]",
+       {{"head_dim", "N", "32"}, {"eps", "NUMBER", "1e-15"}},
+       make_linear_attention2d},
+      {"batch_norm2d",
+       "(x - running_mean) / sqrt(running_var + eps) * weight + bias",
+       "x [N,C,H,W], weight, bias, running_mean, running_var [C]",
+       {{"eps", "NUMBER", "1e-5"}},
+       make_batch_norm2d},
       {"linear", "x * weight^T + bias", "x [...,K], weight [M,K], bias [M] optional", {}, make_linear},
   };
   return entries;

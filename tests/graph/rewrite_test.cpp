@@ -1,0 +1,102 @@
+// The rewriting pass on real layers: it must compute the same function, and leave alone what others use.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include <frieze/graph/session.h>
+#include <frieze/layers/activation/activation.h>
+#include <frieze/layers/batch_norm2d/batch_norm2d.h>
+#include <frieze/layers/conv2d/conv2d.h>
+#include <frieze/layers/elementwise/elementwise.h>
+#include <frieze/layers/upsample/upsample.h>
+
+#include "support/parity.h"
+
+namespace frieze::test {
+namespace {
+
+struct Model final : Module {
+  Conv2d conv{4, 6, 3, {.bias = false}}, up{6, 5, 3};
+  BatchNorm2d norm{6};
+  bool output_between = false;
+  Model() {
+    add("conv", conv), add("norm", norm), add("up", up);
+    init_random(*this, 3);
+  }
+  std::vector<NamedValue> forward_named(const std::vector<NamedValue>& in) const override {
+    const Value convolved = conv(in[0].value), upsampled = upsample(relu(norm(convolved)), 2);
+    std::vector<NamedValue> out{{"y", up(upsampled) * 0.5F}};
+    if (output_between) out.push_back({"convolved", convolved}), out.push_back({"upsampled", upsampled});
+    return out;
+  }
+};
+
+std::vector<std::string> kinds(const Plan& plan) {
+  std::vector<std::string> names;
+  for (const Step& step : plan.steps) names.push_back(step.path + " " + std::string(step.layer->type_name()));
+  return names;
+}
+
+const std::vector<InputSpec> kInput{{"x", {2, 4, 5, 3}}};
+
+TEST(RewriteTest, NeighboursBecomeOneLayerAndThePhases) {
+  const Model model;
+  const Plan plan = optimize(trace(model, kInput), {.fuse = false, .formats = false});
+  EXPECT_EQ(kinds(plan), (std::vector<std::string>{"conv Conv2d", "relu relu", "up Conv2d", "up:MergePhases MergePhases", "scale Scale"}));
+  EXPECT_EQ(plan.spec(plan.steps[2].output).shape, (Shape{2, 20, 6, 4}));
+  EXPECT_EQ(plan.spec(plan.steps[3].output).shape, (Shape{2, 5, 10, 6}));
+  EXPECT_GT(plan.steps[2].flops, 0);
+  const Plan exact = optimize(trace(model, kInput), {.rewrite = false, .fuse = false, .formats = false});
+  EXPECT_EQ(kinds(exact),
+            (std::vector<std::string>{"conv Conv2d", "norm BatchNorm2d", "relu relu", "upsample Upsample", "up Conv2d", "scale Scale"}));
+  const auto total = [](const Plan& p) {
+    double flops = 0;
+    for (const Step& step : p.steps) flops += step.flops;
+    return flops;
+  };
+  EXPECT_LT(total(plan), 0.8 * total(exact));
+}
+
+TEST(RewriteTest, ComputesTheSameFunction) {
+  Model model;
+  for (const bool between : {false, true}) {
+    model.output_between = between;
+    Session exact = compile(model, kInput, Device::cpu(), {.passes = {.rewrite = false}});
+    Session rewritten = compile(model, kInput, Device::cpu());
+    const std::vector<float> x = random_values(2 * 4 * 5 * 3, 7, Fill::normal, DType::f32, 4);
+    for (Session* net : {&exact, &rewritten}) {
+      net->input().copy_from(x);
+      net->poison();
+      net->run();
+    }
+    for (const PlanPort& port : exact.plan().outputs) {
+      const std::vector<float> a = exact.output(port.name).floats(), b = rewritten.output(port.name).floats();
+      ASSERT_EQ(a.size(), b.size());
+      for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 2e-6) << port.name << " at " << i;
+    }
+  }
+}
+
+TEST(RewriteTest, AnOutputOfTheModelStays) {
+  Model model;
+  model.output_between = true;
+  const Plan plan = optimize(trace(model, kInput), {.fuse = false, .formats = false});
+  EXPECT_EQ(kinds(plan),
+            (std::vector<std::string>{"conv Conv2d", "norm BatchNorm2d", "relu relu", "upsample Upsample", "up Conv2d", "scale Scale"}));
+}
+
+TEST(RewriteTest, AFoldedConvolutionKeepsItsOptionsAndBias) {
+  Conv2d conv(4, 8, {3, 5}, {.stride = {2, 1}, .dilation = {1, 2}, .groups = 4});
+  init_random(conv, 1);
+  const ChannelAffine affine{{2, 2, 2, 2, 2, 2, 2, -1}, {0, 0, 0, 0, 0, 0, 0, 3}};
+  const auto folded = std::dynamic_pointer_cast<const Conv2d>(conv.with_channel_affine(affine));
+  ASSERT_NE(folded, nullptr);
+  EXPECT_EQ(folded->describe(), conv.describe());
+  EXPECT_EQ(folded->weight().values[0], 2 * conv.weight().values[0]);
+  EXPECT_EQ(folded->weight().values.back(), -conv.weight().values.back());
+  EXPECT_EQ(folded->bias().values[0], 2 * conv.bias().values[0]);
+  EXPECT_EQ(folded->bias().values[7], 3 - conv.bias().values[7]);
+}
+
+}  // namespace
+}  // namespace frieze::test

@@ -1,0 +1,88 @@
+#include <gtest/gtest.h>
+
+#include <frieze/core/error.h>
+#include <frieze/layers/conv2d/conv2d.h>
+#include <frieze/layers/merge_phases/merge_phases.h>
+#include <frieze/layers/upsample/upsample.h>
+#include "support/parity.h"
+#include "support/reference.h"
+
+namespace frieze {
+namespace {
+
+using test::expect_parity;
+using test::Fill;
+using test::inferred_shape;
+using test::message_of;
+using test::run_reference;
+using Floats = std::vector<float>;
+
+TEST(MergePhasesTest, EachPhaseComesFromItsCorner) {
+  // Phases 0 to 3 of one channel at 2x2 corners: pixel (i,j) of the patch is corner (i,j) of phase 2i + j.
+  const Floats corners{1, 2, 3, 4, 10, 20, 30, 40, 100, 200, 300, 400, 1000, 2000, 3000, 4000};
+  for (const Format format : {Format::nchw, Format::nhwc}) {
+    EXPECT_EQ(run_reference(MergePhases(), {{{1, 4, 2, 2}, corners}}, DType::f32, format), (Floats{1, 20, 300, 4000}));
+  }
+}
+
+TEST(MergePhasesTest, PhasesAreOuterChannels) {
+  Floats x(8 * 4);
+  for (std::size_t c = 0; c < 8; ++c) std::fill_n(x.begin() + static_cast<std::ptrdiff_t>(4 * c), 4, static_cast<float>(c));
+  EXPECT_EQ(run_reference(MergePhases(), {{{1, 8, 2, 2}, x}}), (Floats{0, 2, 4, 6, 1, 3, 5, 7}));
+}
+
+TEST(MergePhasesTest, ShapesAndRefusals) {
+  EXPECT_EQ(inferred_shape(MergePhases(), {{2, 12, 4, 6}}), (Shape{2, 3, 6, 10}));
+  EXPECT_EQ(message_of<ShapeError>([] {
+              inferred_shape(MergePhases(), {{1, 6, 3, 3}});
+            }),
+            "MergePhases expects channels that 4 divides, got 6 (x [1,6,3,3])");
+  EXPECT_THROW(inferred_shape(MergePhases(), {{1, 4, 1, 3}}), ShapeError);
+}
+
+// Upsampling, then convolving, against what Conv2d offers for both: every border, odd sizes, several images and channels.
+TEST(MergePhasesTest, ConvolutionAfterUpsamplingIsTheSameFunction) {
+  for (const bool bias : {true, false}) {
+    Conv2d conv(3, 5, 3, {.bias = bias});
+    init_random(conv, 4);
+    const auto layers = conv.after_prologue(*Upsample(2).as_prologue());
+    ASSERT_EQ(layers.size(), 2U);
+    for (const Shape& x : {Shape{1, 3, 1, 1}, Shape{2, 3, 4, 7}, Shape{1, 3, 1, 5}}) {
+      const Floats values = test::random_values(static_cast<std::size_t>(x.elements()), 5, Fill::normal, DType::f32, 3);
+      const Shape fine = x.with(2, 2 * x.h()).with(3, 2 * x.w());
+      const Floats expected = run_reference(conv, {{fine, run_reference(Upsample(2), {{x, values}})}});
+      const Shape corners = inferred_shape(*layers[0], {x});
+      EXPECT_EQ(corners, (Shape{x.n(), 20, x.h() + 1, x.w() + 1}));
+      const Floats got = run_reference(*layers[1], {{corners, run_reference(*layers[0], {{x, values}})}});
+      ASSERT_EQ(got.size(), expected.size());
+      for (std::size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 2e-6) << x << " at " << i;
+    }
+  }
+}
+
+TEST(MergePhasesTest, OtherConvolutionsOfferNothing) {
+  const PrologueOp twice = *Upsample(2).as_prologue();
+  EXPECT_TRUE(Conv2d(4, 4, 3).after_prologue(*Upsample(3).as_prologue()).empty());
+  EXPECT_TRUE(Conv2d(4, 4, 5).after_prologue(twice).empty());
+  EXPECT_TRUE(Conv2d(4, 4, 3, {.stride = 2}).after_prologue(twice).empty());
+  EXPECT_TRUE(Conv2d(4, 4, 3, {.padding = 0}).after_prologue(twice).empty());
+  EXPECT_TRUE(Conv2d(4, 4, 3, {.dilation = 2}).after_prologue(twice).empty());
+  EXPECT_TRUE(Conv2d(4, 4, 3, {.groups = 2}).after_prologue(twice).empty());
+}
+
+TEST(MergePhasesGpu, CopiesAndSums) {
+  FRIEZE_NEEDS_GPU();
+  const EpilogueOp add{EpilogueOp::Kind::add, Activation::none};
+  for (const DType t : {DType::f32, DType::f16, DType::bf16}) {
+    for (const Format f : {Format::nchw, Format::nhwc}) {
+      for (const Shape& x : {Shape{1, 4, 2, 2}, Shape{2, 12, 4, 6}, Shape{1, 128, 9, 5}, Shape{1, 4100, 3, 3}}) {
+        expect_parity(MergePhases(), {.inputs = {x}, .dtype = t, .format = f});
+        expect_parity(MergePhases(), {.inputs = {x}, .dtype = t, .format = f, .epilogue = {add}});
+      }
+      expect_parity(MergePhases(), {.inputs = {{1, 64, 5, 5}}, .dtype = t, .format = f, .fill = Fill::special, .misalign = 1});
+    }
+  }
+}
+
+}  // namespace
+}  // namespace frieze
