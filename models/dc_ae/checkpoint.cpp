@@ -44,6 +44,19 @@ bool has_batch_count(const std::set<std::string>& used, const std::string& name)
   return name.ends_with(suffix) && used.contains(name.substr(0, name.size() - suffix.size()) + "running_var");
 }
 
+// The names that the half which `model` lacks would have: those of one with the same blocks and next to no channels.
+std::vector<std::string> other_half(const DcAe& model) {
+  if (model.encoder && model.decoder) return {};
+  DcAeConfig narrow = model.config;
+  for (auto* stages : {&narrow.encoder, &narrow.decoder}) {
+    for (DcAeStage& stage : *stages) stage.width = 4 * narrow.head_dim;
+  }
+  narrow.latent_channels = 1;
+  std::vector<std::string> names;
+  for (const DcAeTensor& t : dc_ae_tensors(DcAe(narrow, model.encoder ? DcAeParts::decoder : DcAeParts::encoder))) names.push_back(t.name);
+  return names;
+}
+
 }  // namespace
 
 std::vector<DcAeTensor> dc_ae_tensors(const DcAe& model) {
@@ -131,10 +144,16 @@ void load_dc_ae(DcAe& model, const Weights& weights) {
     }
     filled.emplace_back(&p, std::move(values));
   });
+  const char* lacked = model.encoder ? "decoder." : "encoder.";
+  const bool whole_file = std::any_of(tensors.begin(), tensors.end(), [&](const auto& t) { return t.first.starts_with(lacked); });
+  for (std::string name : whole_file ? other_half(model) : std::vector<std::string>()) {
+    if (original) name = dc_ae_original_name(name, model.config);
+    check<WeightsError>(weights.contains(name), weights.source(), ": no tensor '", name, "'");
+    used.insert(std::move(name));
+  }
   for (const auto& [name, tensor] : tensors) {
-    const bool absent_half = (!model.encoder && name.starts_with("encoder.")) || (!model.decoder && name.starts_with("decoder."));
-    check<WeightsError>(used.contains(name) || absent_half || has_batch_count(used, name), weights.source(), ": tensor '", printable(name),
-                        "' of shape ", tensor.shape, " is not part of this model (", model.config.name, ")");
+    check<WeightsError>(used.contains(name) || has_batch_count(used, name), weights.source(), ": tensor '", printable(name), "' of shape ",
+                        tensor.shape, " is not part of this model (", model.config.name, ")");
   }
   for (auto& [parameter, values] : filled) parameter->values = std::move(values);
 }

@@ -25,7 +25,8 @@ std::string dc_ae_original_name(const std::string& diffusers_name, const DcAeCon
 Weights open_dc_ae_weights(const std::filesystem::path& path);
 
 /// Fills the model from a checkpoint with either kind of names (told by the names themselves). Every tensor of the halves that the model
-/// has must be there, of its shape ([C,C] and [C,C,1,1] are one), and no other; a half that the model lacks is passed over.
+/// has must be there, of its shape ([C,C] and [C,C,1,1] are one), and no other. Of a half that
+/// the model lacks, the file must have all names or none; its shapes are not looked at.
 /// Throws WeightsError naming the tensor, what was expected and what was got; the model is then left as it was.
 void load_dc_ae(DcAe& model, const Weights& weights);
 

@@ -51,8 +51,8 @@ double error(const HostTensor& got, const HostTensor& expected) {
   return worst / (double{*most} - *least);
 }
 
-// What an error of one part in 2^9 (bf16) or 2^12 (f16) at every store grows to: 20 to 60 stores on the way, which add up like a random
-// walk, in models whose random weights neither damp nor amplify much.
+// f32: the sums of 20 to 60 layers, in another order than PyTorch's. 16 bits: an error of one part in 2^12 (f16) or 2^9 (bf16) at every
+// store on the way; diffusers' own bf16 run is 0.3 % to 7 % of the range away from its f32 run on these models, this one up to 2.3 %.
 double share_for(DType t) { return t == DType::f32 ? 2e-6 : t == DType::f16 ? 4e-3 : 3e-2; }
 
 void expect_golden(const std::string& name, const DcAe& model, const Device& device, DType dtype, double tolerance, bool rewrite = true) {

@@ -214,6 +214,39 @@ TEST_F(Dcae, AWrongCheckpointNamesItsTensor) {
   expect_refusal("roundtrip", model, {"--in", picture}, {"num_batches_tracked"});
 }
 
+// Encoding needs half of the file, and still finds what is wrong with the names of the other half.
+TEST_F(Dcae, TheHalfThatIsNotNeededHasItsNames) {
+  const std::string picture = photo("photo.png", 16, 8), z = folder.file("z.safetensors");
+  const std::string model = copy_model("in", {}, [](RawTensors& t) { t.erase("decoder.up_blocks.1.1.norm.bias"); });
+  expect_refusal("encode", model, {"--in", picture, "--out", z}, {"decoder.up_blocks.1.1.norm.bias"});
+  copy_model("in", {}, [](RawTensors& t) { t["decoder.surplus"] = {{1}, DType::f32, {0}}; });
+  expect_refusal("encode", model, {"--in", picture, "--out", z}, {"decoder.surplus"});
+  copy_model("in", {}, [](RawTensors& t) { std::erase_if(t, [](const auto& entry) { return entry.first.starts_with("decoder."); }); });
+  expect_success("encode", model, {"--in", picture, "--out", z});
+  expect_refusal("decode", model, {"--in", z, "--out", folder.file("y.png")}, {"no tensor 'decoder."});
+  expect_refusal("roundtrip", model, {"--in", picture}, {"no tensor 'decoder."});
+}
+
+TEST_F(Dcae, TheOtherCommandsKnowIt) {
+  for (const std::string name : {"dcae", "dcae-encoder", "dcae-decoder"}) {
+    const Outcome verified = run_frieze({"verify", name + ":" + kGolden + "sana", "--size", "32x24", "--device", "cpu"});
+    EXPECT_EQ(verified.status, 0) << verified.err << verified.out;
+    const Outcome random =
+        run_frieze({"inspect", name + ":" + kGolden + "in", "--random-weights", "1", "--size", "24x16", "--device", "cpu"});
+    EXPECT_EQ(random.status, 0) << random.err;
+    EXPECT_TRUE(holds(random.out, "linear_attention2d")) << random.out;
+  }
+  const auto expect_error = [](const Arguments& arguments, const std::string& says) {
+    const Outcome outcome = run_frieze(arguments);
+    EXPECT_EQ(outcome.status, 2) << outcome.out;
+    EXPECT_TRUE(holds(outcome.err, says)) << outcome.err;
+  };
+  expect_error({"verify", "dcae:" + kGolden + "sana", "--size", "30x24"}, "multiples of 8");
+  expect_error({"verify", "dcae-decoder:" + kGolden + "sana", "--in", kPhoto}, "latent");
+  expect_error({"verify", "dcae:f32c32-none"}, "f32c32-none");
+  expect_error({"verify", "dcae:f32c32-in-1.0", "--size", "64x64"}, "--random-weights");
+}
+
 TEST_F(Dcae, AWrongConfigNamesItsField) {
   const std::string picture = photo("photo.png", 16, 8);
   const std::string model = copy_model("in", {}, {});

@@ -33,7 +33,7 @@ constexpr const char* kExamples =
 std::string model_list() {
   std::string text = "Models:\n";
   for (const ModelEntry& entry : models()) text += "  " + std::string(entry.name) + "  " + std::string(entry.summary) + "\n";
-  return text;
+  return text + "  dcae:MODEL, dcae-encoder:MODEL, dcae-decoder:MODEL  DC-AE, see frieze dcae --help\n";
 }
 
 // "512x384" into two positive numbers.

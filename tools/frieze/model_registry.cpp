@@ -53,12 +53,14 @@ const ModelEntry& find_model(std::string_view name) {
   std::string names;
   for (const ModelEntry& entry : kModels) {
     if (entry.name == name) return entry;
-    names += (names.empty() ? "" : ", ") + std::string(entry.name);
+    names += std::string(entry.name) + ", ";
   }
+  names += "dcae:MODEL, dcae-encoder:MODEL, dcae-decoder:MODEL";
   throw OptionError(concat_text("unknown model '", name, "': expected ", names));
 }
 
 PreparedModel prepare_model(const ModelOptions& options) {
+  if (std::optional<PreparedModel> dcae = prepare_dcae(options)) return std::move(*dcae);
   PreparedModel model;
   model.entry = &find_model(options.model);
   const DType dtype = parse_dtype(options.dtype);

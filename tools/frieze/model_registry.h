@@ -1,6 +1,7 @@
 #pragma once
 /// The models that the command line knows: one entry each, with the way from a picture to its input and back.
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -41,6 +42,9 @@ struct PreparedModel {
   /// The photograph as the model's input. Needs has_photo().
   HostTensor photo_input() const { return HostTensor({inputs[0].shape, inputs[0].dtype, inputs[0].format}, entry->from_image(photo)); }
 };
+/// DC-AE under the names "dcae:MODEL", "dcae-encoder:MODEL" and "dcae-decoder:MODEL", MODEL a folder or a published variant; nullopt for
+/// every other name.
+std::optional<PreparedModel> prepare_dcae(const ModelOptions& options);
 /// Reads picture and weights. Throws OptionError, IoError, WeightsError.
 PreparedModel prepare_model(const ModelOptions& options);
 

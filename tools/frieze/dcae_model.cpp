@@ -1,0 +1,93 @@
+// DC-AE for the commands about any model: "dcae-encoder:MODEL", "dcae-decoder:MODEL" and "dcae:MODEL", both halves as one graph.
+#include <filesystem>
+
+#include <frieze/core/error.h>
+#include <frieze/models/dc_ae/checkpoint.h>
+
+#include "tools/frieze/dcae.h"
+#include "tools/frieze/model_registry.h"
+
+namespace frieze::tools {
+namespace {
+
+std::vector<float> signed_planes(const Image& photo) {
+  std::vector<float> values = to_rgb_planes(photo);
+  for (float& v : values) v = 2 * v - 1;
+  return values;
+}
+
+std::vector<float> no_latent(const Image&) { throw OptionError("the decoder's input is a latent, not a picture: use --size"); }
+
+Image picture(const HostTensor& output) {
+  const Shape& s = output.spec().shape;
+  check<ShapeError>(s.rank() == 4 && s.n() == 1 && s.c() == 3, "the model's output is no picture: expected [1,3,H,W], got ", s);
+  std::vector<float> values = output.floats();
+  for (float& v : values) v = 0.5f * v + 0.5f;
+  return from_planes(values, 3, static_cast<int>(s.h()), static_cast<int>(s.w()));
+}
+
+// The half of `model` that `part` names, as a module of its own that keeps the whole alive.
+struct Half final : Module {
+  DcAe whole;
+  DcAeParts part;
+  Half(DcAeConfig config, DcAeParts part) : whole(std::move(config), part), part(part) { add("dcae", whole); }
+  Value forward(Value x) const override {
+    if (part == DcAeParts::both) return whole(x);
+    return part == DcAeParts::encoder ? (*whole.encoder)(x) : (*whole.decoder)(x);
+  }
+};
+
+struct Kind {
+  std::string_view prefix;
+  DcAeParts part;
+  ModelEntry entry;
+};
+
+const Kind kKinds[] = {
+    {"dcae-encoder:", DcAeParts::encoder, {"dcae-encoder", "", nullptr, nullptr, signed_planes, picture}},
+    {"dcae-decoder:", DcAeParts::decoder, {"dcae-decoder", "", nullptr, nullptr, no_latent, picture}},
+    {"dcae:", DcAeParts::both, {"dcae", "", nullptr, nullptr, signed_planes, picture}},
+};
+
+void fill(DcAe& model, const ModelOptions& options, const std::string& folder, std::string& note) {
+  check<OptionError>(options.weights.empty() || !options.random_seed, "--weights and --random-weights exclude each other");
+  if (options.random_seed) {
+    init_random(model, *options.random_seed);
+    note = concat_text("random, seed ", *options.random_seed);
+    return;
+  }
+  note = options.weights.empty() ? folder : options.weights;
+  check<OptionError>(std::filesystem::exists(note), printable(note), ": a published variant's name needs --weights or --random-weights");
+  load_dc_ae(model, open_dc_ae_weights(note));
+}
+
+}  // namespace
+
+std::optional<PreparedModel> prepare_dcae(const ModelOptions& options) {
+  for (const Kind& kind : kKinds) {
+    if (!options.model.starts_with(kind.prefix)) continue;
+    const std::string name = options.model.substr(kind.prefix.size());
+    const DcAeConfig config = std::filesystem::exists(name) ? read_dc_ae_config(name) : dc_ae_variant(name);
+    PreparedModel model;
+    model.entry = &kind.entry;
+    int width = options.width, height = options.height;
+    if (!options.photo.empty()) {
+      if (kind.part == DcAeParts::decoder) (void)no_latent({});
+      model.photo = read_image(options.photo);
+      width = model.photo.width, height = model.photo.height;
+    }
+    const int f = config.ratio();
+    check<OptionError>(width % f == 0 && height % f == 0, "DC-AE takes widths and heights that are multiples of ", f, " here, got ", width,
+                       "x", height);
+    const bool latent = kind.part == DcAeParts::decoder;
+    const int channels = latent ? config.latent_channels : config.in_channels, divide = latent ? f : 1;
+    model.inputs = {{"x", {1, channels, height / divide, width / divide}, parse_dtype(options.dtype)}};
+    auto half = std::make_unique<Half>(config, kind.part);
+    fill(half->whole, options, name, model.weights_note);
+    model.module = std::move(half);
+    return model;
+  }
+  return std::nullopt;
+}
+
+}  // namespace frieze::tools
