@@ -7,6 +7,7 @@
 
 #include <frieze/core/weights.h>
 
+#include "support/parity.h"
 #include "tools/command.h"
 #include "tools/image/image.h"
 #include "tools/tensor_file.h"
@@ -98,6 +99,37 @@ TEST_F(Dcae, TensorsInAndOutEqualDiffusers) {
     const Weights g = Weights::open(golden);
     EXPECT_LE(error(Weights::open(folder.file("z.safetensors")).tensor("latent"), g.tensor("latent")), 2e-6) << name;
     EXPECT_LE(error(Weights::open(folder.file("y.safetensors")).tensor("image"), g.tensor("decoded")), 2e-6) << name;
+  }
+}
+
+TEST_F(Dcae, TensorsOnTheGpuEqualDiffusers) {
+  FRIEZE_NEEDS_GPU();
+  for (const std::string name : {"sana", "in", "lite", "odd"}) {
+    const std::string golden = kGolden + name + "/golden.safetensors";
+    for (const bool exact : {false, true}) {
+      Arguments encode{"dcae",     "encode", "--model", kGolden + name, "--in", golden, "--out", folder.file("z.safetensors"),
+                       "--device", "cuda"};
+      Arguments decode{"dcae",     "decode", "--model", kGolden + name, "--in", golden, "--out", folder.file("y.safetensors"),
+                       "--device", "cuda"};
+      if (exact) encode.push_back("--exact"), decode.push_back("--exact");
+      for (const Arguments& arguments : {encode, decode}) {
+        const Outcome outcome = run_frieze(arguments);
+        ASSERT_EQ(outcome.status, 0) << outcome.err;
+      }
+      const Weights g = Weights::open(golden);
+      EXPECT_LE(error(Weights::open(folder.file("z.safetensors")).tensor("latent"), g.tensor("latent")), 1e-4) << name;
+      EXPECT_LE(error(Weights::open(folder.file("y.safetensors")).tensor("image"), g.tensor("decoded")), 1e-4) << name;
+    }
+  }
+}
+
+TEST_F(Dcae, EveryStepOnTheGpuIsVerified) {
+  FRIEZE_NEEDS_GPU();
+  for (const std::string name : {"sana", "in", "lite", "odd"}) {
+    for (const std::string dtype : {"f32", "f16", "bf16"}) {
+      const Outcome outcome = run_frieze({"verify", "dcae:" + kGolden + name, "--size", "40x24", "--device", "cuda", "--dtype", dtype});
+      EXPECT_EQ(outcome.status, 0) << name << ' ' << dtype << '\n' << outcome.err << outcome.out;
+    }
   }
 }
 

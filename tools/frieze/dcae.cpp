@@ -248,15 +248,15 @@ std::string json_of(const FileReport& r) {
 }
 
 std::string line_of(const FileReport& r, DcaeTask task) {
-  std::string text = r.in;
+  std::string text = printable(r.in);
   const std::string size = concat_text(r.width, "x", r.height), model_size = concat_text(r.padded_width, "x", r.padded_height);
   if (task == DcaeTask::decode) {
-    text += " " + to_string(r.latent) + " -> " + r.out + " " + size;
+    text += " " + to_string(r.latent) + " -> " + printable(r.out) + " " + size;
     if (r.was_padded()) text += ", cropped from " + model_size + " to the size of the image that was encoded";
   } else {
     text += " " + size;
     if (r.was_padded()) text += " padded to " + model_size + (task == DcaeTask::roundtrip ? " and cropped back" : "");
-    if (!r.out.empty()) text += " -> " + r.out;
+    if (!r.out.empty()) text += " -> " + printable(r.out);
     if (r.latent.rank() == 4) text += " " + to_string(r.latent);
   }
   if (r.psnr_db) text += ", PSNR " + (std::isfinite(*r.psnr_db) ? fixed(*r.psnr_db, 2) + " dB" : "infinite: equal images");
