@@ -11,6 +11,9 @@
 
 namespace frieze::cuda {
 
+/// Raised whenever a kernel or the list of configurations changes, so that choices remembered in a file are made anew.
+inline constexpr int kNormKernelSet = 1;
+
 /// The formula, in f32, as every kernel takes it.
 struct NormFormula {
   float inverse_c = 1;   ///< 1 / C
@@ -83,6 +86,8 @@ struct NormProblem {
   int alignment = 16;  ///< bytes, of every pointer
   int compute_capability = 0, sm_count = 0;
   std::size_t shared_memory = 0;
+
+  friend bool operator==(const NormProblem&, const NormProblem&) = default;
 };
 /// Every configuration that computes `problem`; at least one.
 std::vector<NormConfig> all_norm_configs(const NormProblem& problem);
