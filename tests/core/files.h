@@ -8,6 +8,8 @@
 #include <fstream>
 #include <string>
 
+#include <frieze/core/weights.h>
+
 namespace frieze::test {
 
 namespace fs = std::filesystem;

@@ -1,7 +1,7 @@
 // RMSNorm2d on the GPU: the layer's kernel.
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/error.h>
-#include <frieze/layers/rms_norm2d/cuda/norm_call.h>
+#include <frieze/layers/rms_norm2d/cuda/norm_tuning.h>
 
 namespace frieze::cuda {
 namespace {
@@ -29,17 +29,19 @@ class RMSNorm2dKernel final : public Kernel {
     if (layer.weight() != nullptr) weight_ = to_device(layer.weight()->values, x.dtype);
     if (layer.bias() != nullptr) bias_ = to_device(layer.bias()->values, x.dtype);
     prepared_ = call_for(TensorView(nullptr, x), TensorView(nullptr, prepare.out), nullptr);  // aligned, as the plan's tensors are
-    config_ = default_norm_config(prepared_.problem);
+    choice_ = choose_norm(prepared_, prepare.tune, device_, prepare.stream);
   }
 
   void launch(const LaunchArgs& launch, cudaStream_t stream) const override {
     const NormCall call = call_for(launch.in[0], launch.out, launch.in.size() > 1 ? &launch.in[1] : nullptr);
     // The plan's tensors are aligned and contiguous; other views get what is the default for them.
-    const NormConfig config = call.problem == prepared_.problem ? config_ : default_norm_config(call.problem);
+    const NormConfig config = call.problem == prepared_.problem ? choice_.config : default_norm_config(call.problem);
     launch_norm(config, call.problem.dtype, call.args, call.strides, stream);
   }
   std::size_t weight_bytes() const override { return weight_.bytes() + bias_.bytes(); }
-  std::string describe() const override { return cuda::describe(config_, prepared_.args, prepared_.problem.dtype); }
+  std::string describe() const override {
+    return concat_text(cuda::describe(choice_.config, prepared_.args, prepared_.problem.dtype), " (", choice_.why, ')');
+  }
 
  private:
   NormCall call_for(const TensorView& x, const TensorView& y, const TensorView* residual) const {
@@ -51,7 +53,7 @@ class RMSNorm2dKernel final : public Kernel {
   NormFormula formula_;
   DeviceBuffer weight_, bias_;
   NormCall prepared_;
-  NormConfig config_;
+  NormChoice choice_;
 };
 
 std::unique_ptr<Kernel> make_rms_norm2d(const RMSNorm2d& layer, const PrepareArgs& args) {
