@@ -54,11 +54,15 @@ std::int64_t lowest_gap(const Placement& p, const std::vector<Placement>& placed
 std::int64_t largest_live_sum(const std::vector<Placement>& all, std::size_t steps) {
   std::vector<std::int64_t> change(steps + 1, 0);
   for (const Placement& p : all) {
-    change[static_cast<std::size_t>(p.first_step)] += p.bytes;
+    std::int64_t& begins = change[static_cast<std::size_t>(p.first_step)];
+    begins = begins > 0 ? checked_add(begins, p.bytes, "bytes of a step") : begins + p.bytes;
     change[static_cast<std::size_t>(p.last_step) + 1] -= p.bytes;
   }
   std::int64_t live = 0, largest = 0;
-  for (const std::int64_t c : change) largest = std::max(largest, live += c);
+  for (const std::int64_t c : change) {
+    live = c > 0 ? checked_add(live, c, "bytes of a step") : live + c;
+    largest = std::max(largest, live);
+  }
   return largest;
 }
 

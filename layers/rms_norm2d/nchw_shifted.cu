@@ -248,13 +248,13 @@ __global__ void __launch_bounds__(256)
 template <class T, bool kFull>
 void (*pick_tile(int loads))(NormArgs, int, std::uint32_t) {
   switch (loads) {
-    case 2: return &rms_norm2d_nchw_shifted_tile_per_block<T, 2, kFull>;
     case 4: return &rms_norm2d_nchw_shifted_tile_per_block<T, 4, kFull>;
-    case 6: return &rms_norm2d_nchw_shifted_tile_per_block<T, 6, kFull>;
     case 8: return &rms_norm2d_nchw_shifted_tile_per_block<T, 8, kFull>;
     default: break;
   }
   if constexpr (!kFull) {
+    if (loads == 2) return &rms_norm2d_nchw_shifted_tile_per_block<T, 2, kFull>;
+    if (loads == 6) return &rms_norm2d_nchw_shifted_tile_per_block<T, 6, kFull>;
     if (loads == 3) return &rms_norm2d_nchw_shifted_tile_per_block<T, 3, kFull>;
     if (loads == 12) return &rms_norm2d_nchw_shifted_tile_per_block<T, 12, kFull>;
     if (loads == 16) return &rms_norm2d_nchw_shifted_tile_per_block<T, 16, kFull>;

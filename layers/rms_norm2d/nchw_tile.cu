@@ -178,13 +178,13 @@ void (*pick_loads(int loads))(NormArgs, int) {
   constexpr bool kWide = sizeof(T) * V == 16;
   if constexpr (kWide) {
     switch (loads) {
-      case 2: return &rms_norm2d_nchw_tile_per_block<T, V, 2, kFull>;
       case 4: return &rms_norm2d_nchw_tile_per_block<T, V, 4, kFull>;
-      case 6: return &rms_norm2d_nchw_tile_per_block<T, V, 6, kFull>;
       case 8: return &rms_norm2d_nchw_tile_per_block<T, V, 8, kFull>;
       default: break;
     }
     if constexpr (!kFull) {
+      if (loads == 2) return &rms_norm2d_nchw_tile_per_block<T, V, 2, kFull>;
+      if (loads == 6) return &rms_norm2d_nchw_tile_per_block<T, V, 6, kFull>;
       if (loads == 3) return &rms_norm2d_nchw_tile_per_block<T, V, 3, kFull>;
       if (loads == 5) return &rms_norm2d_nchw_tile_per_block<T, V, 5, kFull>;
       if (loads == 16) return &rms_norm2d_nchw_tile_per_block<T, V, 16, kFull>;

@@ -154,7 +154,7 @@ __global__ void __launch_bounds__(R* P <= 2 && !kFull ? 1024 : 512)
 
 template <class T, int V, int R, bool kFull>
 void (*pick_pixels(int pixels))(NormArgs, int) {
-  constexpr int kMost = V == 1 ? 1 : kFull ? 4 : 8;  // packs of all pixels in a thread's registers
+  constexpr int kMost = V == 1 ? 1 : kFull ? 2 : 8;  // packs of all pixels in a thread's registers
   switch (pixels) {
     case 1: return &rms_norm2d_nhwc_rows_of_lanes<T, V, R, 1, kFull>;
     case 2:

@@ -40,7 +40,7 @@ void add_rings(const NormProblem& p, std::vector<NormConfig>& out) {
 
 void add_shifted(const NormProblem& p, std::vector<NormConfig>& out) {
   const int wide = 16 / static_cast<int>(size_of(p.dtype));
-  const std::vector<int> loads = p.full ? std::vector<int>{2, 4, 6, 8} : std::vector<int>{2, 3, 4, 6, 8, 12, 16};
+  const std::vector<int> loads = p.full ? std::vector<int>{4, 8} : std::vector<int>{2, 3, 4, 6, 8, 12, 16};
   if (p.channels >= 2 && p.channels <= 4) {
     for (const int threads : {64, 128, 256}) {
       const NormConfig c{Path::nchw_shifted, wide, 32, threads, 1, 30 * wide * threads / 32, 1, 1, 0};
@@ -118,7 +118,7 @@ std::vector<NormConfig> all_norm_configs(const NormProblem& p) {
   if (p.contiguous && !nhwc && p.pixels <= (std::int64_t{1} << 31)) {
     const std::int64_t bytes = std::gcd<std::int64_t>(std::gcd<std::int64_t>(16, p.alignment), p.pixels * size);
     const int vector = bytes == 16 ? wide : bytes >= 4 && size == 2 ? 2 : 1;
-    const std::vector<int> loads = vector == wide ? (p.full ? std::vector<int>{2, 4, 6, 8} : std::vector<int>{2, 3, 4, 5, 6, 8, 16})
+    const std::vector<int> loads = vector == wide ? (p.full ? std::vector<int>{4, 8} : std::vector<int>{2, 3, 4, 5, 6, 8, 16})
                                                   : (p.full ? std::vector<int>{8, 16} : std::vector<int>{8, 16, 32});
     for (const int threads : {64, 128, 256, 512, 1024}) {
       for (int lanes = 1; lanes <= threads; lanes *= 2) {
@@ -149,7 +149,7 @@ std::vector<NormConfig> all_norm_configs(const NormProblem& p) {
         if (fit == loads.end() || (lanes > 1 && std::int64_t{lanes / 2} * vector >= p.channels)) continue;
         for (const int own : {1, 2, 4}) {
           const int held = *fit * own;
-          if (own > 1 && (vector == 1 || held > (p.full ? 4 : 8))) continue;
+          if (own > 1 && (vector == 1 || held > (p.full ? 2 : 8))) continue;
           if ((held > 2 || p.full) && threads > 512) continue;
           if (ceil_div(pixels, std::int64_t{threads / lanes} * own) > kMostBlocks) continue;
           out.push_back({Path::nhwc_rows, vector, lanes, threads, *fit, own, 1, 1, 0});

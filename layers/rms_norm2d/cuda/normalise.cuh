@@ -119,7 +119,10 @@ __device__ __forceinline__ float quick_silu(float t) {
   return t == -INFINITY ? -0.0F : __fdividef(t, 1.0F + __expf(-t));
 }
 
-/// Applies `f` to V numbers. The long functions stand in a rolled loop that rotates the numbers through one place.
+/// The long functions stand in one place of a kernel, not in every place that might want one.
+static __device__ __noinline__ float activate_out_of_line(Activation f, float v) { return activate(f, v); }
+
+/// Applies `f` to V numbers.
 template <class T, int V>
 __device__ __forceinline__ void activate_all(Activation f, float (&v)[V]) {
   if (f == Activation::none) return;
@@ -130,13 +133,8 @@ __device__ __forceinline__ void activate_all(Activation f, float (&v)[V]) {
 #pragma unroll
     for (int j = 0; j < V; ++j) v[j] = v[j] < 0.0F ? 0.0F : v[j];
   } else {
-#pragma unroll 1
-    for (int i = 0; i < V; ++i) {
-      const float done = activate(f, v[0]);
 #pragma unroll
-      for (int j = 0; j + 1 < V; ++j) v[j] = v[j + 1];
-      v[V - 1] = done;
-    }
+    for (int j = 0; j < V; ++j) v[j] = activate_out_of_line(f, v[j]);
   }
 }
 
