@@ -37,7 +37,8 @@ std::string at(std::string_view path, int line, const std::string& what) {
 bool is_source(std::string_view path) { return matches(path, R"(\.(h|cuh|cpp|cu)$)"); }
 
 bool may_include_cuda(std::string_view path) {
-  return matches(path, R"(^(core|graph)/cuda/|^layers/[^/]+/([^/]+\.cu$|cuda/)|^tests/|^tools/([^/]+/)*([^/]+\.cu|gpu_cuda\.cpp)$)");
+  return matches(path,
+                 R"(^(core|graph)/cuda/|^layers/[^/]+/([^/]+\.cu$|cuda/)|^tests/|^tools/([^/]+/)*[^/]+(\.cu|_cuda\.cpp|_kernels\.h)$)");
 }
 
 std::vector<std::string> include_violations(std::string_view path, std::string_view text) {
@@ -52,7 +53,7 @@ std::vector<std::string> include_violations(std::string_view path, std::string_v
   static const std::regex include(R"re(^\s*#\s*include\s*[<"](frieze/)?([^>"]+)[>"])re");
   static const std::regex cuda_header(
       R"(^(cuda|cublas|cudnn|curand|cusparse|cusolver|nvrtc|nvml|nvtx|cub/|cute/|cutlass/|thrust/)|^(mma|cooperative_groups|vector_types|device_launch_parameters)(\.h|/))");
-  static const std::regex our_cuda_header(R"(^((core|graph)/cuda/|layers/[^/]+/cuda/|.*\.cuh$))");
+  static const std::regex our_cuda_header(R"(^((core|graph)/cuda/|layers/[^/]+/cuda/|tools/.*_kernels\.h$|.*\.cuh$))");
   const std::string from = top_folder(path);
   std::vector<std::string> found;
   if (!is_source(path) || !allowed.contains(from)) return found;
@@ -82,23 +83,11 @@ std::vector<std::string> shape_violations(std::string_view path, std::string_vie
 }
 
 std::vector<std::string> text_violations(std::string_view path, std::string_view text) {
-  // Written in pieces, so that this file keeps the rule.
+  // [h]ome and the like match home, but not themselves here. NVIDIA's own default folders are everybody's.
   static const std::regex machine(
-      "(^|[\\s\"'=:(])/(ho"
-      "me|ro"
-      "ot|wo"
-      "rk|Us"
-      "ers|mn"
-      "t|op"
-      "t|usr/lo"
-      "cal)/|\\b[A-Z]:\\\\\\\\?Users");
+      R"re((^|[\s"'=:(])/(([h]ome|[r]oot|[w]ork|[U]sers|[m]nt)/|[o]pt/(?!nvidia/)|[u]sr/local/(?!cuda/))|\b[A-Z]:\\\\?Users)re");
   static const std::regex marker("^(<{7} |>{7} |={7}$)");
-  static const std::regex note(
-      "\\b(TO"
-      "DO|FIX"
-      "ME|XX"
-      "X|HA"
-      "CK)\\b");
+  static const std::regex note(R"(\b(TO[D]O|FIX[M]E|XX[X]|HA[C]K)\b)");
   std::vector<std::string> found;
   for_lines(text, [&](int number, const std::string& line) {
     if (std::regex_search(line, machine)) found.push_back(at(path, number, "a path of one machine: " + line));

@@ -8,8 +8,8 @@ namespace frieze::test {
 
 /// Whether a file is C++ or CUDA source by its name.
 bool is_source(std::string_view path);
-/// Whether a file may include CUDA headers: core/cuda, graph/cuda, layers/<name>/*.cu, layers/<name>/cuda, kernels and GPU
-/// facts of tools, and tests. Everything else is the CPU library or a header that users include.
+/// Whether a file may include CUDA headers: core/cuda, graph/cuda, layers/<name>/*.cu, layers/<name>/cuda, tools' *.cu,
+/// *_cuda.cpp and *_kernels.h, and tests. Everything else is the CPU library or a header that users include.
 bool may_include_cuda(std::string_view path);
 
 /// One line for each broken rule, "path:line: what is wrong"; empty if all is well.
@@ -18,7 +18,7 @@ bool may_include_cuda(std::string_view path);
 std::vector<std::string> include_violations(std::string_view path, std::string_view text);
 /// At most 500 lines; a header begins with #pragma once and a docstring.
 std::vector<std::string> shape_violations(std::string_view path, std::string_view text);
-/// No path of somebody's machine (home folders, /usr/local, /opt, drive letters), no conflict markers, no to-do notes.
+/// No path of somebody's machine (home folders, /usr/local and /opt but for NVIDIA's, drive letters), no conflict markers, no to-do notes.
 std::vector<std::string> text_violations(std::string_view path, std::string_view text);
 /// Top-level entries that the design does not know.
 std::vector<std::string> top_level_violations(const std::vector<std::string>& paths);

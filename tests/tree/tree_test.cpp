@@ -93,7 +93,9 @@ TEST(TreeRules, RefuseCudaOutsideItsFolders) {
                            {"layers/x/x.cpp", "#include <cublasLt.h>"},
                            {"models/a.h", "#include <cooperative_groups.h>"},
                            {"models/a.cpp", "#include <cub/cub.cuh>"},
-                           {"tools/frieze/run.cpp", "#include <frieze/core/cuda/handles.h>"}}) {
+                           {"tools/frieze/run.cpp", "#include <frieze/core/cuda/handles.h>"},
+                           {"tools/frieze/run.cpp", "#include \"tools/frieze/bench_kernels.h\""},
+                           {"tools/frieze/gpu.h", "#include <cuda_runtime_api.h>"}}) {
     EXPECT_EQ(include_violations(i.path, std::string(i.line) + "\n").size(), 1U) << i;
   }
 }
@@ -109,6 +111,8 @@ TEST(TreeRules, AllowWhatTheDesignAllows) {
                            {"graph/cuda/a.cpp", "#include <frieze/core/cuda/handles.h>"},
                            {"models/a.cpp", "#include <frieze/graph/session.h>"},
                            {"tools/frieze/gpu_cuda.cpp", "#include <cuda_runtime_api.h>"},
+                           {"tools/frieze/bench_kernels.h", "#include <cuda_runtime_api.h>"},
+                           {"tools/frieze/bench_op_cuda.cpp", "#include \"tools/frieze/bench_kernels.h\""},
                            {"tools/bench/baseline.cu", "#include <cuda_runtime_api.h>"},
                            {"tools/frieze/run.cpp", "#include \"tools/frieze/commands.h\""},
                            {"tests/graph/a.cpp", "#include <cuda_runtime_api.h>"}}) {
@@ -139,13 +143,13 @@ TEST(TreeRules, RefuseLongFilesAndHeadersWithoutDocstring) {
 TEST(TreeRules, RefusePathsOfOneMachineAndUnfinishedWork) {
   const std::string slash = "/";  // in pieces, as this file is checked too
   for (const std::string& text :
-       {"cd " + slash + "home/somebody/frieze", "x = \"" + slash + "root/frieze\"", "PATH=" + slash + "usr/local/cuda/bin",
-        slash + "work/frieze", "open('" + slash + "Users/me/x')", std::string("int a;  // TO") + "DO: later",
+       {"cd " + slash + "home/somebody/frieze", "x = \"" + slash + "root/frieze\"", "PATH=" + slash + "usr/local/mine/bin",
+        slash + "opt/mine/tool", slash + "work/frieze", "open('" + slash + "Users/me/x')", std::string("int a;  // TO") + "DO: later",
         std::string("<<<<<<< ") + "HEAD", std::string(">>>>>>> ") + "branch"}) {
     EXPECT_EQ(text_violations("core/a.cpp", text + "\n").size(), 1U) << text;
   }
-  for (const char* text :
-       {"// the first reads, the rest work/home", "/dev/null", "/proc/self/exe", "#!/usr/bin/env bash", "a == b", "=====\n"}) {
+  for (const char* text : {"// the first reads, the rest work/home", "/dev/null", "/proc/self/exe", "PATH=/usr/local/cuda/bin",
+                           "/opt/nvidia/x", "#!/usr/bin/env bash", "a == b", "=====\n"}) {
     EXPECT_TRUE(text_violations("core/a.cpp", text).empty()) << text;
   }
 }
