@@ -4,6 +4,8 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <set>
 
 #include <frieze/layers/rms_norm2d/rms_norm2d.h>
@@ -27,7 +29,10 @@ constexpr EpilogueOp act(Activation f) { return {EpilogueOp::Kind::activation, f
 // Tuning here neither reads nor changes what the user's machine has learned.
 class OwnCache final : public testing::Environment {
  public:
-  void SetUp() override { ::setenv("XDG_CACHE_HOME", folder_.c_str(), 1); }
+  void SetUp() override {
+    ::unsetenv("FRIEZE_TUNING_CACHE");
+    ::setenv("XDG_CACHE_HOME", folder_.c_str(), 1);
+  }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
  private:
@@ -212,15 +217,44 @@ TEST_P(RMSNorm2dGpu, MisalignedStridedAndInPlace) {
 
 TEST_P(RMSNorm2dGpu, TunedOnes) {
   FRIEZE_NEEDS_GPU();
+  const auto configuration = [](const std::string& line) { return line.substr(0, line.find(" (")); };
   for (const Shape& shape : {Shape{1, 64, 128, 128}, Shape{1, 512, 16, 16}, Shape{1, 33, 31, 33}, Shape{1, 4096, 4, 8}}) {
     ParityCase c = parity();
+    EXPECT_TRUE(run(options(true, false), shape, c).describe.ends_with(" (default)"));
     c.tune = true;
-    const std::string tuned = run(options(true, false), shape, c).describe;
-    EXPECT_EQ(run(options(true, false), shape, c).describe, tuned) << "the second time the choice comes from the cache";
+    const std::string tuned = run(options(true, false), shape, c).describe, again = run(options(true, false), shape, c).describe;
+    EXPECT_NE(tuned.find(" (tuned: "), std::string::npos) << tuned;
+    EXPECT_TRUE(again.ends_with(" (tuned, from the cache)")) << again;
+    EXPECT_EQ(configuration(again), configuration(tuned)) << "the second time the choice comes from the cache";
     RMSNorm2dOptions o = options(false, false);
     o.residual = ResidualMode::before;
     run(o, shape, c);
   }
+}
+
+// What the next process will read, and that it does not believe everything.
+TEST(RMSNorm2dTuning, ChoicesAreInTheFileAndMustBeCandidates) {
+  FRIEZE_NEEDS_GPU();
+  ParityCase c{.inputs = {}, .dtype = DType::f16, .tune = true};
+  const std::filesystem::path file = std::filesystem::temp_directory_path() / ("frieze_norm_file_" + std::to_string(::getpid()) + ".json");
+  const auto in_file = [&](const std::filesystem::path& path) {
+    ::setenv("FRIEZE_TUNING_CACHE", path.c_str(), 1);
+    return run(options(true, false), {1, 96, 24, 24}, c).describe;
+  };
+  EXPECT_NE(in_file(file).find("(tuned: "), std::string::npos);
+  std::ifstream in(file);
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  EXPECT_NE(text.find("f16 nchw, 96 channels"), std::string::npos) << text;
+  // Another path is another process, as far as the cache knows.
+  const std::filesystem::path copy = file.string() + ".copy", wrong = file.string() + ".wrong";
+  std::ofstream(copy) << text;
+  EXPECT_NE(in_file(copy).find("(tuned, from the cache)"), std::string::npos);
+  const std::size_t lanes = text.find(" lanes=");
+  ASSERT_NE(lanes, std::string::npos);
+  std::ofstream(wrong) << text.replace(lanes, 7, " lanes=7");
+  EXPECT_NE(in_file(wrong).find("(tuned: "), std::string::npos) << "a configuration that there is not";
+  ::unsetenv("FRIEZE_TUNING_CACHE");
+  for (const auto& path : {file, copy, wrong}) std::filesystem::remove(path);
 }
 
 // The kernel says what runs; a plan table that shows one line for everything would show nothing.

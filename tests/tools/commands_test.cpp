@@ -49,6 +49,12 @@ double mean_step(const tools::Image& image) {  // mean difference between neighb
   return sum / static_cast<double>(image.pixels.size());
 }
 
+TEST(NoTune, IsTakenByTheCommandsThatCompileAModel) {
+  for (const char* command : {"inspect", "verify", "bench"}) {
+    expect_success({command, "quickstart", "--device", "auto", "--size", "16x16", "--no-tune"});
+  }
+}
+
 TEST(Run, SharpensAPicture) {
   TempFolder folder;
   const std::string photo = small_photo(folder);

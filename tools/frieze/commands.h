@@ -20,6 +20,7 @@ struct ModelOptions {
   std::string photo;                         ///< the picture that is the input
   int width = 512, height = 384;             ///< of a random input, without a picture
   bool tf32 = false;
+  bool no_tune = false;
   bool json = false;
 };
 
@@ -57,7 +58,7 @@ struct OpOptions {
   std::string device = "auto", format = "nchw";
   std::vector<std::string> settings;  ///< "key=value"
   std::vector<std::string> then;      ///< elementwise steps after the layer, in order
-  bool list = false, tf32 = false;
+  bool list = false, tf32 = false, no_tune = false;
 };
 int op_command(const OpOptions& options, std::ostream& out);
 

@@ -69,6 +69,7 @@ void add_model_options(CLI::App* command, ModelOptions& o, bool photo_required) 
         ->excludes(photo);
   }
   command->add_flag("--tf32", o.tf32, "Let f32 matrix products on the GPU use TF32: faster, about three digits");
+  command->add_flag("--no-tune", o.no_tune, "Default kernels, instead of the fastest found or cached");
   command->add_flag("--json", o.json, "Report as JSON");
   command->footer(model_list());
 }
@@ -183,6 +184,7 @@ int parse_and_run(int argc, char** argv) {
       ->expected(1)
       ->take_all();
   op_app->add_flag("--tf32", op.tf32, "Let f32 matrix products on the GPU use TF32");
+  op_app->add_flag("--no-tune", op.no_tune, "Default kernels, instead of the fastest found or cached");
   op_app->add_flag("--list", op.list, "List the layers, their tensors and settings");
   op_app->footer("Example: frieze op conv2d --in x.safetensors --out y.safetensors --set stride=2 --set padding=1 --then silu");
 

@@ -94,6 +94,7 @@ CompileOptions compile_options(const ModelOptions& options, const Device& device
   check<OptionError>(!options.tf32 || device.is_cuda(), "--tf32 needs a CUDA device, this run is on the CPU");
   CompileOptions compile;
   compile.allow_tf32 = options.tf32;
+  compile.tune = !options.no_tune;
   return compile;
 }
 

@@ -119,6 +119,7 @@ int op_command(const OpOptions& options, std::ostream& out) {
   const Device device = pick_device(options.device);
   CompileOptions compile_as;
   compile_as.allow_tf32 = options.tf32;
+  compile_as.tune = !options.no_tune;
   check<OptionError>(!options.tf32 || device.is_cuda(), "--tf32 needs a CUDA device, this run is on the CPU");
   Session net = compile(module, inputs, device, compile_as);
   for (const InputSpec& input : inputs) net.input(input.name).copy_from(tensors.at(input.name));

@@ -1,0 +1,277 @@
+// Every configuration that RMSNorm2d can run in, against the formula and against each other.
+#include <gtest/gtest.h>
+
+#if FRIEZE_WITH_CUDA
+#include <cstdio>
+#include <map>
+#include <set>
+#include <string>
+
+#include <frieze/layers/rms_norm2d/cuda/norm_call.h>
+#include <frieze/layers/rms_norm2d/cuda/norm_tuning.h>
+#include "layers/rms_norm2d_device.h"
+
+namespace frieze {
+namespace {
+
+using cuda::NormConfig;
+using test::DirectCase;
+using Bytes = std::string;
+
+// A contiguous tensor on the device that begins `misalign` elements behind a multiple of 256 bytes, between guards.
+class Fenced {
+ public:
+  Fenced(const TensorSpec& spec, std::int64_t misalign)
+      : spec_(spec),
+        offset_(kFence + static_cast<std::size_t>(misalign) * size_of(spec.dtype)),
+        memory_(offset_ + static_cast<std::size_t>(spec.bytes()) + kFence) {}
+
+  TensorView view() const { return TensorView(memory_.as<char>() + offset_, spec_); }
+  void fill(std::span<const float> values) { upload(bytes_of(values)); }
+  void poison() { upload(Bytes(static_cast<std::size_t>(spec_.bytes()), '\xFF')); }
+  Bytes bytes() const {
+    Bytes all(memory_.bytes(), '\0');
+    memory_.download(all.data(), all.size());
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(offset_), end = begin + spec_.bytes();
+    const auto kept = [](char b) { return b == kGuard; };
+    EXPECT_TRUE(std::all_of(all.begin(), begin, kept) && std::all_of(end, all.end(), kept)) << "memory beside the tensor changed";
+    return {begin, end};
+  }
+  std::vector<float> floats(Bytes bytes) const { return to_floats(TensorView(bytes.data(), spec_)); }
+  Bytes bytes_of(std::span<const float> values) const {
+    const HostTensor host(spec_, values);
+    return {static_cast<const char*>(host.data()), host.bytes()};
+  }
+
+ private:
+  static constexpr std::size_t kFence = 512;
+  static constexpr char kGuard = 0x7F;
+  void upload(const Bytes& inner) {
+    Bytes all(memory_.bytes(), kGuard);
+    std::copy(inner.begin(), inner.end(), all.begin() + static_cast<std::ptrdiff_t>(offset_));
+    memory_.upload(all.data(), all.size());
+  }
+  TensorSpec spec_;
+  std::size_t offset_;
+  cuda::DeviceBuffer memory_;
+};
+
+// Pixels that are not like the others, at the front and at the back of the first image.
+void plant_special_pixels(DirectCase& c) {
+  const auto channels = static_cast<std::size_t>(c.shape.c()), pixels = static_cast<std::size_t>(c.shape.h() * c.shape.w());
+  const auto set = [&](std::size_t pixel, auto value) {
+    for (std::size_t ch = 0; ch < channels; ++ch) c.x[ch * pixels + pixel] = round_to(c.dtype, value(ch));
+  };
+  const double tiny = min_subnormal(c.dtype), huge = max_finite(c.dtype), inf = HUGE_VAL;
+  const auto sign = [](std::size_t ch) { return ch % 3 == 0 ? -1.0 : 1.0; };
+  ASSERT_GE(pixels, 8U);
+  set(0, [](std::size_t) { return 0.0; });
+  set(1, [&](std::size_t ch) { return ch == channels / 2 ? 1.5 : 0.0; });
+  set(2, [&](std::size_t ch) { return sign(ch) * huge; });
+  set(3, [&](std::size_t ch) { return sign(ch) * tiny * static_cast<double>(1 + ch % 4); });
+  set(4, [&](std::size_t ch) { return ch == channels - 1 ? std::nan("") : 1.0; });
+  set(5, [&](std::size_t ch) { return ch == 0 ? -inf : 0.5; });
+  set(pixels - 2, [&](std::size_t ch) { return sign(ch) * huge; });
+  set(pixels - 1, [](std::size_t) { return 0.0; });
+}
+
+struct Problem {
+  Shape shape;
+  Format format;
+  std::int64_t misalign = 0;  // elements
+};
+const Problem kProblems[] = {{{2, 64, 6, 40}, Format::nchw},   {{1, 100, 8, 16}, Format::nchw},   {{2, 48, 9, 13}, Format::nchw},
+                             {{2, 3, 17, 131}, Format::nchw},  {{1, 64, 8, 24}, Format::nchw, 1}, {{1, 2048, 4, 8}, Format::nchw},
+                             {{1, 20000, 1, 8}, Format::nchw}, {{2, 96, 7, 9}, Format::nhwc},     {{1, 1280, 3, 5}, Format::nhwc},
+                             {{2, 3, 19, 23}, Format::nhwc},   {{2, 33, 7, 11}, Format::nhwc},    {{1, 515, 3, 7}, Format::nhwc},
+                             {{1, 64, 8, 9}, Format::nhwc, 1}, {{1, 20001, 2, 4}, Format::nhwc},  {{2, 1, 9, 11}, Format::nhwc}};
+
+RMSNorm2dOptions plain(EpsMode mode) {
+  RMSNorm2dOptions o;
+  o.eps_mode = mode;
+  return o;
+}
+RMSNorm2dOptions with_silu() {
+  RMSNorm2dOptions o;
+  o.bias = true;
+  o.activation = Activation::silu;
+  o.residual = ResidualMode::before;
+  return o;
+}
+RMSNorm2dOptions as_diffusers() {
+  RMSNorm2dOptions o;
+  o.eps_mode = EpsMode::clamp_norm;
+  o.eps = 1e-12;
+  o.rounding = Rounding::diffusers;
+  o.residual = ResidualMode::after;
+  return o;
+}
+
+std::set<NormConfig::Path> g_paths;  // that some configuration took
+
+// What the configurations of one problem gave.
+struct Outcome {
+  std::size_t configs = 0, other_bits = 0;  // how many differ from the default
+  double share = 0;                         // of the budget
+  double ulp = 0;                           // from the default, in units of the last place of the largest summand
+  double different = 0;                     // most elements that differ in one configuration, as a share of all
+};
+
+Outcome run_all(const Problem& problem, DType t, const RMSNorm2dOptions& options, cudaStream_t stream, const cuda::DeviceInfo& device) {
+  DirectCase c{options, problem.shape, t};
+  c.prepare();
+  plant_special_pixels(c);
+  const TensorSpec spec{problem.shape, t, problem.format};
+  Fenced x(spec, problem.misalign), y(spec, problem.misalign), residual(spec, problem.misalign);
+  x.fill(c.x);
+  if (!c.residual.empty()) residual.fill(c.residual);
+  const Bytes before = x.bytes();
+  const TensorView residual_view = residual.view();
+  const cuda::NormOptions norm{options.eps, options.eps_mode, options.rounding, options.activation, Activation::none, options.residual};
+  const cuda::NormCall call = cuda::make_norm_call(x.view(), y.view(), c.residual.empty() ? nullptr : &residual_view, c.call.weight,
+                                                   c.call.bias, cuda::make_formula(norm, problem.shape.c(), t), problem.format, device);
+  const std::vector<test::NormResult> truth = c.truth();
+  std::vector<float> expected;
+  for (const test::NormResult& r : truth) expected.push_back(static_cast<float>(r.y));
+
+  std::vector<NormConfig> configs = cuda::all_norm_configs(call.problem);
+  const NormConfig first = cuda::default_norm_config(call.problem);
+  EXPECT_NE(std::find(configs.begin(), configs.end(), first), configs.end()) << "the default is not among all";
+  std::iter_swap(configs.begin(), std::find(configs.begin(), configs.end(), first));
+
+  Outcome outcome;
+  std::vector<float> of_default;
+  std::map<Bytes, bool> known;  // results, and whether they are the default's
+  for (const NormConfig& config : configs) {
+    const std::string what = concat_text(spec, problem.misalign > 0 ? " misaligned" : "", ": ", cuda::norm_config_text(config));
+    Bytes got;
+    for (int launch = 0; launch < 2; ++launch) {
+      y.poison();
+      cuda::launch_norm(config, t, call.args, call.strides, stream);
+      CUDA_CHECK(cudaStreamSynchronize(stream));
+      Bytes bytes = y.bytes();
+      EXPECT_TRUE(launch == 0 || bytes == got) << what << ": another launch gave other bits";
+      got = std::move(bytes);
+    }
+    ++outcome.configs;
+    g_paths.insert(config.path);
+    const auto [at, is_new] = known.try_emplace(got, known.empty());
+    outcome.other_bits += at->second ? 0 : 1;
+    if (!is_new) continue;
+    const std::vector<float> values = y.floats(got);
+    const test::ParityReport report = test::compare(values, expected, t, c.budget());
+    EXPECT_LE(report.share, 1) << what << ": max abs " << report.max_abs << " at " << report.worst_index;
+    outcome.share = std::max(outcome.share, report.share);
+    if (of_default.empty()) of_default = values;
+    std::size_t different = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (std::isnan(values[i]) || values[i] == of_default[i]) continue;
+      ++different;
+      const double largest = std::max(static_cast<double>(truth[i].largest), std::abs(static_cast<double>(expected[i])));
+      outcome.ulp =
+          std::max(outcome.ulp, std::abs(static_cast<double>(values[i]) - static_cast<double>(of_default[i])) / test::ulp_at(t, largest));
+    }
+    outcome.different = std::max(outcome.different, static_cast<double>(different) / static_cast<double>(values.size()));
+  }
+  EXPECT_TRUE(x.bytes() == before) << spec << ": x changed";
+  return outcome;
+}
+
+// Configurations add the squares of a pixel in different orders. The sums differ in their last bits, 1/rms by as much, and results then
+// fall on the other side of a rounding: an f32 one often, a 16-bit one seldom, and by one unit.
+TEST(RMSNorm2dConfigs, AllAreWithinTheBudgetAndAgree) {
+  FRIEZE_NEEDS_GPU();
+  const cuda::Stream stream = cuda::make_stream();
+  int index = 0;
+  CUDA_CHECK(cudaGetDevice(&index));
+  const cuda::DeviceInfo device = cuda::device_info(index);
+  const auto run = [&](const Problem& problem, DType t, const RMSNorm2dOptions& options) {
+    const Outcome o = run_all(problem, t, options, stream.get(), device);
+    std::printf(
+        "%s: %zu configurations, %zu give other bits than the default, by %.2f ulp at most, in %.3f %% of the elements; %.2f of the "
+        "budget\n",
+        concat_text(RMSNorm2d(problem.shape.c(), options).describe(), ' ', TensorSpec{problem.shape, t, problem.format}).c_str(), o.configs,
+        o.other_bits, o.ulp, 100 * o.different, o.share);
+    const bool stepwise = options.rounding != Rounding::once && t != DType::f32;
+    // f32: half the budget of each. 16 bits: one unit, which rounding points pass on; and seldom.
+    EXPECT_LE(o.ulp, t == DType::f32 ? 4 : stepwise ? 3 : 1) << problem.shape << ' ' << t << ' ' << problem.format;
+    EXPECT_LE(o.different, t == DType::f32 ? 1 : stepwise ? 0.01 : 0.002) << problem.shape << ' ' << t << ' ' << problem.format;
+  };
+  std::size_t turn = 0;
+  for (const Problem& problem : kProblems) {
+    constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16};
+    for (const DType t : kTypes) run(problem, t, plain(EpsMode::none));  // subnormal pixels are scaled up
+    run(problem, kTypes[turn++ % 3], plain(EpsMode::add_inside));
+    run(problem, kTypes[turn % 3], with_silu());
+    run(problem, kTypes[(turn + 1) % 3], as_diffusers());
+  }
+  EXPECT_EQ(g_paths.size(), static_cast<std::size_t>(NormConfig::Path::strided) + 1) << "a path that no problem takes";
+}
+
+TEST(RMSNorm2dConfigs, CandidatesAreConfigurationsAndHaveNamesOfTheirOwn) {
+  for (const Problem& problem : kProblems) {
+    for (const DType t : {DType::f32, DType::f16, DType::bf16}) {
+      for (const bool full : {false, true}) {
+        cuda::NormProblem p{t, problem.format, true, full, problem.shape.n(), problem.shape.c(), problem.shape.h() * problem.shape.w()};
+        p.compute_capability = 90;
+        p.sm_count = 132;
+        const std::vector<NormConfig> all = cuda::all_norm_configs(p), candidates = cuda::norm_candidates(p);
+        ASSERT_FALSE(candidates.empty()) << problem.shape;
+        for (const NormConfig& c : candidates) EXPECT_NE(std::find(all.begin(), all.end(), c), all.end()) << cuda::norm_config_text(c);
+        std::set<std::string> names;
+        for (const NormConfig& c : all) names.insert(cuda::norm_config_text(c));
+        EXPECT_EQ(names.size(), all.size()) << problem.shape << ": two configurations of one name";
+        EXPECT_EQ(cuda::default_norm_config(p), candidates.front());
+        EXPECT_EQ(cuda::default_norm_config(p), candidates.front()) << "remembered";
+      }
+    }
+  }
+}
+
+// What a call is launched with, without a device: formats, folding and alignment.
+TEST(RMSNorm2dConfigs, ACallIsClassifiedByItsViews) {
+  alignas(256) static char memory[1024];
+  const cuda::DeviceInfo device{0, "none", 90, 132};
+  const auto classify = [&](const TensorView& x, Format preferred) {
+    return cuda::make_norm_call(x, x, nullptr, nullptr, nullptr, cuda::make_formula({}, x.shape.c(), x.dtype), preferred, device);
+  };
+  const auto call = [&](const Shape& shape, Format format, std::ptrdiff_t offset = 0, Format preferred = Format::nchw) {
+    return classify(TensorView(memory + offset, TensorSpec{shape, DType::f16, format}), preferred);
+  };
+  const auto expect = [](const cuda::NormCall& c, Format format, std::int64_t images, std::int64_t pixels, int alignment) {
+    EXPECT_TRUE(c.problem.contiguous);
+    EXPECT_EQ(c.problem.format, format);
+    EXPECT_EQ(c.problem.images, images);
+    EXPECT_EQ(c.problem.pixels, pixels);
+    EXPECT_EQ(c.args.images, images);
+    EXPECT_EQ(c.args.pixels, pixels);
+    EXPECT_EQ(c.problem.alignment, alignment);
+    EXPECT_EQ(c.args.early_blocks, 4U * 132);
+  };
+  expect(call({2, 8, 3, 5}, Format::nchw), Format::nchw, 2, 15, 16);
+  expect(call({2, 8, 3, 5}, Format::nhwc), Format::nhwc, 1, 30, 16);  // images lie behind each other
+  expect(call({2, 8, 3, 5}, Format::nchw, 2), Format::nchw, 2, 15, 2);
+  expect(call({2, 8, 3, 5}, Format::nchw, 24), Format::nchw, 2, 15, 8);
+  for (const Format f : {Format::nchw, Format::nhwc}) {
+    expect(call({2, 1, 3, 5}, f, 0, f), Format::nchw, 1, 30, 16);
+    expect(call({7, 8, 1, 1}, f, 0, f), Format::nhwc, 1, 7, 16);
+    expect(call({1, 8, 3, 1}, f, 0, f), f, 1, 3, 16);
+  }
+  TensorView ones(memory, TensorSpec{{1, 8, 1, 4}, DType::f16, Format::nchw});
+  ones.strides[0] = 7, ones.strides[2] = -3;  // of extents of 1
+  expect(classify(ones, Format::nhwc), Format::nchw, 1, 4, 16);
+
+  TensorView flipped(memory + 512, TensorSpec{{1, 8, 3, 4}, DType::f16, Format::nchw});
+  flipped.strides[3] = -1;
+  const cuda::NormCall strided = classify(flipped, Format::nchw);
+  EXPECT_FALSE(strided.problem.contiguous);
+  EXPECT_EQ(strided.problem.alignment, 16);
+  EXPECT_EQ(strided.strides.w[0], -1);
+  EXPECT_EQ(strided.strides.h[1], 4);
+  EXPECT_EQ(strided.strides.width, 4);
+  for (const NormConfig& c : cuda::all_norm_configs(strided.problem)) EXPECT_EQ(c.path, NormConfig::Path::strided);
+}
+
+}  // namespace
+}  // namespace frieze
+#endif
