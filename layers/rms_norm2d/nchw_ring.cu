@@ -70,9 +70,7 @@ __global__ void __launch_bounds__(512) rms_norm2d_nchw_ring_per_block(const __gr
       }
     }
     const auto sum_pixels = [&](const float* scale) {
-      float sum[V];
-#pragma unroll
-      for (int j = 0; j < V; ++j) sum[j] = 0.0F;
+      SquareSum<T> squares[V];
 #pragma unroll
       for (int k = 0; k < K; ++k) {
         float v[V];
@@ -80,9 +78,12 @@ __global__ void __launch_bounds__(512) rms_norm2d_nchw_ring_per_block(const __gr
 #pragma unroll
         for (int j = 0; j < V; ++j) {
           if (scale != nullptr) v[j] *= scale[lane * V + j];
-          sum[j] = fmaf(v[j], v[j], sum[j]);
+          squares[j].add(v[j]);
         }
       }
+      float sum[V];
+#pragma unroll
+      for (int j = 0; j < V; ++j) sum[j] = squares[j].value();
       reduce_in_warp<V>(sum, lanes);
       if (lanes >= 32 || (tid & 31) < lanes) store_floats<V>(partial + group * tile_pixels + lane * V, sum);
       __syncthreads();

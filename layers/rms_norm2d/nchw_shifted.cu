@@ -66,9 +66,7 @@ __global__ void __launch_bounds__(512)
     }
   }
   const auto sum_pixels = [&](const float* scale) {
-    float sum[V];
-#pragma unroll
-    for (int j = 0; j < V; ++j) sum[j] = 0.0F;
+    SquareSum<T> sum[V];
 #pragma unroll
     for (int k = 0; k < K; ++k) {
       float v[V];
@@ -76,11 +74,11 @@ __global__ void __launch_bounds__(512)
 #pragma unroll
       for (int j = 0; j < V; ++j) {
         if (scale != nullptr) v[j] *= scale[padded<V>(pixel + j + V)];
-        sum[j] = fmaf(v[j], v[j], sum[j]);
+        sum[j].add(v[j]);
       }
     }
 #pragma unroll
-    for (int j = 0; j < V; ++j) partial[row * pitch + padded<V>(pixel + j + V)] = sum[j];
+    for (int j = 0; j < V; ++j) partial[row * pitch + padded<V>(pixel + j + V)] = sum[j].value();
     __syncthreads();
     float all = 0.0F;
     if (tid < reach) {

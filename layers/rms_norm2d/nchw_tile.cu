@@ -71,9 +71,8 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
     }
   }
 
-  const auto square = [&](const float* scale, float(&sum)[V]) {
-#pragma unroll
-    for (int j = 0; j < V; ++j) sum[j] = 0.0F;
+  const auto square = [&](const float* scale, float(&out)[V]) {
+    SquareSum<T> sum[V];
 #pragma unroll
     for (int k = 0; k < K; ++k) {
       float v[V];
@@ -81,9 +80,11 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
 #pragma unroll
       for (int j = 0; j < V; ++j) {
         if (scale != nullptr) v[j] *= scale[j];
-        sum[j] = fmaf(v[j], v[j], sum[j]);
+        sum[j].add(v[j]);
       }
     }
+#pragma unroll
+    for (int j = 0; j < V; ++j) out[j] = sum[j].value();
   };
   // The sum of this thread's sums and those of all other channels, for thread t < tile_pixels of the tile's pixel t.
   const auto sum_pixels = [&](float(&sum)[V], [[maybe_unused]] int round) {

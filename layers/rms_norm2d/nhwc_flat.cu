@@ -55,12 +55,13 @@ __global__ void __launch_bounds__(512)
   const int lanes = 1 << lanes_log2, lane = tid & (lanes - 1), groups = threads >> lanes_log2;
   const auto sum_pixel = [&](int pixel, const float* scale) {
     const T* in = reinterpret_cast<const T*>(run) + pixel * channels;
-    float sum = 0.0F;
+    SquareSum<T> squares;
 #pragma unroll 8
     for (int c = lane; c < channels; c += lanes) {
       const float v = widen(in[c]) * (scale != nullptr ? *scale : 1.0F);
-      sum = fmaf(v, v, sum);
+      squares.add(v);
     }
+    float sum = squares.value();
     for (int step = 1; step < lanes; step *= 2) sum += __shfl_xor_sync(~0U, sum, step);
     return sum;
   };

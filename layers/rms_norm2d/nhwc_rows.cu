@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(R* P <= 2 && !kFull ? 1024 : 512)
   const auto sum_pixels = [&](const float* scale, float(&sum)[P]) {
 #pragma unroll
     for (int p = 0; p < P; ++p) {
-      sum[p] = 0.0F;
+      SquareSum<T> squares;
 #pragma unroll
       for (int i = 0; i < R; ++i) {
         float v[V];
@@ -64,9 +64,10 @@ __global__ void __launch_bounds__(R* P <= 2 && !kFull ? 1024 : 512)
 #pragma unroll
         for (int j = 0; j < V; ++j) {
           if (scale != nullptr) v[j] *= scale[p];
-          sum[p] = fmaf(v[j], v[j], sum[p]);
+          squares.add(v[j]);
         }
       }
+      sum[p] = squares.value();
     }
     for (int step = 1; step < min(lanes, 32); step *= 2) {
 #pragma unroll

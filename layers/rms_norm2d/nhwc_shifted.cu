@@ -47,14 +47,15 @@ __global__ void __launch_bounds__(512) rms_norm2d_nhwc_shifted_row_of_lanes(cons
     }
   }
   const auto sum_pixel = [&](float scale) {
-    float sum = 0.0F;
+    SquareSum<T> squares;
 #pragma unroll
     for (int i = 0; i < R; ++i) {
       float v[V];
       unpack<T, V>(x[i], v);
 #pragma unroll
-      for (int j = 0; j < V; ++j) sum = fmaf(v[j] * scale, v[j] * scale, sum);
+      for (int j = 0; j < V; ++j) squares.add(v[j] * scale);
     }
+    float sum = squares.value();
     for (int step = 1; step < min(lanes, 32); step *= 2) sum += __shfl_xor_sync(~0U, sum, step);
     if (lanes <= 32) return sum;
     __syncthreads();

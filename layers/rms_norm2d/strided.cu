@@ -33,14 +33,14 @@ __global__ void __launch_bounds__(1024)
       return v;
     };
     const auto sum_pixel = [&](float scale) {
-      float sum = 0.0F;
+      SquareSum<T> squares;
       if (inside) {
         for (std::int64_t c = lane; c < a.channels; c += lanes) {
           const float v = value(c) * scale;
-          sum = fmaf(v, v, sum);
+          squares.add(v);
         }
       }
-      partial[lane * own + slot] = sum;
+      partial[lane * own + slot] = squares.value();
       __syncthreads();
       float all = 0.0F;
       for (int i = 0; i < lanes; ++i) all += partial[i * own + slot];

@@ -22,8 +22,8 @@ constexpr int kMostBuffers = 64;              // tensors so small that more of t
 constexpr double kBytesPerMicrosecond = 2e6;  // for a guess of the time
 constexpr double kReplayMicroseconds = 200;   // of one graph
 constexpr int kMostLaunches = 64;
-constexpr double kWorthwhile = 0.98;  // of the default's time
-constexpr double kHopeless = 1.1;     // of the best time, after the first look
+constexpr double kWorthwhile = 0.995;  // of the default's time
+constexpr double kHopeless = 1.1;      // of the best time, after the first look
 
 std::string machine_text(const DeviceInfo& d) {
   return concat_text(d.name, ", ", d.sm_count, " SMs, driver ", d.driver_version, ", runtime ", d.runtime_version, ", frieze ", version());

@@ -13,7 +13,7 @@ struct NormChoice {
 
 /// The configuration that the tuning cache has for this machine and class of problems or, if it has none that is a candidate, the fastest
 /// of norm_candidates(): launches captured over rotating buffers of normal data, cold, on `stream`. The default wins unless another is at
-/// least 2 % faster. What was found goes into the cache. Candidates that cannot be launched here are left out with a warning.
+/// least 0.5 % faster. What was found goes into the cache. Candidates that cannot be launched here are left out with a warning.
 /// Without tuning, and where the buffers need more than half of the free memory, the default. `call` needs no pointers but those of weight
 /// and bias. Throws CudaError.
 NormChoice choose_norm(const NormCall& call, bool tune, const DeviceInfo& device, cudaStream_t stream);

@@ -54,26 +54,46 @@ __device__ __forceinline__ float rounded(float v) {
   return widen(narrow<T>(v));
 }
 
-/// 1/sqrt(v), 0 for 0: to half a unit for f32, to two units of f32 for 16-bit types, which do not see the difference.
+/// 1/sqrt(v), 0 for 0, correctly rounded: two units of f32 more would round one f16 result in a thousand to the wrong side.
+__device__ __forceinline__ float inverse_root(float v) { return v == 0.0F ? 0.0F : __frsqrt_rn(v); }
+
+/// The sum of v^2. For f32 the roundings of products and sums are carried along (TwoSum, Knuth), so that a long chain of additions costs
+/// one rounding at its end; 16-bit results do not see f32's. Intrinsics, as the compiler must not contract them.
 template <class T>
-__device__ __forceinline__ float inverse_root(float v) {
-  const float r = sizeof(T) == 2 ? rsqrtf(v) : __frsqrt_rn(v);
-  return v == 0.0F ? 0.0F : r;
-}
+struct SquareSum {
+  float high = 0.0F, low = 0.0F;
+
+  __device__ __forceinline__ void add(float v) {
+    if constexpr (sizeof(T) == 2) {
+      high = fmaf(v, v, high);
+    } else {
+      const float square = __fmul_rn(v, v), total = __fadd_rn(high, square), back = __fsub_rn(total, high);
+      low = __fadd_rn(low, fmaf(v, v, -square));
+      low = __fadd_rn(low, __fadd_rn(__fsub_rn(high, __fsub_rn(total, back)), __fsub_rn(square, back)));
+      high = total;
+    }
+  }
+  /// Infinite and NaN sums as they are: their low parts are NaN.
+  __device__ __forceinline__ float value() const {
+    if constexpr (sizeof(T) == 2) return high;
+    const float sum = __fadd_rn(high, low);
+    return sum == sum ? sum : high;
+  }
+};
 
 /// 1/rms of a sum of squares that is in the range of f32. 0 for a pixel of zeros where the formula is 0/0.
 template <class T>
 __device__ __forceinline__ float inverse_rms(const NormFormula& f, float sum) {
-  if (f.mode == EpsMode::add_inside) return inverse_root<T>(fmaf(sum, f.inverse_c, f.eps));
+  if (f.mode == EpsMode::add_inside) return inverse_root(fmaf(sum, f.inverse_c, f.eps));
   const float ms = sum * f.inverse_c;
   switch (f.mode) {
-    case EpsMode::clamp_norm: return sum < f.least_sum ? f.clamped : inverse_root<T>(ms);
-    case EpsMode::clamp_mean_square: return inverse_root<T>(ms < f.eps ? f.eps : ms);
+    case EpsMode::clamp_norm: return sum < f.least_sum ? f.clamped : inverse_root(ms);
+    case EpsMode::clamp_mean_square: return inverse_root(ms < f.eps ? f.eps : ms);
     case EpsMode::add_to_rms: {
       const float rms = __fsqrt_rn(ms) + f.eps;
       return rms == 0.0F ? 0.0F : __frcp_rn(rms);
     }
-    default: return inverse_root<T>(ms);
+    default: return inverse_root(ms);
   }
 }
 
@@ -112,10 +132,10 @@ static __device__ __noinline__ SplitInverse split_inverse_rms(const NormFormula&
   return {ldexpf(1.0F, power), static_cast<float>(ldexp(mantissa, exponent - power))};
 }
 
-/// silu and relu are what networks put behind a norm; 16-bit results do not need the last bits of expf and of the division.
+/// silu and relu are what networks put behind a norm; bf16 results do not need the last bits of expf and of the division.
 template <class T>
 __device__ __forceinline__ float quick_silu(float t) {
-  if constexpr (sizeof(T) == 4) return t == -INFINITY ? -0.0F : t / (1.0F + expf(-t));
+  if constexpr (!std::is_same_v<T, __nv_bfloat16>) return t == -INFINITY ? -0.0F : t / (1.0F + expf(-t));
   return t == -INFINITY ? -0.0F : __fdividef(t, 1.0F + __expf(-t));
 }
 

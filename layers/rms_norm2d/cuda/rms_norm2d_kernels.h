@@ -12,7 +12,7 @@
 namespace frieze::cuda {
 
 /// Raised whenever a kernel or the list of configurations changes, so that choices remembered in a file are made anew.
-inline constexpr int kNormKernelSet = 1;
+inline constexpr int kNormKernelSet = 2;
 
 /// The formula, in f32, as every kernel takes it.
 struct NormFormula {
@@ -96,8 +96,6 @@ std::vector<NormConfig> norm_candidates(const NormProblem& problem);
 
 /// Enqueues `config` on `stream`. Throws CudaError.
 void launch_norm(const NormConfig& config, DType dtype, const NormArgs& args, const NormStrides& strides, cudaStream_t stream);
-/// Loads the kernel of `config` ahead of a capture.
-void preload_norm(const NormConfig& config, DType dtype, bool full);
 
 /// Dynamic shared memory of one block.
 std::size_t norm_shared_bytes(const NormConfig& config, std::int64_t channels);
