@@ -87,12 +87,12 @@ __global__ void __launch_bounds__(512) rms_norm2d_nchw_ring_per_block(const __gr
       reduce_in_warp<V>(sum, lanes);
       if (lanes >= 32 || (tid & 31) < lanes) store_floats<V>(partial + group * tile_pixels + lane * V, sum);
       __syncthreads();
-      float all = 0.0F;
+      SquareSum<T> all;
       if (tid < tile_pixels) {
 #pragma unroll 8
-        for (int g = 0; g < groups; ++g) all += partial[g * tile_pixels + tid];
+        for (int g = 0; g < groups; ++g) all.join(partial[g * tile_pixels + tid]);
       }
-      return all;
+      return all.value();
     };
     const float sum = sum_pixels(nullptr);
     bool special = false;

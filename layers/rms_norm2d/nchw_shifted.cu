@@ -80,12 +80,12 @@ __global__ void __launch_bounds__(512)
 #pragma unroll
     for (int j = 0; j < V; ++j) partial[row * pitch + padded<V>(pixel + j + V)] = sum[j].value();
     __syncthreads();
-    float all = 0.0F;
+    SquareSum<T> all;
     if (tid < reach) {
 #pragma unroll 8
-      for (int g = 0; g < rows; ++g) all += partial[g * pitch + padded<V>(tid + V)];
+      for (int g = 0; g < rows; ++g) all.join(partial[g * pitch + padded<V>(tid + V)]);
     }
-    return all;
+    return all.value();
   };
   const int own = padded<V>(tid + V);
   const float sum = sum_pixels(nullptr);

@@ -93,11 +93,12 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
       store_floats<V>(partial + group * tile_pixels + lane * V, sum);
     }
     __syncthreads();
-    float all = 0.0F;
+    SquareSum<T> block;
     if (tid < tile_pixels) {
 #pragma unroll 8
-      for (int g = 0; g < groups; ++g) all += partial[g * tile_pixels + tid];
+      for (int g = 0; g < groups; ++g) block.join(partial[g * tile_pixels + tid]);
     }
+    float all = block.value();
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     if (ranks > 1) {  // every block stores its sums into every block's shared memory, then reads its own
       float* const here = gathered + round * ranks * tile_pixels;
@@ -106,11 +107,12 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
         for (unsigned r = 0; r < ranks; ++r) cg::this_cluster().map_shared_rank(here, r)[rank * tile_pixels + tid] = all;
       }
       cg::this_cluster().sync();
-      all = 0.0F;
+      SquareSum<T> cluster;
       if (tid < tile_pixels) {
 #pragma unroll 8
-        for (unsigned r = 0; r < ranks; ++r) all += here[r * tile_pixels + tid];
+        for (unsigned r = 0; r < ranks; ++r) cluster.join(here[r * tile_pixels + tid]);
       }
+      all = cluster.value();
     }
 #endif
     return all;

@@ -82,8 +82,9 @@ __global__ void __launch_bounds__(R* P <= 2 && !kFull ? 1024 : 512)
     const int from = group * (lanes / 32);
 #pragma unroll
     for (int p = 0; p < P; ++p) {
-      sum[p] = 0.0F;
-      for (int w = 0; w < lanes / 32; ++w) sum[p] += partial[from + w][p];
+      SquareSum<T> all;
+      for (int w = 0; w < lanes / 32; ++w) all.join(partial[from + w][p]);
+      sum[p] = all.value();
     }
   };
 

@@ -61,9 +61,9 @@ __global__ void __launch_bounds__(512) rms_norm2d_nhwc_shifted_row_of_lanes(cons
     __syncthreads();
     if (tid % 32 == 0) partial[tid / 32] = sum;
     __syncthreads();
-    sum = 0.0F;
-    for (int w = 0; w < lanes / 32; ++w) sum += partial[group * (lanes / 32) + w];
-    return sum;
+    SquareSum<T> all;
+    for (int w = 0; w < lanes / 32; ++w) all.join(partial[group * (lanes / 32) + w]);
+    return all.value();
   };
   const float sum = sum_pixel(1.0F);
   SplitInverse r{1.0F, inverse_rms<T>(f, sum)};

@@ -42,10 +42,10 @@ __global__ void __launch_bounds__(1024)
       }
       partial[lane * own + slot] = squares.value();
       __syncthreads();
-      float all = 0.0F;
-      for (int i = 0; i < lanes; ++i) all += partial[i * own + slot];
+      SquareSum<T> all;
+      for (int i = 0; i < lanes; ++i) all.join(partial[i * own + slot]);
       __syncthreads();
-      return all;
+      return all.value();
     };
     const float sum = sum_pixel(1.0F);
     SplitInverse r{1.0F, inverse_rms<T>(f, sum)};

@@ -90,7 +90,7 @@ class LargeRun {
     out_ = layer.infer(in_).out;
     const bool reformats = dynamic_cast<const Reformat*>(&layer) != nullptr;
     out_.format = !reformats ? c.format : c.format == Format::nchw ? Format::nhwc : Format::nchw;
-    units_ = std::min(in_[0].shape.h(), out_.shape.h());
+    if (out_.shape.rank() == 4) units_ = std::min(in_[0].shape.h(), out_.shape.h());  // means have no rows
     int device = 0;
     CUDA_CHECK(cudaGetDevice(&device));
     device_ = cuda::device_info(device);

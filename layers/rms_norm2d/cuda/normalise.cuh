@@ -73,6 +73,15 @@ struct SquareSum {
       high = total;
     }
   }
+  /// A sum of other threads, always in one order.
+  __device__ __forceinline__ void join(float sum) {
+    const float total = __fadd_rn(high, sum);
+    if constexpr (sizeof(T) == 4) {
+      const float back = __fsub_rn(total, high);
+      low = __fadd_rn(low, __fadd_rn(__fsub_rn(high, __fsub_rn(total, back)), __fsub_rn(sum, back)));
+    }
+    high = total;
+  }
   /// Infinite and NaN sums as they are: their low parts are NaN.
   __device__ __forceinline__ float value() const {
     if constexpr (sizeof(T) == 2) return high;
