@@ -20,7 +20,6 @@ import cv2
 import numpy as np
 from PIL import Image
 
-SIGMAS = (15, 25, 50)
 
 
 def photographs(tar, limit):
@@ -53,8 +52,8 @@ def tuned_nonlocal_means(clean, noisy, sigma):
             scores[h, h_color] = (np.mean([psnr(p, c) for p, c in zip(pictures, clean)]), pictures)
         return scores[h, h_color][0]
 
-    best = (0.6 * sigma, 0.8 * sigma)
-    step = 0.2 * sigma
+    best = (0.6 * sigma, 0.6 * sigma)
+    step = 0.1 * sigma
     while step >= 0.05 * sigma:
         around = [best, (best[0] - step, best[1]), (best[0] + step, best[1]), (best[0], best[1] - step), (best[0], best[1] + step)]
         better = max((p for p in around if min(p) > 0), key=lambda p: score(*p))
@@ -81,6 +80,7 @@ def main():
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="f32")
     parser.add_argument("--limit", type=int, help="only the first photographs")
+    parser.add_argument("--sigmas", type=int, nargs="+", default=[15, 25, 50])
     parser.add_argument("--json", type=pathlib.Path, help="all scores, photograph by photograph")
     args = parser.parse_args()
     try:
@@ -89,8 +89,9 @@ def main():
     except ImportError:
         has_bm3d = False
     names, clean = zip(*photographs(args.held_out, args.limit))
-    everything, rows = {}, []
-    for sigma in SIGMAS:
+    everything = {}
+    table = ["| sigma | method | PSNR dB | SSIM | least gain dB |", "|---|---|---|---|---|"]
+    for sigma in args.sigmas:
         noisy = [with_noise(c, sigma, i) for i, c in enumerate(clean)]
         methods = {"noisy": noisy}
         pictures, h, h_color = tuned_nonlocal_means(clean, noisy, sigma)
@@ -112,13 +113,14 @@ def main():
                 compared = [json.loads(subprocess.run([args.frieze, "compare", folder / "clean" / f"{n}.png", where / f"{n}.png", "--json"],
                                                       check=True, capture_output=True, text=True).stdout)[0] for n in names]
                 everything[f"{sigma} {method}"] = {n: [c["psnr_db"], c["ssim"]] for n, c in zip(names, compared)}
-                rows.append((sigma, method, np.mean([c["psnr_db"] for c in compared]), np.mean([c["ssim"] for c in compared])))
-    print(f"\n| sigma | method | PSNR dB | SSIM | worst gain dB |\n|---|---|---|---|---|")
-    for sigma, method, decibels, similarity in rows:
-        gain = min(everything[f"{sigma} {method}"][n][0] - everything[f"{sigma} noisy"][n][0] for n in names)
-        print(f"| {sigma} | {method} | {decibels:.2f} | {similarity:.4f} | {'' if method == 'noisy' else f'{gain:+.2f}'} |")
+                decibels, similarity = np.mean([[c["psnr_db"], c["ssim"]] for c in compared], 0)
+                gain = min(everything[f"{sigma} {method}"][n][0] - everything[f"{sigma} noisy"][n][0] for n in names)
+                least = "" if method == "noisy" else f"{gain:+.2f}"
+                table.append(f"| {sigma} | {method} | {decibels:.2f} | {similarity:.4f} | {least} |")
+                print(table[-1], flush=True)
     if args.json:
         args.json.write_text(json.dumps(everything, indent=1))
+    print("\n" + "\n".join(table))
 
 
 if __name__ == "__main__":
