@@ -193,8 +193,8 @@ TEST(RMSNorm2dConfigs, AllAreWithinTheBudgetAndAgree) {
         concat_text(RMSNorm2d(problem.shape.c(), options).describe(), ' ', TensorSpec{problem.shape, t, problem.format}).c_str(), o.configs,
         o.other_bits, o.ulp, 100 * o.different, o.share);
     const bool stepwise = options.rounding != Rounding::once && t != DType::f32;
-    // f32: half the budget of each. 16 bits: one unit, which rounding points pass on; and seldom.
-    EXPECT_LE(o.ulp, t == DType::f32 ? 4 : stepwise ? 3 : 1) << problem.shape << ' ' << t << ' ' << problem.format;
+    // f32: each may be off by the 3 units of the budget, to either side. 16 bits: one unit, which rounding points pass on; and seldom.
+    EXPECT_LE(o.ulp, t == DType::f32 ? 6 : stepwise ? 3 : 1) << problem.shape << ' ' << t << ' ' << problem.format;
     EXPECT_LE(o.different, t == DType::f32 ? 1 : stepwise ? 0.01 : 0.002) << problem.shape << ' ' << t << ' ' << problem.format;
   };
   std::size_t turn = 0;
