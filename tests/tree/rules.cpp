@@ -75,7 +75,9 @@ std::vector<std::string> include_violations(std::string_view path, std::string_v
 std::vector<std::string> shape_violations(std::string_view path, std::string_view text) {
   std::vector<std::string> found;
   const auto lines = std::count(text.begin(), text.end(), '\n');
-  if (lines > kMaxLines) found.push_back(at(path, kMaxLines + 1, std::to_string(lines) + " lines, at most 500 fit a reader's head"));
+  const bool measured = path.rfind("tools/results/", 0) == 0;  // what a machine wrote for programs to read
+  if (lines > kMaxLines && !measured)
+    found.push_back(at(path, kMaxLines + 1, std::to_string(lines) + " lines, at most 500 fit a reader's head"));
   if (matches(path, R"(\.(h|cuh)$)") && !text.starts_with("#pragma once\n///")) {
     found.push_back(at(path, 1, "a header begins with #pragma once and a docstring"));
   }

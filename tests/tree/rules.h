@@ -16,7 +16,7 @@ bool may_include_cuda(std::string_view path);
 ///   core includes core alone; layers: core, layers; graph: core, graph; models: core, layers, graph, models; tools: no tests
 ///   CUDA's headers, and ours that include them, only where may_include_cuda()
 std::vector<std::string> include_violations(std::string_view path, std::string_view text);
-/// At most 500 lines; a header begins with #pragma once and a docstring.
+/// At most 500 lines, but for results that were measured (tools/results); a header begins with #pragma once and a docstring.
 std::vector<std::string> shape_violations(std::string_view path, std::string_view text);
 /// No path of somebody's machine (home folders, /usr/local and /opt but for NVIDIA's, drive letters), no conflict markers, no to-do notes.
 std::vector<std::string> text_violations(std::string_view path, std::string_view text);
