@@ -9,7 +9,7 @@ namespace {
 
 using Path = NormConfig::Path;
 
-// The numbers below were fitted to 54 shapes on an H100 (2026-11-24, NOTES.md): time relative to the best way to do the same. What the
+// The numbers below were fitted to some 50 shapes on an H100 (2026-11-24, NOTES.md): time relative to the best way to do the same. What the
 // model picks is within 3 % of the fastest configuration on average, and the fastest is nearly always among its first 16.
 
 // `table` holds pairs of a limit and the cost up to it; past the last limit the cost is 1.
