@@ -6,6 +6,7 @@
 #     --out DIR  the results file and DIR/logs go there instead of tools/results and the build folder
 # Environment:
 #   FRIEZE_BUILD             a folder with bin/frieze and tests/*_tests that are built already; nothing is built then
+#   FRIEZE_SHARDS            into how many processes the layers' tests are split, tests and sanitizers alike [one for 4 cores, at most 3]
 #   FRIEZE_TEST_SECONDS      most seconds for one test program [1200]
 #   FRIEZE_SANITIZER_FILTER  the GoogleTest filter of what runs under compute-sanitizer
 #   FRIEZE_SANITIZER_SECONDS most seconds for one of its tools [420]
@@ -66,14 +67,39 @@ timed() {
   return $status
 }
 
+shards=${FRIEZE_SHARDS:-$(($(nproc) < 8 ? 1 : $(nproc) < 12 ? 2 : 3))}
+
+# sharded NAME SECONDS COMMAND…: a GoogleTest program as $shards processes at once, each with its own log, report and parity record.
+sharded() {
+  local name=$1 limit=$2 shard part
+  shift 2
+  for ((shard = 0; shard < shards; ++shard)); do
+    part=$name$([[ $shards == 1 ]] || echo "-$((shard + 1))of$shards")
+    (
+      export GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard
+      if [[ -n ${FRIEZE_RESULTS_DIR:-} ]]; then
+        export FRIEZE_RESULTS_DIR=$FRIEZE_RESULTS_DIR/$part
+        mkdir -p "$FRIEZE_RESULTS_DIR"
+      fi
+      timed "$part" "$limit" "$@" --gtest_color=no --gtest_brief=0 --gtest_output="json:$logs/$part.json"
+      echo "   $part: status $?, $(grep -E '(ERROR|RACECHECK) SUMMARY' "$logs/$part.log" | tail -1) $(grep -E '^\[  (PASSED|FAILED)  \] [0-9]' "$logs/$part.log" | paste -sd' ')"
+    ) &
+  done
+  wait
+}
+
 echo "== tests"
+export FRIEZE_RESULTS_DIR=$logs/parity
 for program in "${programs[@]}"; do
   name=$(basename "$program")
-  # One after the other: some tests measure time, some fill the memory.
-  FRIEZE_RESULTS_DIR=$logs/parity timed "test_$name" "${FRIEZE_TEST_SECONDS:-1200}" "$program" --gtest_color=no --gtest_brief=0 \
-    --gtest_output="json:$logs/test_$name.json"
-  echo "   $name: status $?, $(tail -1 "$logs/test_$name.log")"
+  # The others one after the other and whole: some of their tests measure time.
+  if [[ $name == layers_tests ]]; then
+    sharded "test_$name" "${FRIEZE_TEST_SECONDS:-1200}" "$program"
+  else
+    shards=1 sharded "test_$name" "${FRIEZE_TEST_SECONDS:-1200}" "$program"
+  fi
 done
+unset FRIEZE_RESULTS_DIR
 
 if [[ $quick == no ]]; then
   echo "== compute-sanitizer"
@@ -82,12 +108,8 @@ if [[ $quick == no ]]; then
   wanted='*Gpu*Placements*:*Gpu*Misaligned*:*Gpu*Path*:*Gpu*Tiles*:*Gpu*Chunks*:*Gpu*Groups:*Gpu*KernelsStrides*:LinearGpu.*Epilogues*'
   filter=${FRIEZE_SANITIZER_FILTER:-$wanted-LargeGpu.*:*Tuned*}
   for tool in memcheck racecheck initcheck synccheck; do
-    (
-      unset FRIEZE_RESULTS_DIR
-      timed "sanitizer_$tool" "${FRIEZE_SANITIZER_SECONDS:-420}" "$sanitizer" --tool "$tool" --error-exitcode 86 --print-limit 20 \
-        "$folder/tests/layers_tests" --gtest_color=no --gtest_filter="$filter" --gtest_output="json:$logs/sanitizer_$tool.json"
-      echo "   $tool: status $?, $(grep -E '(ERROR|RACECHECK) SUMMARY' "$logs/sanitizer_$tool.log" | tail -1)"
-    ) &
+    sharded "sanitizer_$tool" "${FRIEZE_SANITIZER_SECONDS:-420}" "$sanitizer" --tool "$tool" --error-exitcode 86 --print-limit 20 \
+      "$folder/tests/layers_tests" --gtest_filter="$filter" &
   done
   wait
 

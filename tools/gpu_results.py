@@ -3,11 +3,11 @@
 
   tools/gpu_results.py LOGS OUT
 
-LOGS holds, each optional but gpu.csv:
+LOGS holds, each optional but gpu.csv (a program or tool that was split has -1of3 after its name, and so on):
   gpu.csv                                name, driver, memory, compute capability, as nvidia-smi lists them
   version.txt, commit.txt                `frieze --version`; the commit of the tree, which goes before that of the version
   test_<program>.{log,json,status}       one GoogleTest program: its output, its report, "exit-status seconds"
-  parity/parity_<program>.json           the worst share of the error budget per layer and type
+  parity/**/parity_<program>.json        the worst share of the error budget per layer and type
   sanitizer_<tool>.{log,json,status}     one tool of compute-sanitizer over layers_tests
   bench_<name>.{log,status}              one bench; the log is its JSON
 Exit status: 0 if everything passed, 1 if anything failed (the file is written all the same), 2 if it cannot be written.
@@ -122,7 +122,7 @@ def read_tests(logs):
 def read_parity(logs):
     """Worst share of the budget per layer and type, over all programs."""
     worst = {}
-    for path in sorted((logs / "parity").glob("parity_*.json")):
+    for path in sorted((logs / "parity").rglob("parity_*.json")):
         for row in (json_of(path) or {}).get("layers", []):
             old = worst.setdefault(row["layer"], {}).get(row["dtype"])
             cases, failed = row["cases"] + (old["cases"] if old else 0), row["failed"] + (old["failed"] if old else 0)
