@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds Frieze and shows it at work on a photograph: plan, capture receipt, picture, timings, GPU against CPU.
+# Builds Frieze and shows it at work: a photograph with noise is denoised; plan, capture receipt, timings, GPU against CPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools/setup.sh build
@@ -22,20 +22,47 @@ if [[ $has_nvcc == yes ]] && "$frieze" devices | grep -q '^cuda:0'; then device=
 [[ $device == cuda ]] || echo "No usable GPU: everything below runs on the CPU reference."
 
 photo=tests/data/chelsea.png
-mkdir -p out
+made=out/demo
+mkdir -p $made
 say() { printf '\n== %s\n' "$*"; }
-say "frieze inspect: the plan, its memory, and what was captured"
-"$frieze" inspect quickstart --device "$device" --in "$photo"
-say "frieze run: the photograph, sharpened"
-"$frieze" run quickstart --device "$device" --in "$photo" --out out/demo.png
-if [[ $device == cuda ]]; then "$frieze" run quickstart --device cpu --in "$photo" --out out/demo_cpu.png; fi
-say "frieze bench: what one run costs"
-"$frieze" bench quickstart --device "$device" --in "$photo" --rounds 20
+# shown COMMAND…: prints the command, then what it says.
+shown() { echo "\$ frieze $*"; "$frieze" "$@"; }
+
+say "a photograph, with noise and without it again"
+shown noise "$photo" -o $made/noisy.png --sigma 25 --seed 1
+shown denoise $made/noisy.png -o $made/denoised.png --device $device
+shown compare "$photo" $made/noisy.png $made/denoised.png -o out/demo.png
 if [[ $device == cuda ]]; then
-  say "frieze verify: every layer of the captured graph against the CPU reference"
-else
-  say "frieze verify: what a GPU would be compared with; here the fused plan against the plain one"
+  echo "The same in f16 on the GPU and in f32 on the CPU:"
+  shown denoise $made/noisy.png -o $made/denoised_f16.png --device cuda --dtype f16
+  shown denoise $made/noisy.png -o $made/denoised_cpu.png --device cpu
+  shown compare "$photo" $made/denoised_f16.png $made/denoised_cpu.png
 fi
-"$frieze" verify quickstart --device "$device" --in "$photo"
-if [[ $device == cuda ]]; then "$frieze" verify quickstart --device cuda --in "$photo" --dtype bf16; fi
-say "Done: compare $photo with out/demo.png"
+
+say "the plan: stem, one of 14 blocks, the end; its memory; what was captured (whole: $made/plan.txt)"
+echo "\$ frieze inspect denoiser --device $device --in $photo"
+"$frieze" inspect denoiser --device "$device" --in "$photo" >$made/plan.txt
+awk '/^ *[0-9]+  / && steps >= 0 {
+       steps++
+       if ($2 ~ /^enc0\.[1-9]|^enc[1-9]|^middle|^dec|^up|^down|unshuffle_|_[12]$/) { left++; next }
+       if (left) { print " ...  " left " steps like these"; left = 0 }
+     }
+     /^$/ { exit } { print }' $made/plan.txt
+awk '/^$/ { part++ } part == 2 && !/^$/ { if (/^path/) exit; print }' $made/plan.txt
+
+if [[ $device == cuda ]]; then
+  say "what one picture costs"
+  shown bench denoiser --device cuda --dtype f16 --size 1024x1024 --rounds 10
+  say "every layer of the captured graph against the CPU reference (whole: $made/verify.txt)"
+  verify=(verify denoiser --device cuda --in $made/noisy.png)
+else
+  say "what a GPU would be compared with, on a small picture; here the fused plan against the plain one (whole: $made/verify.txt)"
+  verify=(verify denoiser --device cpu --size 128x96)
+fi
+echo "\$ frieze ${verify[*]}"
+status=0
+"$frieze" "${verify[@]}" >$made/verify.txt || status=$?
+awk '/^path/ { header = $0 } /< worst|FAIL$/ { if (header) print header; header = "" } /^(verify|layers|bit for bit|first)|< worst|FAIL/' $made/verify.txt
+[[ $status == 0 ]] || exit $status
+
+say "Done: out/demo.png shows the photograph with noise, denoised, and as it was"
