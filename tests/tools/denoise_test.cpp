@@ -207,6 +207,16 @@ TEST_F(Denoise, AFolder) {
   EXPECT_NE(onto_itself.err.find("written over"), std::string::npos) << onto_itself.err;
 }
 
+TEST_F(Denoise, WithoutTuning) {
+  write_png(folder.file("x.png"), piece(32, 16));
+  const Image tuned = denoised(folder.file("x.png"));
+  EXPECT_EQ(denoised(folder.file("x.png"), {"--no-tune"}).pixels, tuned.pixels);  // nothing is tuned on the CPU
+  if (Device::cuda_count() == 0) return;
+  ASSERT_EQ(run_frieze({"denoise", folder.file("x.png"), "-o", folder.file("gpu.png"), "--device", "cuda", "--no-tune"}).status, 0);
+  const Image gpu = read_image(folder.file("gpu.png"));
+  for (std::size_t i = 0; i < gpu.pixels.size(); ++i) EXPECT_NEAR(gpu.pixels[i], tuned.pixels[i], 1.01 / 255);
+}
+
 TEST_F(Denoise, JsonReport) {
   write_png(folder.file("x.png"), piece(32, 16));
   denoised(folder.file("x.png"), {"--json"});

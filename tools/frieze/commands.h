@@ -68,7 +68,7 @@ struct DenoiseCommandOptions {
   std::string sigma = "auto";  ///< or the most noise to remove, in levels of 255
   std::string max_memory;      ///< "512M"; empty: no limit
   int tile = 1024;
-  bool json = false;
+  bool no_tune = false, json = false;
 };
 int denoise_command(const DenoiseCommandOptions& options, std::ostream& out);
 

@@ -156,6 +156,7 @@ int denoise_command(const DenoiseCommandOptions& options, std::ostream& out) {
   settings.dtype = parse_dtype(options.dtype);
   settings.tile = options.tile;
   settings.max_memory = parse_bytes(options.max_memory);
+  settings.tune = !options.no_tune;
   std::error_code ignored;  // reading or writing will say what is wrong
   const bool folder = fs::is_directory(options.in, ignored);
   check<IoError>(folder || !fs::is_directory(options.out, ignored), options.out, ": cannot write: it is a folder, but ", options.in,

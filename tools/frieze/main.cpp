@@ -109,6 +109,7 @@ CLI::App* add_denoise(CLI::App& app, DenoiseCommandOptions& o) {
   command->add_option("--tile", o.tile, "Larger pictures are done in tiles of this side, a multiple of 16")->capture_default_str();
   command->add_option("--max-memory", o.max_memory,
                       "Smaller tiles, until the model's memory on the device is within this, e.g. 512M or 2G");
+  command->add_flag("--no-tune", o.no_tune, "Default kernels, instead of the fastest found or cached");
   command->add_flag("--json", o.json, "Report as JSON");
   return command;
 }
