@@ -101,7 +101,7 @@ def scores(frieze, truth, where, names):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frieze", required=True, type=pathlib.Path)
+    parser.add_argument("--frieze", required=True, type=lambda path: pathlib.Path(path).resolve())
     parser.add_argument("--held-out", required=True, type=pathlib.Path)
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("out/eval_denoiser"), help="where a run that was stopped goes on")
     parser.add_argument("--device", default="auto")

@@ -69,19 +69,42 @@ TEST(Denoiser, EqualsPyTorchInF32OnTheGpu) {
   EXPECT_LT(worst_share(run(g.x, DType::f32, Device::cuda()), g.y.floats()), 1e-4);
 }
 
-TEST(Denoiser, EightBitPicturesOfTheGpuInF16EqualThoseOfTheReference) {
-  FRIEZE_NEEDS_GPU();
-  const Golden g = golden();
-  const std::vector<float> gpu = run(g.x, DType::f16, Device::cuda()), cpu = run(g.x, DType::f16, Device::cpu());
-  const auto level = [](float v) { return std::lround(std::clamp(v, 0.0f, 1.0f) * 255.0f); };
+long level(float v) { return std::lround(std::clamp(v, 0.0f, 1.0f) * 255.0f); }
+
+// The share of values that differ once both are rounded to 8 bits; no step is greater than one.
+double differing_share(const std::vector<float>& a, const std::vector<float>& b) {
   std::size_t differ = 0;
-  for (std::size_t i = 0; i < gpu.size(); ++i) {
-    const long step = std::abs(level(gpu[i]) - level(cpu[i]));
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const long step = std::abs(level(a[i]) - level(b[i]));
     EXPECT_LE(step, 1) << "at " << i;
     differ += step != 0 ? 1 : 0;
   }
-  RecordProperty("differing_values", std::to_string(differ));
-  EXPECT_LE(static_cast<double>(differ), 0.02 * static_cast<double>(gpu.size()));
+  return static_cast<double>(differ) / static_cast<double>(a.size());
+}
+
+// What f16 alone costs: from 0.5 on its values lie 1/8 of a level of 255 apart, so rounding the exact answer to it moves some values
+// over the border between two levels. A whole network in f16 may cost as much again, in PyTorch as here.
+void expect_eight_bits_like_pytorch(const Device& device) {
+  const Golden g = golden();
+  const std::vector<float> exact = g.y.floats();
+  std::vector<float> rounded = exact;
+  for (float& v : rounded) v = round_to(DType::f16, v);
+  const double least = differing_share(rounded, exact), ours = differing_share(run(g.x, DType::f16, device), exact);
+  ::testing::Test::RecordProperty("percent_by_rounding_alone", std::to_string(100 * least));
+  ::testing::Test::RecordProperty("percent_of_ours", std::to_string(100 * ours));
+  EXPECT_GT(least, 0.01);
+  EXPECT_LE(ours, 2 * least);
+}
+TEST(Denoiser, EightBitPicturesInF16AreAsNearToPyTorchAsF16Allows) { expect_eight_bits_like_pytorch(Device::cpu()); }
+TEST(Denoiser, EightBitPicturesInF16AreAsNearToPyTorchAsF16AllowsOnTheGpu) {
+  FRIEZE_NEEDS_GPU();
+  expect_eight_bits_like_pytorch(Device::cuda());
+}
+
+TEST(Denoiser, EightBitPicturesOfTheGpuInF16EqualThoseOfTheReference) {
+  FRIEZE_NEEDS_GPU();
+  const Golden g = golden();
+  EXPECT_LE(differing_share(run(g.x, DType::f16, Device::cuda()), run(g.x, DType::f16, Device::cpu())), 0.02);
 }
 
 TEST(Denoiser, RefusesSizesThatAreNoMultipleOfItsStride) {

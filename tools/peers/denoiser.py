@@ -141,7 +141,7 @@ def agree(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frieze", required=True, type=pathlib.Path)
+    parser.add_argument("--frieze", required=True, type=lambda path: pathlib.Path(path).resolve())
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--quick", action="store_true", help="without max-autotune, which compiles for a minute")
