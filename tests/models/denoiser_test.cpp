@@ -9,6 +9,7 @@
 #include <frieze/core/weights.h>
 #include <frieze/models/denoiser/denoise.h>
 #include "support/parity.h"
+#include "support/paths.h"
 
 namespace frieze {
 namespace {
@@ -17,7 +18,7 @@ struct Golden {
   HostTensor x, y;
 };
 Golden golden() {
-  const Weights file = Weights::open(FRIEZE_SOURCE_DIR "/tests/golden/denoiser.safetensors");
+  const Weights file = Weights::open(test::source_path("tests/golden/denoiser.safetensors"));
   return {file.tensor("x"), file.tensor("y")};
 }
 

@@ -7,6 +7,7 @@
 
 #include <frieze/graph/session.h>
 
+#include "support/paths.h"
 #include "tools/command.h"
 #include "tools/image/image.h"
 #include "tools/image/quality.h"
@@ -17,7 +18,7 @@ namespace {
 
 using namespace frieze::tools;
 
-const std::string kPhoto = FRIEZE_SOURCE_DIR "/tests/data/chelsea.png";
+const std::string kPhoto = source_path("tests/data/chelsea.png");
 
 // A piece of the photograph, so that the CPU reference is done in a moment.
 Image piece(int width = 80, int height = 60) {
@@ -148,7 +149,7 @@ TEST_F(Denoise, OnePixel) {
 }
 
 TEST_F(Denoise, CmykJpegKeepsItsColours) {
-  const Image out = denoised(FRIEZE_SOURCE_DIR "/tests/data/cmyk.jpg");  // cyan on the left, yellow on the right
+  const Image out = denoised(source_path("tests/data/cmyk.jpg"));  // cyan on the left, yellow on the right
   ASSERT_EQ(out.channels, 3);
   const float* left = &out.pixels[(8 * 24 + 4) * 3];
   const float* right = &out.pixels[(8 * 24 + 20) * 3];
@@ -236,7 +237,7 @@ TEST_F(Denoise, NoiseAndCompare) {
   const Image side = read_image(folder.file("side.png"));
   EXPECT_EQ(side.width, 3 * 451);
   EXPECT_EQ(side.height, 300);
-  const Outcome sizes = run_frieze({"compare", kPhoto, FRIEZE_SOURCE_DIR "/tests/data/cmyk.jpg"});
+  const Outcome sizes = run_frieze({"compare", kPhoto, source_path("tests/data/cmyk.jpg")});
   EXPECT_EQ(sizes.status, 2);
   EXPECT_NE(sizes.err.find("cannot compare"), std::string::npos) << sizes.err;
 }
