@@ -54,7 +54,7 @@ if [[ $device == cuda ]]; then
   say "what one picture costs"
   shown bench denoiser --device cuda --dtype f16 --size 1024x1024 --rounds 10
   say "every layer of the captured graph against the CPU reference (whole: $made/verify.txt)"
-  verify=(verify denoiser --device cuda --in $made/noisy.png)
+  verify=(verify denoiser --device cuda --size 192x144)
 else
   say "what a GPU would be compared with, on a small picture; here the fused plan against the plain one (whole: $made/verify.txt)"
   verify=(verify denoiser --device cpu --size 128x96)
