@@ -18,6 +18,9 @@ struct Difference {
   double nmse = 0;     ///< sum (got - ref)^2 / sum ref^2
   double share = 0;    ///< largest |got - ref| / budget; above 1 fails
   std::int64_t worst_index = 0;
+  /// As `share`, without the rounding at the store, which a perfect kernel has too: what is left of the error once the result
+  /// is the nearest number to something, by what is left of the budget. Says how much room a kernel's own arithmetic has.
+  double excess = 0;
 };
 /// Compares what was computed in type `dtype` with the unrounded reference. NaN matches NaN, an infinity itself or a
 /// reference that overflows T; anything else non-finite is an infinite difference; -0 equals 0. `scale`: the largest
