@@ -32,6 +32,10 @@ class Executor {
   /// Any port; with keep_values any value. In the value's own type and format.
   virtual HostTensor read_value(int value) const = 0;
   virtual void poison() = 0;
+  /// From the next run on, exactly these steps' outputs are copied behind them; indices into the plan's steps, ascending.
+  virtual void tap(const std::vector<int>& steps) = 0;
+  /// What the last run left in the tap of a step, in the value's own type and format.
+  virtual HostTensor read_tap(int step) const = 0;
 
   const Plan& plan() const { return plan_; }
   const CompileOptions& options() const { return options_; }
