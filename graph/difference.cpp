@@ -63,6 +63,7 @@ Difference difference(std::span<const float> got, std::span<const float> ref, DT
   }
   const double anywhere = budget.terms * unit_roundoff(DType::f32) * std::max(largest, scale) + min_subnormal(dtype);
   Difference found;
+  found.budget = budget.roundings * unit_roundoff(dtype) * largest + anywhere;
   for (std::size_t i = 0; i < ref.size(); ++i) {
     const double size = std::isfinite(ref[i]) ? std::abs(static_cast<double>(ref[i])) : 0;
     const double allowed = budget.roundings * unit_roundoff(dtype) * size + anywhere;
@@ -74,6 +75,7 @@ Difference difference(std::span<const float> got, std::span<const float> ref, DT
     found.excess = std::max(found.excess, excess_share(d, static_cast<double>(got[i]), size, dtype, budget, allowed));
     if (d / allowed > found.share) {
       found.share = d / allowed;
+      found.budget = allowed;
       found.worst_index = static_cast<std::int64_t>(i);
     }
   }

@@ -422,6 +422,12 @@ class CudaBackend final : public Backend {
   explicit CudaBackend(int index) : device_(device_info(index)) {}
   bool is_cuda() const override { return true; }
   std::string name() const override { return device_.name + " (cuda:" + std::to_string(device_.index) + ")"; }
+  std::int64_t used_memory() const override {
+    const DeviceGuard guard(device_.index);
+    std::size_t free_bytes = 0, total = 0;
+    CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total));
+    return static_cast<std::int64_t>(total - free_bytes);
+  }
   std::shared_ptr<Arena> make_arena() const override { return std::make_shared<DeviceArena>(device_.index, true); }
   std::unique_ptr<Executor> make_executor(Plan plan, const CompileOptions& options, std::shared_ptr<Arena> arena) const override {
     return std::make_unique<CudaExecutor>(std::move(plan), options, device_, name(), std::move(arena));
