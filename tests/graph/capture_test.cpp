@@ -288,6 +288,8 @@ TEST_P(WrongKernelTest, IsFoundByName) {
   EXPECT_FALSE(report.ok()) << report;
   EXPECT_EQ(report.first_divergent, "bad") << report;
   for (const VerifyLayer& layer : report.layers) EXPECT_EQ(layer.ok(), layer.path != "bad") << layer.path;
+  EXPECT_GT(report.layers[1].accumulated.max_abs, 0) << "the whole run sees it too";
+  EXPECT_GT(report.layers[2].accumulated.max_abs, 0) << "and so does what comes behind, which is right by itself";
   const std::int64_t at = report.layers[1].isolated.worst_index, width = kShape.w(), pixels = kShape.h() * width;
   if (GetParam() == Fault::misses_border) {
     EXPECT_EQ(at % width, width - 1) << "in the last column";
