@@ -5,6 +5,7 @@
 
 #include <frieze/core/cuda/capture_lock.h>
 #include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/fault.h>
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/graph/cuda/arena.h>
 #include <frieze/graph/cuda/capture.h>
@@ -114,7 +115,7 @@ class CudaExecutor final : public Executor {
   void write_port(int value, const HostTensor& from) override {
     const DeviceGuard guard(device_.index);
     wait_idle();
-    CUDA_CHECK(cudaMemcpyAsync(bound_.at(value), from.data(), from.bytes(), cudaMemcpyHostToDevice, stream_.get()));
+    CUDA_CHECK_AT("cudaMemcpyAsync", cudaMemcpyAsync(bound_.at(value), from.data(), from.bytes(), cudaMemcpyHostToDevice, stream_.get()));
     CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
   }
 
@@ -122,7 +123,7 @@ class CudaExecutor final : public Executor {
     const DeviceGuard guard(device_.index);
     wait_idle();
     HostTensor out(plan_.spec(value));
-    CUDA_CHECK(cudaMemcpyAsync(out.data(), view(value).data, out.bytes(), cudaMemcpyDeviceToHost, stream_.get()));
+    CUDA_CHECK_AT("cudaMemcpyAsync", cudaMemcpyAsync(out.data(), view(value).data, out.bytes(), cudaMemcpyDeviceToHost, stream_.get()));
     CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
     return out;
   }
@@ -152,7 +153,7 @@ class CudaExecutor final : public Executor {
     wait_idle();
     HostTensor out(plan_.spec(plan_.steps[static_cast<std::size_t>(step)].output));
     const DeviceBuffer& from = taps_->memory(static_cast<std::size_t>(step));
-    CUDA_CHECK(cudaMemcpyAsync(out.data(), from.data(), out.bytes(), cudaMemcpyDeviceToHost, stream_.get()));
+    CUDA_CHECK_AT("cudaMemcpyAsync", cudaMemcpyAsync(out.data(), from.data(), out.bytes(), cudaMemcpyDeviceToHost, stream_.get()));
     CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
     return out;
   }
@@ -263,6 +264,7 @@ class CudaExecutor final : public Executor {
 
   void enqueue_step(std::size_t i, cudaStream_t stream) const {
     const Prepared& step = steps_[i];
+    CUDA_CHECK_AT("kernel", cudaSuccess);
     step.kernel->launch({step.in, step.out, step.workspace}, stream);
   }
 
@@ -280,7 +282,7 @@ class CudaExecutor final : public Executor {
     check_alive();
     if (!exec_) return enqueue_steps(stream);
     arena_->begin_use(stream);
-    CUDA_CHECK(cudaGraphLaunch(taps_ ? taps_->exec() : exec_.get(), stream));
+    CUDA_CHECK_AT("cudaGraphLaunch", cudaGraphLaunch(taps_ ? taps_->exec() : exec_.get(), stream));
     arena_->end_use(stream);
     last_stream_ = stream;
   }
