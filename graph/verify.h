@@ -68,7 +68,7 @@ std::ostream& operator<<(std::ostream& out, const VerifyReport& report);
 struct VerifyOptions {
   std::uint64_t seed = 1;               ///< of the random inputs
   std::vector<HostTensor> inputs = {};  ///< the model's inputs in order, instead of random ones
-  int replays = 0;                      ///< of the soak; 0: 50 on a GPU, 2 on the CPU
+  int replays = -1;                     ///< of the soak; -1: 50 on a GPU, none on the CPU, where each costs a whole reference
 };
 /// Compiles a sibling of `net` that keeps every value, replays it on poisoned memory and compares each value with the
 /// double-precision reference, which is given the inputs that the sibling computed, row-major whatever their format. Replays

@@ -47,8 +47,10 @@ std::string VerifyReport::text() const {
                      ", changed inputs ", yes(changed_inputs_equal), ", first inputs again ", yes(restored_inputs_equal),
                      ", reused memory ", yes(reused_memory_equal), interleaved ? ", interleaved with another batch " : ", interleaved ",
                      yes(interleaved_equal), "\n");
-  out += concat_text("soak: ", replays, " replays with changing inputs, equal ", yes(replays_equal), ", device memory grew by ",
-                     grown_bytes, " bytes\n");
+  if (replays > 0) {
+    out += concat_text("soak: ", replays, " replays with changing inputs, equal ", yes(replays_equal), ", device memory grew by ",
+                       grown_bytes, " bytes\n");
+  }
   if (!first_divergent.empty()) out += "first divergent layer: " + first_divergent + "\n";
   if (!first_unequal.empty()) out += "first unequal value: " + first_unequal + "\n";
   return out + (ok() ? "verify: ok\n" : "verify: FAILED\n");
