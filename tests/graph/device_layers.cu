@@ -133,6 +133,7 @@ __global__ void faulty_element_per_thread(const T* x, T* y, float* workspace, un
   if (fault == Fault::drops_last_channel && i / pixels % channels == channels - 1) return;
   if (fault == Fault::misses_border && i % width == width - 1) return;
   if (fault == Fault::reads_stale) v += workspace[i];
+  if (fault == Fault::traps_on_nan && i == 0 && isnan(v)) __trap();
   if (fault == Fault::counts_launches && i == 0) v += static_cast<float>(++*runs);
   y[i] = fault == Fault::truncates ? towards_zero<T>(v) : narrow<T>(v);
 }

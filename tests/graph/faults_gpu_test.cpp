@@ -4,7 +4,9 @@
 #include "support/parity.h"
 
 #if FRIEZE_WITH_CUDA
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <string>
 
@@ -193,6 +195,42 @@ TEST_F(FaultsGpuTest, ABindThatFailsKeepsTheOldAddressOrSaysThatTheSessionIsDead
         net.run();
         EXPECT_EQ(net.output().floats(), right) << where;
       });
+}
+
+// A kernel that traps takes the whole context with it, so this happens in a process of its own.
+void lose_the_device() {
+  struct Model : Module {
+    Times before;
+    Faulty bad{Fault::traps_on_nan};
+    Model() {
+      add("before", before);
+      add("bad", bad);
+    }
+    Value forward(Value x) const override { return bad(before(x)); }
+  } model;
+  int reported = 0;
+  {
+    Session net = compile(model, {{"x", {1, 1, 1, 4}}}, Device::cuda()), other = compile(model, {{"x", {1, 1, 1, 4}}}, Device::cuda());
+    net.input().copy_from(std::vector<float>{std::nanf(""), 1, 2, 3});
+    const auto attempt = [&](auto&& body) {
+      try {
+        body();
+      } catch (const CudaError&) {
+        ++reported;
+      }
+    };
+    attempt([&] { net.run(); });
+    attempt([&] { net.run(); });
+    attempt([&] { other.run(); });
+    attempt([&] { (void)net.output().floats(); });
+    attempt([&] { (void)compile(model, {{"x", {1, 1, 1, 4}}}, Device::cuda()); });
+  }  // no destructor throws
+  std::exit(reported == 5 ? 0 : 1);
+}
+
+TEST_F(FaultsGpuTest, ALostDeviceIsReportedByEveryCallAndEndsNothing) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(lose_the_device(), ::testing::ExitedWithCode(0), "");
 }
 
 }  // namespace
