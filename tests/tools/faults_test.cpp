@@ -105,7 +105,7 @@ class SoakTest : public ::testing::Test {
   static void expect_ok(const std::string& arguments, const std::string& says) {
     const Outcome outcome = shell("'" + soak_program() + "' " + arguments);
     EXPECT_EQ(outcome.status, 0) << outcome.out << outcome.err;
-    EXPECT_NE(outcome.out.find(says), std::string::npos) << outcome.out;
+    EXPECT_NE((outcome.out + outcome.err).find(says), std::string::npos) << outcome.out << outcome.err;
     EXPECT_NE(outcome.out.find(" 0 differences"), std::string::npos) << outcome.out;
     EXPECT_NE(outcome.out.find("soak: ok"), std::string::npos) << outcome.out;
   }
@@ -113,6 +113,11 @@ class SoakTest : public ::testing::Test {
 
 TEST_F(SoakTest, ReplaysOnTheCpu) { expect_ok("--device cpu --size 8 --replays 200 --check-every 5", "200 replays in"); }
 TEST_F(SoakTest, ThreadsOnTheCpu) { expect_ok("--device cpu --size 8 --threads 8 --seconds 2", "8 threads with three shapes"); }
+TEST_F(SoakTest, TellsItsResultAsJson) {
+  const Outcome outcome = shell("'" + soak_program() + "' --device cpu --size 8 --replays 20 --json --check-every 5");
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(outcome.out.rfind("{\"ok\": true, \"replays\": 20,", 0), 0U) << outcome.out;
+}
 TEST_F(SoakTest, ReplaysOnTheGpu) {
   FRIEZE_NEEDS_GPU();
   expect_ok("--device cuda --replays 20000", "20000 replays in");

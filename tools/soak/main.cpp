@@ -1,4 +1,5 @@
-// soak [--device D] [--dtype T] [--replays N] [--size S] [--check-every N] [--seconds S] [--threads N] [--seed N]
+// soak [--device D] [--dtype T] [--replays N] [--size S] [--check-every N] [--seconds S] [--threads N] [--seed N] [--json]
+// Progress goes to stderr; with --json there is none, and stdout is one object.
 // Exit status: 0 no difference and no growth, 1 any of them, 2 an error.
 #include <charconv>
 #include <cstring>
@@ -19,10 +20,19 @@ void read_number(const char* option, std::string_view text, T least, T& out) {
                      least, ", got '", text, "'");
 }
 
-soak::Options parse(int argc, char** argv) {
-  soak::Options o;
+struct Arguments : soak::Options {
+  bool json = false;
+};
+
+Arguments parse(int argc, char** argv) {
+  Arguments o;
   for (int i = 1; i < argc; i += 2) {
     const std::string_view option = argv[i];
+    if (option == "--json") {
+      o.json = true;
+      --i;  // it has no value
+      continue;
+    }
     check<OptionError>(i + 1 < argc, option, ": expected a value behind it");
     const std::string_view value = argv[i + 1];
     if (option == "--device") {
@@ -42,8 +52,9 @@ soak::Options parse(int argc, char** argv) {
     } else if (option == "--seed") {
       read_number<std::uint64_t>("--seed", value, 0, o.seed);
     } else {
-      throw OptionError(concat_text("unknown option '", option,
-                                    "': there are --device, --dtype, --replays, --size, --check-every, --seconds, --threads, --seed"));
+      throw OptionError(
+          concat_text("unknown option '", option,
+                      "': there are --device, --dtype, --replays, --size, --check-every, --seconds, --threads, --seed, --json"));
     }
   }
   return o;
@@ -53,8 +64,18 @@ soak::Options parse(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    const soak::Options options = parse(argc, argv);
-    const soak::Outcome out = options.threads > 0 ? soak::threads(options, std::cout) : soak::replay(options, std::cout);
+    const Arguments options = parse(argc, argv);
+    std::ostream nothing(nullptr);
+    std::ostream& log = options.json ? nothing : std::cerr;
+    const soak::Outcome out = options.threads > 0 ? soak::threads(options, log) : soak::replay(options, log);
+    if (options.json) {
+      std::cout << "{\"ok\": " << (out.ok() ? "true" : "false") << ", \"replays\": " << out.replays << ", \"seconds\": " << out.seconds
+                << ", \"comparisons\": " << out.comparisons << ", \"differences\": " << out.differences
+                << ", \"captures\": " << out.captures << ", \"grown_device\": " << out.grown_device
+                << ", \"grown_host\": " << out.grown_host << "}" << std::endl;
+      if (!out.first_failure.empty()) std::cerr << "first failure: " << out.first_failure << std::endl;
+      return out.ok() ? 0 : 1;
+    }
     std::cout << out.replays << " replays in " << out.seconds << " s, " << out.comparisons << " comparisons, " << out.differences
               << " differences, " << out.captures << " captures beside them, growth: device " << out.grown_device << " bytes, host "
               << out.grown_host << " bytes\n";
