@@ -1,6 +1,6 @@
 #include <frieze/core/tensor.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <new>
 #include <ostream>
 #include <string>
@@ -94,12 +94,16 @@ std::vector<float> to_floats(const TensorView& view) {
 void from_doubles(std::span<const double> values, const TensorView& view) { write_all(values, view); }
 void from_floats(std::span<const float> values, const TensorView& view) { write_all(values, view); }
 
-void HostTensor::Free::operator()(void* p) const noexcept { std::free(p); }
+namespace {
+constexpr std::size_t kTensorAlign = 64;
+}
+
+void HostTensor::Free::operator()(void* p) const noexcept { ::operator delete (p, std::align_val_t{kTensorAlign}, std::nothrow); }
 
 HostTensor::HostTensor(const TensorSpec& spec) : spec_(spec), bytes_(static_cast<std::size_t>(spec.bytes())) {
-  constexpr std::size_t kAlign = 64;
   check_memory(spec.bytes(), "a tensor of ", spec);
-  data_.reset(std::aligned_alloc(kAlign, std::max(kAlign, (bytes_ + kAlign - 1) / kAlign * kAlign)));
+  // By operator new, which a program may replace, to count or to refuse.
+  data_.reset(::operator new (std::max(kTensorAlign, bytes_), std::align_val_t{kTensorAlign}, std::nothrow));
   if (!data_) throw std::bad_alloc();
 }
 

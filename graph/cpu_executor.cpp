@@ -54,10 +54,13 @@ class CpuExecutor final : public Executor {
   }
 
   void run() override {
-    for (const Step& step : plan_.steps) {
+    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
+      const Step& step = plan_.steps[i];
       std::vector<TensorView> in;
       for (const int id : step.inputs) in.push_back(view(id));
       reference_step(step, in, view(step.output), plan_.spec(step.inputs.front()).dtype);
+      const auto tapped = taps_.find(static_cast<int>(i));
+      if (tapped != taps_.end()) std::memcpy(tapped->second.data(), view(step.output).data, tapped->second.bytes());
     }
   }
   void run_eager() override { run(); }
@@ -73,7 +76,25 @@ class CpuExecutor final : public Executor {
     return out;
   }
 
+  void tap(const std::vector<int>& steps) override {
+    std::map<int, HostTensor> taps;
+    for (const int step : steps) {
+      HostTensor tensor(plan_.spec(plan_.steps[static_cast<std::size_t>(step)].output));
+      std::memset(tensor.data(), 0xFF, tensor.bytes());
+      taps.emplace(step, std::move(tensor));
+    }
+    taps_ = std::move(taps);
+  }
+
+  HostTensor read_tap(int step) const override {
+    const HostTensor& from = taps_.at(step);
+    HostTensor out(from.spec());
+    std::memcpy(out.data(), from.data(), out.bytes());
+    return out;
+  }
+
   void poison() override {
+    for (const auto& [step, tensor] : taps_) std::memset(tensor.data(), 0xFF, tensor.bytes());
     if (memory_.arena_bytes > 0) std::memset(arena_->data(), 0xFF, static_cast<std::size_t>(memory_.arena_bytes));
     for (const PlanPort& port : plan_.outputs) std::memset(bound_.at(port.value), 0xFF, ports_.at(port.value).bytes());
   }
@@ -89,6 +110,7 @@ class CpuExecutor final : public Executor {
   std::shared_ptr<HostArena> arena_;
   std::map<int, HostTensor> ports_;
   std::map<int, void*> bound_;
+  std::map<int, HostTensor> taps_;  // by step
 };
 
 class CpuBackend final : public Backend {

@@ -29,6 +29,15 @@ double distance(float got, float ref, DType t, double allowed) {
   return std::isnan(d) ? kInfinity : d;
 }
 
+// What an error keeps once the store is taken out, which moves a value by half a unit at most; and what it may keep. The
+// reference was rounded to f32 itself.
+double excess_share(double d, double got, double size, DType t, const ErrorBudget& budget, double allowed) {
+  if (budget.roundings < 1 || !std::isfinite(d)) return d / allowed;
+  const double own = d - spacing(t, std::abs(got)) / 2;
+  if (own <= 0) return 0;
+  return own / (allowed - unit_roundoff(t) * size + unit_roundoff(DType::f32) * size);
+}
+
 double ratio(double part, double whole) { return part == 0 ? 0 : part / whole; }
 
 double lipschitz(const EpilogueOp& op) {
@@ -54,6 +63,7 @@ Difference difference(std::span<const float> got, std::span<const float> ref, DT
   }
   const double anywhere = budget.terms * unit_roundoff(DType::f32) * std::max(largest, scale) + min_subnormal(dtype);
   Difference found;
+  found.budget = budget.roundings * unit_roundoff(dtype) * largest + anywhere;
   for (std::size_t i = 0; i < ref.size(); ++i) {
     const double size = std::isfinite(ref[i]) ? std::abs(static_cast<double>(ref[i])) : 0;
     const double allowed = budget.roundings * unit_roundoff(dtype) * size + anywhere;
@@ -62,8 +72,10 @@ Difference difference(std::span<const float> got, std::span<const float> ref, DT
     found.max_abs = std::max(found.max_abs, d);
     found.max_ulp = std::max(found.max_ulp, d / spacing(dtype, size));
     error_energy += d * d;
+    found.excess = std::max(found.excess, excess_share(d, static_cast<double>(got[i]), size, dtype, budget, allowed));
     if (d / allowed > found.share) {
       found.share = d / allowed;
+      found.budget = allowed;
       found.worst_index = static_cast<std::int64_t>(i);
     }
   }

@@ -32,6 +32,10 @@ class Executor {
   /// Any port; with keep_values any value. In the value's own type and format.
   virtual HostTensor read_value(int value) const = 0;
   virtual void poison() = 0;
+  /// From the next run on, exactly these steps' outputs are copied behind them; indices into the plan's steps, ascending.
+  virtual void tap(const std::vector<int>& steps) = 0;
+  /// What the last run left in the tap of a step, in the value's own type and format.
+  virtual HostTensor read_tap(int step) const = 0;
 
   const Plan& plan() const { return plan_; }
   const CompileOptions& options() const { return options_; }
@@ -50,6 +54,8 @@ class Backend {
   virtual ~Backend() = default;
   virtual bool is_cuda() const = 0;
   virtual std::string name() const = 0;
+  /// Bytes of device memory in use, whoever uses them; 0 on the CPU.
+  virtual std::int64_t used_memory() const { return 0; }
   /// An empty arena to be shared; executors made with nullptr have one of their own.
   virtual std::shared_ptr<Arena> make_arena() const = 0;
   virtual std::unique_ptr<Executor> make_executor(Plan plan, const CompileOptions& options, std::shared_ptr<Arena> arena) const = 0;

@@ -128,9 +128,13 @@ std::string VerifyReport::json() const {
                 {"max_rel", number(layer.isolated.max_rel)},
                 {"max_ulp", number(layer.isolated.max_ulp)},
                 {"nmse", number(layer.isolated.nmse)},
+                {"budget", number(layer.isolated.budget)},
                 {"share", number(layer.isolated.share)},
+                {"excess", number(layer.isolated.excess)},
                 {"worst_index", layer.isolated.worst_index},
-                {"drift_nmse", number(layer.drift_nmse)}});
+                {"drift_nmse", number(layer.drift_nmse)},
+                {"drift_max_abs", number(layer.accumulated.max_abs)},
+                {"drift_max_rel", number(layer.accumulated.max_rel)}});
     list.push_back(std::move(one));
   }
   return dump({{"device", device},
@@ -144,6 +148,11 @@ std::string VerifyReport::json() const {
                {"changed_inputs_equal", changed_inputs_equal},
                {"restored_inputs_equal", restored_inputs_equal},
                {"reused_memory_equal", reused_memory_equal},
+               {"interleaved_equal", interleaved_equal},
+               {"interleaved_with_other_batch", interleaved},
+               {"replays", replays},
+               {"replays_equal", replays_equal},
+               {"grown_bytes", grown_bytes},
                {"first_unequal", first_unequal},
                {"layers", std::move(list)}});
 }

@@ -1,9 +1,11 @@
 #include <frieze/graph/session.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include <frieze/core/error.h>
 #include <frieze/graph/executor.h>
+#include <frieze/graph/taps.h>
 
 namespace frieze {
 
@@ -105,6 +107,41 @@ HostTensor Session::value(int plan_value) const {
                      plan().values[static_cast<std::size_t>(plan_value)].name,
                      "' shares its memory with others: compile with keep_values to read it");
   return executor_->read_value(plan_value);
+}
+
+std::vector<std::string> Session::tap(std::string_view pattern) {
+  const std::vector<int> more = steps_matching(plan(), pattern);
+  std::vector<int> all;
+  std::set_union(taps_.begin(), taps_.end(), more.begin(), more.end(), std::back_inserter(all));
+  if (all != taps_) executor_->tap(all);
+  taps_ = std::move(all);
+  const std::vector<std::string> names = tap_names(plan());
+  std::vector<std::string> meant;
+  for (const int step : more) meant.push_back(names[static_cast<std::size_t>(step)]);
+  return meant;
+}
+
+void Session::untap() {
+  if (!taps_.empty()) executor_->tap({});
+  taps_.clear();
+}
+
+std::vector<std::string> Session::tapped_names() const {
+  const std::vector<std::string> names = tap_names(plan());
+  std::vector<std::string> tapped;
+  for (const int step : taps_) tapped.push_back(names[static_cast<std::size_t>(step)]);
+  return tapped;
+}
+
+HostTensor Session::tapped(std::string_view name) const {
+  const std::vector<std::string> names = tap_names(plan());
+  for (const int step : taps_) {
+    const auto i = static_cast<std::size_t>(step);
+    if (names[i] == name || plan().steps[i].path == name) return executor_->read_tap(step);
+  }
+  std::string list;
+  for (const std::string& tapped : tapped_names()) list += (list.empty() ? "" : ", ") + tapped;
+  throw OptionError(concat_text("'", name, "' is not tapped: ", list.empty() ? "nothing is" : "these are: " + list));
 }
 
 Session compile(Plan plan, const Device& device, const CompileOptions& options) {

@@ -107,7 +107,19 @@ class Session {
 
   /// A value after a run; only for ports, or for sessions compiled with keep_values. Throws OptionError.
   HostTensor value(int plan_value) const;
-  /// Fills intermediate values, workspaces and outputs with NaN bytes (0xFF), so that a stale result cannot pass for a new one.
+  /// Observes what steps make: from the next run or launch on, every value that `pattern` means is copied into memory of its
+  /// own behind its producer. No kernel, launch parameter or address of the model changes: on CUDA the taps are copy nodes of a
+  /// sibling graph, captured now, and without taps the production graph runs, which has none. `pattern` is a module path or a
+  /// name out of tapped_names(), with '*' and '?' as wildcards. Adds to the taps there are; returns the names of those it
+  /// means. An operation that its producer absorbed has no value of its own: its path means what the whole step makes.
+  /// Waits until the session is idle. Throws OptionError if nothing matches, CudaError, CaptureError; then the taps are as before.
+  std::vector<std::string> tap(std::string_view pattern = "*");
+  /// Removes all taps, and their memory.
+  void untap();
+  std::vector<std::string> tapped_names() const;
+  /// What the last run left in a tap, by its name or an exact module path. NaN before the first run. Throws OptionError.
+  HostTensor tapped(std::string_view name) const;
+  /// Fills intermediate values, workspaces, taps and outputs with NaN bytes (0xFF), so that a stale result cannot pass for a new one.
   void poison();
 
   Executor& executor() const { return *executor_; }
@@ -118,6 +130,7 @@ class Session {
   Session(std::unique_ptr<Executor> executor, Device device);
   std::unique_ptr<Executor> executor_;
   Device device_;
+  std::vector<int> taps_;  // steps, ascending
 };
 
 /// Traces, optimises, plans memory; on CUDA also prepares (tunes, warms up), captures and uploads.

@@ -6,6 +6,8 @@
 #include <limits>
 
 #include <frieze/core/error.h>
+#include <frieze/graph/executor.h>
+#include <frieze/graph/other_shape.h>
 #include <frieze/graph/reference_step.h>
 
 namespace frieze {
@@ -137,6 +139,7 @@ class Verifier {
       : net_(net), plan_(net.plan()), inputs_(random_inputs(plan_, options.seed)), changed_(random_inputs(plan_, options.seed + 1)) {
     report_.device = net.device().name();
     report_.tf32 = net.device().is_cuda() && net.options().allow_tf32;
+    replays_ = options.replays >= 0 ? options.replays : net.device().is_cuda() ? 50 : 0;
     given_ = options.inputs.empty() ? &inputs_ : &options.inputs;
     check<OptionError>(given_->size() == plan_.inputs.size(), "verify: the model has ", plan_.inputs.size(), " inputs, got ",
                        given_->size());
@@ -145,13 +148,16 @@ class Verifier {
   VerifyReport run() {
     CompileOptions keep = net_.options();
     keep.keep_values = true;
-    const Checksums outputs = [&] {
+    const Checksums values = [&] {
       Session session = compile(plan_, net_.device(), keep);
       compare_runs(session);
-      algorithms_ = algorithms(session);
-      return checksums(session, output_values(plan_));
+      algorithms_ = algorithms(session.receipt());
+      return checksums(session, made_values(plan_));
     }();  // its memory is free again before the next session is made
-    if (!net_.options().keep_values) compare_reuse(outputs);
+    Session session = compile(plan_, net_.device(), net_.options());
+    if (!net_.options().keep_values) compare_reuse(session, values);
+    soak(session, replays_);
+    interleave();
     return std::move(report_);
   }
 
@@ -181,7 +187,8 @@ class Verifier {
       VerifyLayer layer{step.path, layer_text(step), plan_.spec(step.output), {}, 0};
       const std::vector<float> got = session.value(step.output).floats();
       layer.isolated = isolated(session, step, got);
-      layer.drift_nmse = difference(got, whole.value(step.output).floats(), layer.spec.dtype, {}).nmse;
+      layer.accumulated = difference(got, whole.value(step.output).floats(), layer.spec.dtype, {});
+      layer.drift_nmse = layer.accumulated.nmse;
       if (report_.first_divergent.empty() && !layer.ok()) report_.first_divergent = layer.path;
       report_.worst_share = std::max(report_.worst_share, layer.isolated.share);
       report_.layers.push_back(std::move(layer));
@@ -209,18 +216,95 @@ class Verifier {
     return difference(got, expected.floats(), spec.dtype, budget, scale);
   }
 
-  // As `net` is compiled: the arena hands the same bytes to one value after the other. Tuning may pick other algorithms
-  // this time; then the bits may differ for that reason alone, and nothing is compared.
-  void compare_reuse(const Checksums& outputs) {
-    Session session = compile(plan_, net_.device(), net_.options());
-    if (algorithms(session) != algorithms_) return;
+  // As `net` is compiled: the arena hands the same bytes to one value after the other, and taps show each before it is gone.
+  // Tuning may pick other algorithms this time; then the bits may differ for that reason alone, and nothing is compared.
+  void compare_reuse(Session& session, const Checksums& values) {
+    if (algorithms(session.receipt()) != algorithms_) return;
+    try {
+      session.tap();
+    } catch (const CaptureError& e) {  // a kernel that enqueues something else the second time it is captured
+      report_.reused_memory_equal = false;
+      if (report_.first_unequal.empty()) report_.first_unequal = e.what();
+      return;
+    }
     set_inputs(session, *given_);
-    report_.reused_memory_equal = same(outputs, replay(session, output_values(plan_)), "reused memory");
+    session.poison();
+    session.run();
+    const std::vector<std::string> names = session.tapped_names();
+    Checksums seen;
+    for (std::size_t i = 0; i < names.size(); ++i) seen.emplace_back(plan_.steps[i].output, checksum(session.tapped(names[i])));
+    session.untap();
+    report_.reused_memory_equal = same(values, seen, "reused memory");
+    report_.reused_memory_equal &= same(outputs_of(values), replay(session, output_values(plan_)), "reused memory, untapped");
   }
 
-  static std::vector<std::string> algorithms(const Session& session) {
+  Checksums outputs_of(const Checksums& values) const {
+    Checksums out;
+    for (const int id : output_values(plan_)) {
+      const auto made = std::find_if(values.begin(), values.end(), [&](const auto& v) { return v.first == id; });
+      if (made != values.end()) out.push_back(*made);
+    }
+    return out;
+  }
+
+  void soak(Session& session, int replays) {
+    if (replays == 0) return;
+    const std::vector<int> outputs = output_values(plan_);
+    const std::vector<HostTensor>* inputs[] = {given_, &changed_};
+    Checksums expected[2];
+    for (int i = 0; i < 2; ++i) {
+      set_inputs(session, *inputs[i]);
+      expected[i] = replay(session, outputs);
+    }
+    const Backend& backend = net_.device().backend();
+    constexpr int kAttempts = 3;  // another program on the device may have grown meanwhile; it will not do so each time
+    for (int attempt = 0; attempt < kAttempts; ++attempt) {
+      const std::int64_t before = backend.used_memory();
+      for (report_.replays = 0; report_.replays < replays && report_.replays_equal; ++report_.replays) {
+        const int i = report_.replays % 2;
+        set_inputs(session, *inputs[i]);
+        report_.replays_equal = same(expected[i], replay(session, outputs), "soak");
+      }
+      report_.grown_bytes = backend.used_memory() - before;
+      if (report_.grown_bytes <= 0 || !report_.replays_equal) break;
+    }
+  }
+
+  // Two executors on one arena, as an engine has them. Each one's first answer, before the other ran, is what it must repeat.
+  void interleave() {
+    const std::optional<Plan> more = with_one_image_more(plan_);
+    report_.interleaved = more.has_value();
+    const Backend& backend = net_.device().backend();
+    const std::shared_ptr<Arena> arena = backend.make_arena();
+    struct Party {
+      std::unique_ptr<Executor> executor;
+      std::vector<HostTensor> inputs;
+      Checksums alone;
+      Checksums run() {
+        for (std::size_t i = 0; i < inputs.size(); ++i) executor->write_port(executor->plan().inputs[i].value, inputs[i]);
+        executor->poison();
+        executor->run();
+        Checksums sums;
+        for (const int id : output_values(executor->plan())) sums.emplace_back(id, checksum(executor->read_value(id)));
+        return sums;
+      }
+    };
+    Party parties[2];
+    for (const bool other : {false, true}) {
+      Party& party = parties[other ? 1 : 0];
+      const Plan& plan = other && more ? *more : plan_;
+      party.executor = backend.make_executor(plan, net_.options(), arena);
+      party.inputs = random_inputs(plan, other ? 11 : 7);
+      party.alone = party.run();
+    }
+    for (int round = 0; round < (net_.device().is_cuda() ? 2 : 1); ++round) {
+      for (Party& party : parties) report_.interleaved_equal &= same(party.alone, party.run(), "interleaved with another batch");
+    }
+  }
+
+  static std::vector<std::string> algorithms(const Receipt& receipt) {
     std::vector<std::string> names;
-    for (const ReceiptStep& step : session.receipt().steps) names.push_back(step.algorithm);
+    for (const ReceiptStep& step : receipt.steps) names.push_back(step.algorithm);
     return names;
   }
 
@@ -238,6 +322,7 @@ class Verifier {
   std::vector<HostTensor> inputs_, changed_;
   const std::vector<HostTensor>* given_ = nullptr;
   std::vector<std::string> algorithms_;
+  int replays_ = 0;
   VerifyReport report_;
 };
 

@@ -18,6 +18,10 @@ struct Difference {
   double nmse = 0;     ///< sum (got - ref)^2 / sum ref^2
   double share = 0;    ///< largest |got - ref| / budget; above 1 fails
   std::int64_t worst_index = 0;
+  /// As `share`, without the rounding at the store, which a perfect kernel has too: what is left of the error once the result
+  /// is the nearest number to something, by what is left of the budget. Says how much room a kernel's own arithmetic has.
+  double excess = 0;
+  double budget = 0;  ///< the largest error allowed at worst_index, or anywhere where nothing differs
 };
 /// Compares what was computed in type `dtype` with the unrounded reference. NaN matches NaN, an infinity itself or a
 /// reference that overflows T; anything else non-finite is an infinite difference; -0 equals 0. `scale`: the largest
@@ -31,8 +35,9 @@ ErrorBudget step_budget(const Plan& plan, const Step& step);
 struct VerifyLayer {
   std::string path, layer;
   TensorSpec spec;
-  Difference isolated;    ///< the reference was given the inputs that the graph itself computed
-  double drift_nmse = 0;  ///< against a whole run of the reference
+  Difference isolated;     ///< the reference was given the inputs that the graph itself computed
+  Difference accumulated;  ///< against a whole run of the reference; its shares say nothing, because drift has no budget
+  double drift_nmse = 0;   ///< accumulated.nmse
   bool ok() const { return isolated.share <= 1; }
 };
 
@@ -42,10 +47,16 @@ struct VerifyReport {
   std::vector<VerifyLayer> layers;
   /// Bit for bit, over all values of the plan; on poisoned memory each time.
   bool replay_equals_eager = true, second_replay_equal = true, changed_inputs_equal = true, restored_inputs_equal = true;
-  /// The outputs of a session whose arena reuses memory, as `net` does, are those of the one that keeps every value.
+  /// Every value of a session whose arena reuses memory, as `net` does, seen through taps, is that of the one that keeps them.
   bool reused_memory_equal = true;
-  std::string first_unequal;    ///< name of the first value that broke one of these, or empty
-  std::string first_divergent;  ///< module path of the first layer past its budget, or empty
+  /// In turn with a session of one image more, on one arena, each gives what it gave alone.
+  bool interleaved_equal = true;
+  bool interleaved = false;  ///< false: the model takes no other batch, and was interleaved with itself on other inputs
+  int replays = 0;           ///< in a row, with inputs changing in between, outputs compared each time
+  bool replays_equal = true;
+  std::int64_t grown_bytes = 0;  ///< of device memory, over these replays
+  std::string first_unequal;     ///< name of the first value that broke one of these, or empty
+  std::string first_divergent;   ///< module path of the first layer past its budget, or empty
   double worst_share = 0, output_nmse = 0;
 
   bool ok() const;
@@ -57,11 +68,13 @@ std::ostream& operator<<(std::ostream& out, const VerifyReport& report);
 struct VerifyOptions {
   std::uint64_t seed = 1;               ///< of the random inputs
   std::vector<HostTensor> inputs = {};  ///< the model's inputs in order, instead of random ones
+  int replays = -1;                     ///< of the soak; -1: 50 on a GPU, none on the CPU, where each costs a whole reference
 };
 /// Compiles a sibling of `net` that keeps every value, replays it on poisoned memory and compares each value with the
 /// double-precision reference, which is given the inputs that the sibling computed, row-major whatever their format. Replays
-/// again, with changed inputs and with the first ones back; compares with eager runs. `drift_nmse` compares with a whole run
-/// of the reference; on the CPU with the plan as traced, without fusion and formats. `net` only lends its plan and options.
+/// again, with changed inputs and with the first ones back; compares with eager runs. A second sibling, compiled as `net` is, must
+/// show the same values through taps, in turn with another batch, and over `replays` replays without growing. `accumulated` compares with a
+/// whole run of the reference; on the CPU with the plan as traced, without fusion and formats. `net` only lends its plan and options.
 /// Throws OptionError if `options.inputs` are not as many as the model's inputs, ShapeError if one does not fit.
 VerifyReport verify(const Session& net, const VerifyOptions& options = {});
 

@@ -9,6 +9,7 @@ namespace frieze {
 
 bool VerifyReport::ok() const {
   return replay_equals_eager && second_replay_equal && changed_inputs_equal && restored_inputs_equal && reused_memory_equal &&
+         interleaved_equal && replays_equal && grown_bytes <= 0 &&
          std::all_of(layers.begin(), layers.end(), [](const VerifyLayer& layer) { return layer.ok(); });
 }
 
@@ -20,7 +21,9 @@ std::string VerifyReport::text() const {
                    {"max rel", Align::right},
                    {"max ulp", Align::right},
                    {"nmse", Align::right},
+                   {"budget", Align::right},
                    {"share", Align::right},
+                   {"excess", Align::right},
                    {"at", Align::right},
                    {"drift", Align::right},
                    {""}});
@@ -31,8 +34,8 @@ std::string VerifyReport::text() const {
     std::string mark = layer->ok() ? "" : "FAIL";
     if (layer == worst && d.share > 0) mark += mark.empty() ? "< worst" : " < worst";
     table.row({layer->path, layer->layer, concat_text(layer->spec), short_number(d.max_abs), short_number(d.max_rel),
-               short_number(d.max_ulp), short_number(d.nmse), short_number(d.share), std::to_string(d.worst_index),
-               short_number(layer->drift_nmse), mark});
+               short_number(d.max_ulp), short_number(d.nmse), short_number(d.budget), short_number(d.share), short_number(d.excess),
+               std::to_string(d.worst_index), short_number(layer->drift_nmse), mark});
   }
   const auto yes = [](bool ok) { return ok ? "yes" : "NO"; };
   const auto passed = std::count_if(layers.begin(), layers.end(), [](const VerifyLayer& layer) { return layer.ok(); });
@@ -42,7 +45,12 @@ std::string VerifyReport::text() const {
                      ", output nmse against a whole reference run ", short_number(output_nmse), "\n");
   out += concat_text("bit for bit: replay = eager ", yes(replay_equals_eager), ", second replay ", yes(second_replay_equal),
                      ", changed inputs ", yes(changed_inputs_equal), ", first inputs again ", yes(restored_inputs_equal),
-                     ", reused memory ", yes(reused_memory_equal), "\n");
+                     ", reused memory ", yes(reused_memory_equal), interleaved ? ", interleaved with another batch " : ", interleaved ",
+                     yes(interleaved_equal), "\n");
+  if (replays > 0) {
+    out += concat_text("soak: ", replays, " replays with changing inputs, equal ", yes(replays_equal), ", device memory grew by ",
+                       grown_bytes, " bytes\n");
+  }
   if (!first_divergent.empty()) out += "first divergent layer: " + first_divergent + "\n";
   if (!first_unequal.empty()) out += "first unequal value: " + first_unequal + "\n";
   return out + (ok() ? "verify: ok\n" : "verify: FAILED\n");

@@ -9,6 +9,7 @@
 #   FRIEZE_SHARDS            into how many processes the layers' tests are split, tests and sanitizers alike [one for 4 cores, at most 3]
 #   FRIEZE_TEST_SECONDS      most seconds for one test program [1200]
 #   FRIEZE_SANITIZER_FILTER  the GoogleTest filter of what runs under compute-sanitizer
+#   FRIEZE_SOAK_SECONDS      length of the run of 8 threads [60]
 #   FRIEZE_SANITIZER_SECONDS most seconds for one of its tools [420]
 # A part that fails is recorded and the others still run. Exit status: 0 if all is well, 1 if anything failed, 2 if it cannot start.
 set -uo pipefail
@@ -122,6 +123,14 @@ if [[ $quick == no ]]; then
     timed bench_rms_norm2d 300 "$folder/bin/frieze" bench-op rms_norm2d --json
     echo "   rms_norm2d: status $?"
   fi
+fi
+
+if [[ $quick == no && -x $folder/bin/soak ]]; then
+  echo "== soak"
+  timed bench_soak_replays 240 "$folder/bin/soak" --device cuda --replays 1000000 --check-every 250 --json
+  echo "   a million replays: status $?"
+  timed bench_soak_threads $((${FRIEZE_SOAK_SECONDS:-60} + 60)) "$folder/bin/soak" --device cuda --threads 8 --seconds "${FRIEZE_SOAK_SECONDS:-60}" --json
+  echo "   8 threads, three shapes: status $?"
 fi
 
 echo "== results"

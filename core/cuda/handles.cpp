@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/fault.h>
 
 namespace frieze::cuda {
 
@@ -19,18 +20,18 @@ void log_warning(const char* text) noexcept { std::fprintf(stderr, "frieze: warn
 
 Stream make_stream() {
   cudaStream_t stream = nullptr;
-  CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  CUDA_CHECK_AT("cudaStreamCreateWithFlags", cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   return Stream(stream);
 }
 
 Event make_event(bool timing) {
   cudaEvent_t event = nullptr;
-  CUDA_CHECK(cudaEventCreateWithFlags(&event, timing ? cudaEventDefault : cudaEventDisableTiming));
+  CUDA_CHECK_AT("cudaEventCreateWithFlags", cudaEventCreateWithFlags(&event, timing ? cudaEventDefault : cudaEventDisableTiming));
   return Event(event);
 }
 
 DeviceBuffer::DeviceBuffer(std::size_t bytes) : bytes_(bytes) {
-  if (bytes > 0) CUDA_CHECK(cudaMalloc(&data_, bytes));
+  if (bytes > 0) CUDA_CHECK_AT("cudaMalloc", cudaMalloc(&data_, bytes));
 }
 
 DeviceBuffer::~DeviceBuffer() {
@@ -40,14 +41,14 @@ DeviceBuffer::~DeviceBuffer() {
 void DeviceBuffer::upload(const void* host, std::size_t bytes) {
   check<CudaError>(bytes <= bytes_, "upload of ", bytes, " bytes into a device buffer of ", bytes_);
   if (bytes == 0) return;
-  CUDA_CHECK(cudaMemcpy(data_, host, bytes, cudaMemcpyHostToDevice));
+  CUDA_CHECK_AT("cudaMemcpy", cudaMemcpy(data_, host, bytes, cudaMemcpyHostToDevice));
   // From pageable memory it returns once the bytes are staged; a kernel on another stream could still run before they arrive.
   CUDA_CHECK(cudaStreamSynchronize(cudaStreamLegacy));
 }
 
 void DeviceBuffer::download(void* host, std::size_t bytes) const {
   check<CudaError>(bytes <= bytes_, "download of ", bytes, " bytes from a device buffer of ", bytes_);
-  if (bytes > 0) CUDA_CHECK(cudaMemcpy(host, data_, bytes, cudaMemcpyDeviceToHost));
+  if (bytes > 0) CUDA_CHECK_AT("cudaMemcpy", cudaMemcpy(host, data_, bytes, cudaMemcpyDeviceToHost));
 }
 
 DeviceBuffer to_device(const void* host, std::size_t bytes) {

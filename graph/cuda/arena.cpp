@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/fault.h>
 #include <frieze/graph/cuda/driver.h>
 
 namespace frieze::cuda {
@@ -73,6 +74,7 @@ void DeviceArena::reserve(std::int64_t bytes) {
     bytes_ = wanted;
     return;
   }
+  if (!last_use_) last_use_ = make_event();
   if (base_ == 0) {
     // All of the device's memory as addresses: they cost nothing until something is mapped.
     std::size_t free_bytes = 0, total = 0;
@@ -83,7 +85,6 @@ void DeviceArena::reserve(std::int64_t bytes) {
     check_driver(driver().reserve(&base, range, 0, 0, 0), "cuMemAddressReserve", range);
     base_ = base;
     reserved_ = range;
-    last_use_ = make_event();
   }
   check<CudaError>(wanted <= reserved_, "an arena of ", wanted, " bytes exceeds the device's memory");
   map_more(wanted - bytes_);
@@ -94,9 +95,11 @@ void DeviceArena::map_more(std::size_t bytes) {
   std::size_t grain = 0;
   check_driver(driver().granularity(&grain, &prop, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED), "cuMemGetAllocationGranularity", bytes);
   const std::size_t size = (bytes + grain - 1) / grain * grain;
+  pieces_.reserve(pieces_.size() + 1);  // nothing may throw once memory is mapped
   CUmemGenericAllocationHandle handle = 0;
-  check_driver(driver().create(&handle, size, &prop, 0), "cuMemCreate", size);
-  if (const CUresult status = driver().map(base_ + bytes_, size, 0, handle, 0); status != CUDA_SUCCESS) {
+  check_driver(fails_here("cuMemCreate") ? CUDA_ERROR_OUT_OF_MEMORY : driver().create(&handle, size, &prop, 0), "cuMemCreate", size);
+  const CUresult status = fails_here("cuMemMap") ? CUDA_ERROR_OUT_OF_MEMORY : driver().map(base_ + bytes_, size, 0, handle, 0);
+  if (status != CUDA_SUCCESS) {
     (void)driver().release(handle);
     check_driver(status, "cuMemMap", size);
   }

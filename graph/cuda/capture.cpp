@@ -5,6 +5,7 @@
 
 #include <frieze/core/cuda/capture_lock.h>
 #include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/fault.h>
 
 namespace frieze::cuda {
 namespace {
@@ -58,7 +59,7 @@ CaptureTail capture_tail(cudaStream_t stream) {
 class OpenCapture {
  public:
   explicit OpenCapture(cudaStream_t stream) : stream_(stream) {
-    CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    CUDA_CHECK_AT("cudaStreamBeginCapture", cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
   }
   OpenCapture(const OpenCapture&) = delete;
   OpenCapture& operator=(const OpenCapture&) = delete;
@@ -227,7 +228,8 @@ InstantiatedGraph instantiate(const CapturedGraph& captured, cudaStream_t stream
   params.flags = cudaGraphInstantiateFlagUpload;
   params.uploadStream = stream;
   cudaGraphExec_t exec = nullptr;
-  const cudaError_t status = cudaGraphInstantiateWithParams(&exec, captured.graph.get(), &params);
+  const cudaError_t status =
+      fails_here("cudaGraphInstantiate") ? cudaErrorMemoryAllocation : cudaGraphInstantiateWithParams(&exec, captured.graph.get(), &params);
   if (status != cudaSuccess) {
     (void)cudaGetLastError();
     std::string where = "the model";

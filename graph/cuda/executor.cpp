@@ -5,10 +5,12 @@
 
 #include <frieze/core/cuda/capture_lock.h>
 #include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/fault.h>
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/graph/cuda/arena.h>
 #include <frieze/graph/cuda/capture.h>
 #include <frieze/graph/cuda/reformat.h>
+#include <frieze/graph/cuda/taps.h>
 #include <frieze/graph/executor.h>
 #include <frieze/graph/reformat.h>
 
@@ -101,9 +103,11 @@ class CudaExecutor final : public Executor {
     try {
       refresh_views();
       if (exec_) patch(value);
+      capture_taps();
     } catch (...) {
       bound = before;
       refresh_views();
+      restore(value);
       throw;
     }
   }
@@ -111,7 +115,7 @@ class CudaExecutor final : public Executor {
   void write_port(int value, const HostTensor& from) override {
     const DeviceGuard guard(device_.index);
     wait_idle();
-    CUDA_CHECK(cudaMemcpyAsync(bound_.at(value), from.data(), from.bytes(), cudaMemcpyHostToDevice, stream_.get()));
+    CUDA_CHECK_AT("cudaMemcpyAsync", cudaMemcpyAsync(bound_.at(value), from.data(), from.bytes(), cudaMemcpyHostToDevice, stream_.get()));
     CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
   }
 
@@ -119,7 +123,37 @@ class CudaExecutor final : public Executor {
     const DeviceGuard guard(device_.index);
     wait_idle();
     HostTensor out(plan_.spec(value));
-    CUDA_CHECK(cudaMemcpyAsync(out.data(), view(value).data, out.bytes(), cudaMemcpyDeviceToHost, stream_.get()));
+    CUDA_CHECK_AT("cudaMemcpyAsync", cudaMemcpyAsync(out.data(), view(value).data, out.bytes(), cudaMemcpyDeviceToHost, stream_.get()));
+    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+    return out;
+  }
+
+  void tap(const std::vector<int>& steps) override {
+    const DeviceGuard guard(device_.index);
+    wait_idle();
+    std::map<std::size_t, Taps::Tapped> wanted;
+    for (const int step : steps) {
+      const int value = plan_.steps[static_cast<std::size_t>(step)].output;
+      wanted[static_cast<std::size_t>(step)] = {view(value).data, static_cast<std::size_t>(plan_.spec(value).bytes())};
+    }
+    std::unique_ptr<Taps> fresh;
+    if (!steps.empty()) {
+      fresh = std::make_unique<Taps>(wanted, stream_.get());
+      if (exec_) {
+        fresh->capture(source(), stream_.get());
+        check_only_copies_added(captured_, fresh->graph(), source());
+      }
+      CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+    }
+    taps_ = std::move(fresh);
+  }
+
+  HostTensor read_tap(int step) const override {
+    const DeviceGuard guard(device_.index);
+    wait_idle();
+    HostTensor out(plan_.spec(plan_.steps[static_cast<std::size_t>(step)].output));
+    const DeviceBuffer& from = taps_->memory(static_cast<std::size_t>(step));
+    CUDA_CHECK_AT("cudaMemcpyAsync", cudaMemcpyAsync(out.data(), from.data(), out.bytes(), cudaMemcpyDeviceToHost, stream_.get()));
     CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
     return out;
   }
@@ -127,6 +161,7 @@ class CudaExecutor final : public Executor {
   void poison() override {
     const DeviceGuard guard(device_.index);
     wait_idle();
+    if (taps_) taps_->poison(stream_.get());
     arena_->begin_use(stream_.get());
     if (memory_.arena_bytes > 0)
       CUDA_CHECK(cudaMemsetAsync(arena_->data(), 0xFF, static_cast<std::size_t>(memory_.arena_bytes), stream_.get()));
@@ -229,20 +264,25 @@ class CudaExecutor final : public Executor {
 
   void enqueue_step(std::size_t i, cudaStream_t stream) const {
     const Prepared& step = steps_[i];
+    CUDA_CHECK_AT("kernel", cudaSuccess);
     step.kernel->launch({step.in, step.out, step.workspace}, stream);
   }
 
   void enqueue_steps(cudaStream_t stream) {
     arena_->begin_use(stream);
-    for (std::size_t i = 0; i < steps_.size(); ++i) enqueue_step(i, stream);
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+      enqueue_step(i, stream);
+      if (taps_) taps_->enqueue(i, stream);
+    }
     arena_->end_use(stream);
     last_stream_ = stream;
   }
 
   void enqueue(cudaStream_t stream) {
+    check_alive();
     if (!exec_) return enqueue_steps(stream);
     arena_->begin_use(stream);
-    CUDA_CHECK(cudaGraphLaunch(exec_.get(), stream));
+    CUDA_CHECK_AT("cudaGraphLaunch", cudaGraphLaunch(taps_ ? taps_->exec() : exec_.get(), stream));
     arena_->end_use(stream);
     last_stream_ = stream;
   }
@@ -294,6 +334,29 @@ class CudaExecutor final : public Executor {
     for (const PlanPort& port : plan_.outputs)
       CUDA_CHECK(cudaMemsetAsync(bound_.at(port.value), 0, ports_.at(port.value).bytes(), stream_.get()));
     CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+  }
+
+  // After a failed bind: the graphs back to the addresses of before. If even that fails, no launch may use them any more.
+  void restore(int value) noexcept {
+    try {
+      if (exec_) patch(value);
+      capture_taps();
+    } catch (...) {
+      dead_ = true;
+    }
+  }
+
+  void check_alive() const {
+    check<CaptureError>(!dead_, "this session's graph holds stale addresses after a bind that failed: compile a new one");
+  }
+
+  // Behind a change of addresses. The sibling is for looking, not for speed: it is captured again, not patched.
+  void capture_taps() {
+    if (!taps_) return;
+    const DeviceGuard guard(device_.index);
+    wait_idle();
+    for (std::size_t i = 0; i < steps_.size(); ++i) taps_->moved(i, steps_[i].out.data);
+    if (exec_) taps_->capture(source(), stream_.get());
   }
 
   // Gives the executable graph the new address of a port. Steps made of our own kernels are captured alone, into a scratch
@@ -351,6 +414,8 @@ class CudaExecutor final : public Executor {
   std::vector<Prepared> steps_;  // library plans in here outlive the graph that was captured from them
   CapturedGraph captured_;
   GraphExec exec_;
+  bool dead_ = false;
+  std::unique_ptr<Taps> taps_;  // nullptr: the production graph runs
   cudaStream_t last_stream_ = nullptr;
 };
 
@@ -359,6 +424,12 @@ class CudaBackend final : public Backend {
   explicit CudaBackend(int index) : device_(device_info(index)) {}
   bool is_cuda() const override { return true; }
   std::string name() const override { return device_.name + " (cuda:" + std::to_string(device_.index) + ")"; }
+  std::int64_t used_memory() const override {
+    const DeviceGuard guard(device_.index);
+    std::size_t free_bytes = 0, total = 0;
+    CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total));
+    return static_cast<std::int64_t>(total - free_bytes);
+  }
   std::shared_ptr<Arena> make_arena() const override { return std::make_shared<DeviceArena>(device_.index, true); }
   std::unique_ptr<Executor> make_executor(Plan plan, const CompileOptions& options, std::shared_ptr<Arena> arena) const override {
     return std::make_unique<CudaExecutor>(std::move(plan), options, device_, name(), std::move(arena));

@@ -288,10 +288,23 @@ TEST_P(WrongKernelTest, IsFoundByName) {
   EXPECT_FALSE(report.ok()) << report;
   EXPECT_EQ(report.first_divergent, "bad") << report;
   for (const VerifyLayer& layer : report.layers) EXPECT_EQ(layer.ok(), layer.path != "bad") << layer.path;
+  EXPECT_GT(report.layers[1].accumulated.max_abs, 0) << "the whole run sees it too";
+  EXPECT_GT(report.layers[2].accumulated.max_abs, 0) << "and so does what comes behind, which is right by itself";
+  const std::int64_t at = report.layers[1].isolated.worst_index, width = kShape.w(), pixels = kShape.h() * width;
+  if (GetParam() == Fault::misses_border) {
+    EXPECT_EQ(at % width, width - 1) << "in the last column";
+  }
+  if (GetParam() == Fault::drops_last_channel) {
+    EXPECT_EQ(at / pixels % kShape.c(), kShape.c() - 1) << "in the last channel";
+  }
+  if (GetParam() == Fault::unsynchronised) {
+    EXPECT_GE(at % 128, 96) << "what the late warp writes";
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Faults, WrongKernelTest,
-                         ::testing::Values(Fault::drops_last_channel, Fault::misses_border, Fault::reads_stale, Fault::truncates));
+                         ::testing::Values(Fault::drops_last_channel, Fault::misses_border, Fault::reads_stale, Fault::truncates,
+                                           Fault::unsynchronised));
 
 TEST_F(CaptureTest, StateThatSurvivesALaunchIsFoundByName) {
   const WithFault model(Fault::counts_launches);

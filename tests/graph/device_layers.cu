@@ -133,8 +133,23 @@ __global__ void faulty_element_per_thread(const T* x, T* y, float* workspace, un
   if (fault == Fault::drops_last_channel && i / pixels % channels == channels - 1) return;
   if (fault == Fault::misses_border && i % width == width - 1) return;
   if (fault == Fault::reads_stale) v += workspace[i];
+  if (fault == Fault::traps_on_nan && i == 0 && isnan(v)) __trap();
   if (fault == Fault::counts_launches && i == 0) v += static_cast<float>(++*runs);
   y[i] = fault == Fault::truncates ? towards_zero<T>(v) : narrow<T>(v);
+}
+
+// Turns the elements of a block round in shared memory, without the barrier between writing and reading. The last warp is
+// late, so that the first one always reads before it.
+template <class T>
+__global__ void turned_without_barrier(const T* x, T* y, std::int64_t count) {
+  __shared__ float turned[128];
+  const std::int64_t first = std::int64_t{blockIdx.x} * blockDim.x;
+  const int t = static_cast<int>(threadIdx.x), other = static_cast<int>(blockDim.x) - 1 - t;
+  turned[t] = 0;
+  __syncthreads();
+  if (t / 32 == 3) __nanosleep(20000);
+  if (first + t < count) turned[t] = 3 * widen(x[first + t]);
+  if (first + other < count) y[first + other] = narrow<T>(*static_cast<volatile float*>(&turned[other]));
 }
 
 bool capturing(cudaStream_t stream) {
@@ -153,7 +168,10 @@ class FaultyKernel final : public cuda::Kernel {
         forked_(cuda::make_event()),
         runs_(sizeof(unsigned)) {
     CUDA_CHECK(cudaMemset(runs_.data(), 0, sizeof(unsigned)));
-    dispatch(args.out.dtype, [](auto t) { cuda::preload(reinterpret_cast<const void*>(&faulty_element_per_thread<decltype(t)>)); });
+    dispatch(args.out.dtype, [](auto t) {
+      cuda::preload(reinterpret_cast<const void*>(&faulty_element_per_thread<decltype(t)>));
+      cuda::preload(reinterpret_cast<const void*>(&turned_without_barrier<decltype(t)>));
+    });
   }
 
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
@@ -176,6 +194,11 @@ class FaultyKernel final : public cuda::Kernel {
     dispatch(args.out.dtype, [&](auto t) {
       using T = decltype(t);
       const std::int64_t count = args.out.shape.elements();
+      if (fault_ == Fault::unsynchronised) {
+        launch_kernel(turned_without_barrier<T>, blocks_for(count), dim3(128), 0, stream, args.in[0].template as<const T>(),
+                      args.out.template as<T>(), count);
+        return;
+      }
       const int width = static_cast<int>(args.out.shape.w()), pixels = width * static_cast<int>(args.out.shape.h());
       launch_kernel(faulty_element_per_thread<T>, blocks_for(count), dim3(128), 0, stream, args.in[0].template as<const T>(),
                     args.out.template as<T>(), static_cast<float*>(args.workspace), runs_.template as<unsigned>(), count,

@@ -30,6 +30,8 @@ enum class Fault {
   misses_border,     // the last column of each row keeps what was there
   reads_stale,       // adds what the workspace held before
   truncates,         // rounds towards zero at the store
+  unsynchronised,    // reads from shared memory what another warp has not written yet
+  traps_on_nan,      // the device fails for good if the first input is NaN
   counts_launches,   // adds how often the device ran it
   frozen_after_two,  // from the third launch of this kernel on, nothing is written; a graph replays what was captured
 };

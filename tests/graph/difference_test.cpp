@@ -71,6 +71,31 @@ TEST(DifferenceTest, OneRoundingNeverExceedsABudgetOfOneRounding) {
   }
 }
 
+TEST(DifferenceTest, TheExcessLeavesTheStoreOut) {
+  // Everything that is rounded to nearest, ties too, is without excess.
+  for (const DType t : {DType::f16, DType::bf16}) {
+    for (int i = 1; i < 5000; ++i) {
+      const double tie = 1 + unit_roundoff(t) * (2 * (i % 64) + 1), v = i % 2 == 0 ? tie : std::exp(i * 0.003 - 8);
+      EXPECT_EQ(compare({round_to(t, v)}, {static_cast<float>(v)}, t).excess, 0) << t << ' ' << v;
+    }
+  }
+  // One unit off, of a reference that bf16 holds: half a unit is the store's, half a unit is too much, and one rounding leaves
+  // room for the reference's own rounding to f32 only.
+  EXPECT_GT(compare({1 + 0x1p-7F}, {1}, DType::bf16).excess, 1000);
+  // With one rounding more in the budget, that is 2^-8, half a unit is all of it but for the f32 part.
+  EXPECT_NEAR(compare({1 + 0x1p-7F}, {1}, DType::bf16, {.roundings = 2, .terms = 0}).excess, 1, 1e-3);
+  // f32 sums: 9 units of 2^-23 at 1 are 17 of the 2^-24 that terms count in, past the store, of 100 + 1.
+  EXPECT_NEAR(compare({1 + 9 * 0x1p-23F}, {1}, DType::f32, {.roundings = 1, .terms = 100}).excess, 17.0 / 101, 1e-6);
+  // Layers that store nothing of their own have no store to leave out.
+  EXPECT_NEAR(compare({64, 8 * 64 * 0x1p-24F}, {64, 0}, DType::f32, {.roundings = 0, .terms = 8}).excess, 1, 1e-9);
+  EXPECT_EQ(compare({kNan}, {1}).excess, kInf);
+}
+
+TEST(DifferenceTest, TheBudgetIsThatOfTheWorstElement) {
+  EXPECT_NEAR(compare({1, 4.5F, 2}, {1, 4, 2}, DType::bf16).budget, 4 * 0x1p-8, 1e-9);
+  EXPECT_NEAR(compare({1, 4, 2}, {1, 4, 2}, DType::bf16).budget, 4 * 0x1p-8, 1e-9) << "the largest anywhere, if nothing differs";
+}
+
 TEST(DifferenceTest, NonFiniteValuesMatchOnlyThemselves) {
   EXPECT_EQ(compare({kNan}, {1}).share, kInf);
   EXPECT_EQ(compare({1}, {kNan}).share, kInf);

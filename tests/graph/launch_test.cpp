@@ -106,7 +106,7 @@ TEST_F(LaunchTest, BindingBackAndForthManyTimesGrowsNothing) {
   CUDA_CHECK(cudaMemGetInfo(&before, &total));
   for (int i = 0; i < 500; ++i) round(i);
   CUDA_CHECK(cudaMemGetInfo(&after, &total));
-  EXPECT_EQ(before, after);
+  EXPECT_GE(after, before) << "free memory; more of it is another program's doing";
 }
 
 TEST_F(LaunchTest, LaunchesAreOrderedOnTheCallersStream) {
@@ -206,7 +206,7 @@ TEST_F(LaunchTest, AThousandReplaysAllocateNothing) {
   EXPECT_EQ(counter.count(), 0) << "heap allocations on the way of a replay";
   EXPECT_LT(heap_bytes(), heap + 4096) << "the driver does not grow either: a leak of a byte a launch would show";
   CUDA_CHECK(cudaMemGetInfo(&after, &total));
-  EXPECT_EQ(before, after) << "device memory";
+  EXPECT_GE(after, before) << "free device memory; more of it is another program's doing";
   EXPECT_EQ(net.output().floats(), all(64, 1));
 }
 

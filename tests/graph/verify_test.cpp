@@ -20,6 +20,10 @@ enum class Lie {
   ignores_strides,        // reads and writes nhwc memory as if it were nchw
   writes_its_input,       // constness is the callee's promise
   rounds_down,            // truncates at the store instead of rounding to nearest
+  misses_border,          // an off-by-one: the last column stays as it was
+  drops_last_channel,     // its bytes stay as they were
+  reads_stale,            // adds what an earlier step left in the memory
+  reads_early,            // takes an element of its output before it is written, as one thread takes another's
 };
 
 class Liar final : public Layer {
@@ -51,6 +55,16 @@ class Liar final : public Layer {
       part.shape = part.shape.with(0, part.shape[0] - 1);
       out.resize(static_cast<std::size_t>(part.shape.elements()));
       return from_doubles(out, part);
+    }
+    const std::vector<float> before = to_floats(y);
+    const auto at = [&](std::int64_t i) { return static_cast<std::size_t>(i); };
+    const std::int64_t count = static_cast<std::int64_t>(out.size()), width = x.shape.w(), channels = x.shape.c();
+    for (std::int64_t i = 0; i < count; ++i) {
+      const bool border = lie_ == Lie::misses_border && i % width == width - 1;
+      const bool channel = lie_ == Lie::drops_last_channel && i / pixels % channels == channels - 1;
+      if (border || channel) out[at(i)] = before[at(i)];
+      if (lie_ == Lie::reads_stale) out[at(i)] += before[at(i)];
+      if (lie_ == Lie::reads_early && i % 32 == 31) out[at(i)] = before[at((i + 1) % count)];
     }
     from_doubles(out, y);
     if (lie_ == Lie::writes_its_input) store_element(x.dtype, x.data, 0, 1000);
@@ -143,6 +157,45 @@ TEST(VerifyTest, AWrongRoundingIsFoundByName) {
     EXPECT_EQ(report.first_divergent, "liar") << report;
     EXPECT_LE(report.worst_share, 2.01) << "one unit in the last place, no more";
   }
+}
+
+struct Broken {
+  Lie lie;
+  std::function<bool(std::int64_t)> there;  // whether the worst element is where the mistake is, in [3,4,5,6]
+};
+
+TEST(VerifyTest, EveryBrokenKernelIsNamedAndLocatedAndItsNeighboursAreInnocent) {
+  const Broken all[] = {{Lie::misses_border, [](std::int64_t i) { return i % 6 == 5; }},
+                        {Lie::drops_last_channel, [](std::int64_t i) { return i / 30 % 4 == 3; }},
+                        {Lie::reads_stale, [](std::int64_t) { return true; }},
+                        {Lie::reads_early, [](std::int64_t i) { return i % 32 == 31; }},
+                        {Lie::rounds_down, [](std::int64_t) { return true; }}};
+  for (const DType t : {DType::f32, DType::f16, DType::bf16}) {
+    for (const Broken& broken : all) {
+      if (t == DType::f32 && broken.lie == Lie::rounds_down) continue;  // there is no wider type to round from
+      const Suspect model(broken.lie);
+      const VerifyReport report = verify(net_of(model, t));
+      EXPECT_EQ(report.first_divergent, "liar") << report;
+      for (const VerifyLayer& layer : report.layers) EXPECT_EQ(layer.ok(), layer.path != "liar") << layer.path;
+      EXPECT_GT(report.layers[1].isolated.share, 1);
+      EXPECT_TRUE(broken.there(report.layers[1].isolated.worst_index)) << report.layers[1].isolated.worst_index;
+    }
+  }
+}
+
+TEST(VerifyTest, TellsAllThatItDid) {
+  const Suspect model(Lie::none);
+  const VerifyReport report = verify(net_of(model, DType::bf16), {.replays = 5});
+  EXPECT_EQ(report.replays, 5);
+  EXPECT_TRUE(report.replays_equal);
+  EXPECT_TRUE(report.interleaved_equal);
+  EXPECT_TRUE(report.interleaved) << "one image more is no problem for these layers";
+  EXPECT_EQ(report.grown_bytes, 0);
+  for (const char* part : {"interleaved with another batch yes", "soak: 5 replays with changing inputs, equal yes", "grew by 0 bytes"}) {
+    EXPECT_TRUE(contains(report.text(), part));
+  }
+  EXPECT_EQ(report.layers.back().accumulated.nmse, report.layers.back().drift_nmse);
+  EXPECT_GT(report.layers.back().isolated.budget, 0);
 }
 
 TEST(VerifyTest, TakesInputsOfTheUser) {

@@ -45,6 +45,7 @@ struct ParityReport {
   double max_abs = 0, max_rel = 0, nmse = 0;
   double max_ulp = 0;            ///< distance in units of the last place of the output type
   double share = 0;              ///< largest error / its budget: at most 1 passes
+  double excess = 0;             ///< share of what the budget leaves besides the store's rounding, see Difference
   std::int64_t worst_index = 0;  ///< row-major, into [N,C,H,W]
   std::string describe;          ///< the kernel's own line
 };
@@ -56,7 +57,7 @@ struct ParityReport {
 /// output's type counts as Inf. Records failures with ADD_FAILURE.
 /// `padded_strides` is for layers that take strided views: a kernel refuses others by throwing, which fails the case.
 /// At the end of a test program one line per layer and type tells the worst share of the budget; with FRIEZE_RESULTS_DIR
-/// set, parity_<executable>.json in that folder tells the same.
+/// set, parity_<executable>.json in that folder tells the same. FRIEZE_PARITY_SEED is added to every case's seed.
 ParityReport expect_parity(const Layer& layer, const ParityCase& c);
 
 /// Values of `fill`, each representable in `dtype`, the same for the same seed everywhere. `channels` is used by one_hot

@@ -26,6 +26,8 @@ struct ModelOptions {
 
 struct RunOptions : ModelOptions {
   std::string out;
+  std::vector<std::string> taps;  ///< patterns of values to keep
+  std::string tap_out;            ///< the .safetensors file that they go to
 };
 int run_command(const RunOptions& options, std::ostream& out);
 

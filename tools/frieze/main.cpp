@@ -1,5 +1,6 @@
 // The frieze command line: options here, work in the file of each subcommand. CLI11 is included here and in dcae_cli.cpp only.
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <iostream>
 #include <sstream>
 
@@ -152,6 +153,11 @@ int parse_and_run(int argc, char** argv) {
   CLI::App* run_app = app.add_subcommand("run", "Run a model on a picture and write the picture it makes");
   add_model_options(run_app, run, true);
   run_app->add_option("--out", run.out, "The PNG file to write; only ever complete or untouched")->required();
+  CLI::Option* tap = run_app->add_option("--tap", run.taps,
+                                         "Keep what these steps make: module paths of frieze inspect, * and ? as wildcards; repeatable");
+  CLI::Option* tap_out = run_app->add_option("--tap-out", run.tap_out, "The .safetensors file for the taps, each in its own type");
+  tap->needs(tap_out);
+  tap_out->needs(tap);
 
   VerifyCommandOptions verify;
   CLI::App* verify_app = app.add_subcommand("verify", "Compare the captured graph with the CPU reference, layer by layer");
@@ -237,6 +243,7 @@ int parse_and_run(int argc, char** argv) {
 }  // namespace frieze::tools
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file past the limit is an error of write() like a full disk, and no reason to die
   try {
     return frieze::tools::parse_and_run(argc, argv);
   } catch (const std::bad_alloc&) {

@@ -1,4 +1,5 @@
 #include <chrono>
+#include <map>
 
 #include <frieze/core/error.h>
 #include <frieze/graph/text_table.h>
@@ -13,17 +14,27 @@ int run_command(const RunOptions& options, std::ostream& out) {
   using Clock = std::chrono::steady_clock;
   const auto ms = [](Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double, std::milli>(to - from).count(); };
   check_writable(options.out);  // before the work, not after it
+  if (!options.tap_out.empty()) check_writable(options.tap_out);
   const PreparedModel model = prepare_model(options);
   const Device device = pick_device(options.device);
   const auto start = Clock::now();
   Session net = compile(*model.module, model.inputs, device, compile_options(options, device));
   const auto compiled = Clock::now();
+  for (const std::string& pattern : options.taps) net.tap(pattern);
   net.input().copy_from(model.photo_input());
   const auto before = Clock::now();
   net.run();
   const auto after = Clock::now();
   const HostTensor result = net.output().to_host();
   const Image picture = model.entry->to_image(result);
+  if (!options.tap_out.empty()) {
+    std::map<std::string, HostTensor> tensors;
+    for (const std::string& name : net.tapped_names()) {
+      const HostTensor value = net.tapped(name);
+      tensors.emplace(name, value.converted(value.spec().dtype, Format::nchw));
+    }
+    save_safetensors(options.tap_out, tensors);
+  }
   write_png(options.out, with_alpha_of(picture, model.photo));
 
   const Receipt& receipt = net.receipt();
@@ -48,6 +59,8 @@ int run_command(const RunOptions& options, std::ostream& out) {
       << "compile " << fixed(ms(start, compiled), 1) << " ms, run " << fixed(ms(before, after), 3) << " ms";
   if (receipt.captured) out << ", " << counted(receipt.launches_per_run, "launch") << " of " << receipt.nodes.size() << " nodes";
   out << '\n';
+  if (!options.tap_out.empty())
+    out << counted(static_cast<std::int64_t>(net.tapped_names().size()), "tap") << " -> " << options.tap_out << '\n';
   return kExitOk;
 }
 

@@ -1,0 +1,93 @@
+#include <frieze/graph/cuda/taps.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include <frieze/core/cuda/check.h>
+#include <frieze/graph/cuda/driver.h>
+
+namespace frieze::cuda {
+
+Taps::Taps(const std::map<std::size_t, Tapped>& tapped, cudaStream_t stream) {
+  for (const auto& [step, what] : tapped) taps_.emplace(step, Tap{what.from, DeviceBuffer(what.bytes)});
+  poison(stream);
+}
+
+void Taps::capture(const CaptureSource& source, cudaStream_t stream) {
+  // The copy stands in the chain, not beside it: what comes next may overwrite the arena's bytes that it reads.
+  const CaptureSource tapped{source.steps,
+                             [&](std::size_t i, cudaStream_t s) {
+                               source.enqueue(i, s);
+                               enqueue(i, s);
+                             },
+                             source.path};
+  CapturedGraph fresh = capture_steps(stream, tapped);
+  exec_ = instantiate(fresh, stream, tapped).exec;
+  captured_ = std::move(fresh);
+}
+
+void Taps::moved(std::size_t step, const void* from) {
+  const auto found = taps_.find(step);
+  if (found != taps_.end()) found->second.from = from;
+}
+
+void Taps::enqueue(std::size_t step, cudaStream_t stream) const {
+  const auto found = taps_.find(step);
+  if (found == taps_.end()) return;
+  const Tap& tap = found->second;
+  CUDA_CHECK(cudaMemcpyAsync(tap.memory.data(), tap.from, tap.memory.bytes(), cudaMemcpyDeviceToDevice, stream));
+}
+
+void Taps::poison(cudaStream_t stream) const {
+  for (const auto& [step, tap] : taps_) CUDA_CHECK(cudaMemsetAsync(tap.memory.data(), 0xFF, tap.memory.bytes(), stream));
+}
+
+bool KernelFacts::same_launch(const KernelFacts& other) const {
+  return function == other.function && std::equal(grid, grid + 3, other.grid) && std::equal(block, block + 3, other.block) &&
+         shared_bytes == other.shared_bytes;
+}
+
+KernelFacts kernel_facts(cudaGraphNode_t node) {
+  using GetParams = CUresult (*)(CUgraphNode, CUDA_KERNEL_NODE_PARAMS_v2*);
+  using FuncParam = CUresult (*)(CUfunction, std::size_t, std::size_t*, std::size_t*);
+  using KernelParam = CUresult (*)(CUkernel, std::size_t, std::size_t*, std::size_t*);
+  static const auto get_params = driver_entry<GetParams>("cuGraphKernelNodeGetParams", 12000);
+  static const auto func_param = driver_entry<FuncParam>("cuFuncGetParamInfo", 12040);
+  static const auto kernel_param = driver_entry<KernelParam>("cuKernelGetParamInfo", 12040);
+  CUDA_KERNEL_NODE_PARAMS_v2 params{};
+  check<CudaError>(get_params != nullptr && get_params(node, &params) == CUDA_SUCCESS, "the driver does not tell what a kernel node is");
+  KernelFacts facts;
+  facts.function = params.func != nullptr ? static_cast<const void*>(params.func) : static_cast<const void*>(params.kern);
+  const unsigned grid[] = {params.gridDimX, params.gridDimY, params.gridDimZ},
+                 block[] = {params.blockDimX, params.blockDimY, params.blockDimZ};
+  std::copy(grid, grid + 3, facts.grid);
+  std::copy(block, block + 3, facts.block);
+  facts.shared_bytes = params.sharedMemBytes;
+  if (params.kernelParams == nullptr) return facts;
+  for (std::size_t i = 0;; ++i) {
+    std::size_t offset = 0, bytes = 0;
+    const bool func = params.func != nullptr;
+    if (func ? func_param == nullptr : kernel_param == nullptr) break;
+    if ((func ? func_param(params.func, i, &offset, &bytes) : kernel_param(params.kern, i, &offset, &bytes)) != CUDA_SUCCESS) break;
+    const auto* from = static_cast<const std::byte*>(params.kernelParams[i]);
+    facts.parameters.insert(facts.parameters.end(), from, from + bytes);
+  }
+  return facts;
+}
+
+void check_only_copies_added(const CapturedGraph& production, const CapturedGraph& tapped, const CaptureSource& source) {
+  for (std::size_t i = 0; i < production.nodes.size(); ++i) {
+    const auto &before = production.nodes[i], &after = tapped.nodes[i];
+    const bool number = after.size() == before.size() || after.size() == before.size() + 1;
+    check<CaptureError>(number, source.path(i), ": captured as ", before.size(), " nodes, with taps as ", after.size());
+    for (std::size_t n = 0; n < before.size(); ++n) {
+      cudaGraphNodeType was{}, is{};
+      CUDA_CHECK(cudaGraphNodeGetType(before[n], &was));
+      CUDA_CHECK(cudaGraphNodeGetType(after[n], &is));
+      const bool same = was == is && (was != cudaGraphNodeTypeKernel || kernel_facts(before[n]).same_launch(kernel_facts(after[n])));
+      check<CaptureError>(same, source.path(i), ": node ", n, " of this step is another one in the graph with taps");
+    }
+  }
+}
+
+}  // namespace frieze::cuda

@@ -1,0 +1,66 @@
+#pragma once
+/// Taps of a captured session: a sibling of the production graph that differs from it by copy nodes alone.
+#include <map>
+#include <vector>
+
+#include <frieze/core/cuda/handles.h>
+#include <frieze/graph/cuda/capture.h>
+
+namespace frieze::cuda {
+
+/// Device memory for copies of some steps' outputs, and the graph that fills it.
+///
+/// Measured against copy nodes in the production graph that are switched off (cudaGraphNodeSetEnabled): 40 of them made a
+/// replay of 40 empty kernels 51.3 us long instead of 39.2 on an H100, 0.3 us each (switched on, 64 KiB each: 1.2 us), so that tapping
+/// every value of a model would slow down everybody who taps none. A sibling costs production nothing, and the driver about 2 KB a node
+/// while there are taps.
+class Taps {
+ public:
+  struct Tapped {
+    const void* from = nullptr;  ///< the step's output in the arena, or a port
+    std::size_t bytes = 0;
+  };
+
+  /// Memory for the outputs of `tapped`, by step, poisoned on `stream`. Throws CudaError.
+  Taps(const std::map<std::size_t, Tapped>& tapped, cudaStream_t stream);
+
+  /// Captures `source` with a copy behind each tapped step. Throws CaptureError, CudaError.
+  void capture(const CaptureSource& source, cudaStream_t stream);
+  /// The address of a tapped step's output has changed.
+  void moved(std::size_t step, const void* from);
+  /// Enqueues the copy behind `step`, if that is tapped.
+  void enqueue(std::size_t step, cudaStream_t stream) const;
+  void poison(cudaStream_t stream) const;
+
+  bool captured() const { return static_cast<bool>(exec_); }
+  cudaGraphExec_t exec() const { return exec_.get(); }
+  const CapturedGraph& graph() const { return captured_; }
+  const DeviceBuffer& memory(std::size_t step) const { return taps_.at(step).memory; }
+
+ private:
+  struct Tap {
+    const void* from;
+    DeviceBuffer memory;
+  };
+  std::map<std::size_t, Tap> taps_;
+  CapturedGraph captured_;
+  GraphExec exec_;
+};
+
+/// What the driver knows of a kernel node: two with the same facts launch the same code over the same grid with the same
+/// parameters.
+struct KernelFacts {
+  const void* function = nullptr;
+  unsigned grid[3] = {0, 0, 0}, block[3] = {0, 0, 0};
+  unsigned shared_bytes = 0;
+  std::vector<std::byte> parameters;  ///< one behind the other; empty where the driver does not tell
+  bool same_launch(const KernelFacts& other) const;
+};
+/// Throws CudaError.
+KernelFacts kernel_facts(cudaGraphNode_t node);
+
+/// Throws CaptureError naming the first step whose nodes in `tapped` are not those of `production`, in number, kind, kernel and
+/// launch shape, followed by at most one copy. Parameters are not compared: structures among them may hold undefined padding.
+void check_only_copies_added(const CapturedGraph& production, const CapturedGraph& tapped, const CaptureSource& source);
+
+}  // namespace frieze::cuda

@@ -1,0 +1,106 @@
+/// Taps: which values a pattern means, and that looking changes nothing.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include <frieze/graph/session.h>
+#include <frieze/graph/taps.h>
+
+#include "graph/test_layers.h"
+
+namespace frieze::test {
+namespace {
+
+struct Block : Module {
+  Times first{{.factor = 2, .absorbs = 2}}, second{{.factor = 3}};
+  Block() {
+    add("first", first);
+    add("second", second);
+  }
+  Value forward(Value x) const override { return second(relu(first(x))); }
+};
+
+struct Net : Module {
+  Block stage1, stage2;
+  Times shared{{.factor = 5}};  // one module, used twice: two steps of one path
+  Net() {
+    add("shared", shared);
+    add("stage1", stage1);
+    add("stage2", stage2);
+  }
+  Value forward(Value x) const override { return shared(shared(stage2(stage1(x)))); }
+};
+
+Session net_session(const Net& net, CompileOptions options = {}) { return compile(net, {{"x", {1, 1, 1, 2}}}, Device::cpu(), options); }
+
+TEST(TapPatternTest, WildcardsMeanWhatTheySay) {
+  for (const char* fits : {"*", "conv1", "c*1", "*conv1*", "c?nv1", "**", "conv*", "*1"}) EXPECT_TRUE(matches(fits, "conv1")) << fits;
+  for (const char* not_it : {"", "conv", "conv11", "?conv1", "c*2", "onv1", "CONV1"}) EXPECT_FALSE(matches(not_it, "conv1")) << not_it;
+  EXPECT_TRUE(matches("", ""));
+  EXPECT_TRUE(matches("a*b*c", "a-b-b-c"));
+  EXPECT_FALSE(matches("a*b*c", "a-c-b"));
+}
+
+TEST(TapPatternTest, NamesAreUnique) {
+  const Net net;
+  const Session session = net_session(net);
+  EXPECT_EQ(tap_names(session.plan()),
+            (std::vector<std::string>{"stage1.first+relu", "stage1.second", "stage2.first+relu", "stage2.second", "shared", "shared#2"}));
+}
+
+TEST(TapTest, AValueInTheMiddleIsSeen) {
+  const Net net;
+  Session session = net_session(net);
+  EXPECT_EQ(session.tap("stage1.first"), (std::vector<std::string>{"stage1.first+relu"}));
+  session.input().copy_from(std::vector<float>{1, -1});
+  EXPECT_TRUE(std::isnan(session.tapped("stage1.first").floats()[0])) << "nothing ran yet";
+  session.run();
+  EXPECT_EQ(session.tapped("stage1.first").floats(), (std::vector<float>{2, 0}));
+  EXPECT_EQ(session.tapped("stage1.first+relu").floats(), (std::vector<float>{2, 0}));
+  EXPECT_EQ(session.tap("stage2.*"), (std::vector<std::string>{"stage2.first+relu", "stage2.second"}));
+  session.run();
+  EXPECT_EQ(session.tapped("stage2.second").floats(), (std::vector<float>{36, 0}));
+  EXPECT_EQ(session.tapped_names().size(), 3U) << "the first tap is still there";
+  session.poison();
+  EXPECT_TRUE(std::isnan(session.tapped("stage2.second").floats()[0]));
+}
+
+TEST(TapTest, AllOfThemEqualWhatASessionKeepsThatReusesNoMemory) {
+  const Net net;
+  Session tapped = net_session(net), kept = net_session(net, {.keep_values = true});
+  EXPECT_LT(tapped.memory_plan().arena_bytes, kept.memory_plan().arena_bytes) << "or this proves nothing about reused memory";
+  const std::int64_t arena = tapped.memory_plan().arena_bytes;
+  const std::vector<std::string> names = tapped.tap();
+  ASSERT_EQ(names.size(), tapped.plan().steps.size());
+  EXPECT_EQ(tapped.memory_plan().arena_bytes, arena);
+  for (Session* session : {&tapped, &kept}) {
+    session->input().copy_from(std::vector<float>{3, -4});
+    session->run();
+  }
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    EXPECT_EQ(tapped.tapped(names[i]).floats(), kept.value(kept.plan().steps[i].output).floats()) << names[i];
+  }
+  tapped.untap();
+  EXPECT_TRUE(tapped.tapped_names().empty());
+  tapped.run();
+  EXPECT_EQ(tapped.output().floats(), kept.output().floats());
+}
+
+TEST(TapTest, AnAbsorbedOperationMeansTheWholeStep) {
+  const Net net;
+  Session session = net_session(net);
+  EXPECT_EQ(session.tap("stage1.relu"), (std::vector<std::string>{"stage1.first+relu"}));
+}
+
+TEST(TapTest, WhatIsNotThereIsRefusedWithNames) {
+  const Net net;
+  Session session = net_session(net);
+  EXPECT_TRUE(contains(message_of<OptionError>([&] { session.tap("stage3.*"); }), "the model has stage1.first+relu, stage1.second"));
+  EXPECT_TRUE(contains(message_of<OptionError>([&] { (void)session.tapped("stage1.first"); }), "nothing is"));
+  session.tap("shared");
+  EXPECT_EQ(session.tapped_names(), (std::vector<std::string>{"shared", "shared#2"})) << "both have this module path";
+  EXPECT_TRUE(contains(message_of<OptionError>([&] { (void)session.tapped("stage1.first"); }), "these are: shared, shared#2"));
+}
+
+}  // namespace
+}  // namespace frieze::test
