@@ -16,7 +16,7 @@ constexpr int kTileTokens = 16;  // of one warp: with two loads under way for ea
 // One block sums v+ * k^T over a segment of one group's pixels; its warps take tiles of pixels in turn and are added up at the end. A lane
 // owns 4 rows x 8 columns of K and one column of the row of ones, so that 3 wide words and a narrow one of shared memory serve 33 sums.
 template <class T>
-__global__ void __launch_bounds__(kSumWarps * 32) sum_v_kt_head32_block_per_segment(const T* x, AttentionArgs a) {
+__global__ void __launch_bounds__(kSumWarps * 32, 2) sum_v_kt_head32_block_per_segment(const T* x, AttentionArgs a) {
   constexpr int kPack = 16 / sizeof(T), kRow = 2 * kHead / kPack;  // packs of a pixel: k, then v
   constexpr int kLoads = kTileTokens * kRow / 32;
   __shared__ alignas(16) float shared[kSumWarps][kSums];  // a warp's tile [kTileTokens][k 32 | v 32], at last its sums
@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kSumWarps * 32) sum_v_kt_head32_block_per_segm
     if (token + kStep < end) load(token + kStep);
     __syncwarp();
     const int count = static_cast<int>(min(static_cast<std::int64_t>(kTileTokens), end - token));
-#pragma unroll 4
+#pragma unroll 2
     for (int t = 0; t < count; ++t) {
       const float* pixel = tile + t * 2 * kHead;
       const float4 v4 = *reinterpret_cast<const float4*>(pixel + kHead + row);
