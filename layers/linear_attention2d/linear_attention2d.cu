@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include <frieze/core/cuda/kernel.h>
+#include <frieze/layers/linear_attention2d/cuda/attention_kernels.h>
 #include <frieze/layers/linear_attention2d/linear_attention2d.h>
 #include <frieze/core/cuda/epilogue.cuh>
 #include <frieze/core/cuda/launch.cuh>
@@ -11,16 +12,6 @@ namespace {
 constexpr int kBlock = 256;
 constexpr int kTile = 32;          // pixels in shared memory at a time
 constexpr int kTilesPerBlock = 8;  // of the second kernel, which has to add up K before its first pixel
-
-struct AttentionArgs {
-  std::int64_t tokens = 0, groups = 0;  // groups: of one image
-  std::int64_t segment = 0;             // pixels that one block sums over, a multiple of kTile
-  int segments = 1;
-  int d = 1;
-  bool nhwc = false;
-  float eps = 0;
-  float* partial = nullptr;  // [image * groups][segment][d+1][d]: K without its normalisation
-};
 
 // Where a tile of `rows` channels from `channel` on starts, and how one index runs over it with neighbouring threads on neighbouring
 // addresses: over channels first in nhwc, over pixels first in nchw.
@@ -156,15 +147,22 @@ class LinearAttentionKernel final : public Kernel {
       for (const int d : {16, 32, LinearAttention2d::kMaxHeadDim}) preload(reinterpret_cast<const void*>(sum_kernel<T>(d)));
       preload(reinterpret_cast<const void*>(&multiply_q_block_per_tiles<T>));
     });
+    if (plan_.d != 32 || !plan_.nhwc) return;
+    preload_attention_head32(args.out.dtype);
+    // Adding up K costs a block as much as a few hundred pixels; so many of them, where there are enough to keep the GPU busy.
+    const bool many = tasks_ * plan_.tokens >= 4 * kHead32Tokens * 3 * args.device->sm_count;
+    block_tokens_ = many ? 4 * kHead32Tokens : kHead32Tokens;
   }
 
   std::size_t workspace_bytes() const override { return static_cast<std::size_t>(tasks_ * plan_.segments * (plan_.d + 1) * plan_.d) * 4; }
 
-  // 512 channels in 32 groups at 128x128: reads k and v, then q: 150 MB f32 or 75 MB in 16 bits; 1.1 GFLOP each. Every product
-  // takes two words of shared memory to each fmaf or more, which bounds both kernels.
+  // The kernels here serve any head and format. Every fmaf takes two words of shared memory or more, which bounds both.
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
     AttentionArgs a = plan_;
     a.partial = static_cast<float*>(args.workspace);
+    if (block_tokens_ > 0 && is_aligned(args.in[0].data, 16) && is_aligned(args.out.data, 16)) {
+      return launch_attention_head32(args.out.dtype, args.in[0].data, args.out.data, a, tasks_, block_tokens_, stream);
+    }
     const std::int64_t per_group = ceil_div<std::int64_t>(a.tokens, kTile * kTilesPerBlock);
     const std::size_t d = static_cast<std::size_t>(a.d), tile = kTile;
     const std::size_t sum_bytes = tile * (2 * d + 1) * sizeof(float);
@@ -178,8 +176,8 @@ class LinearAttentionKernel final : public Kernel {
     });
   }
   std::string describe() const override {
-    return std::string("f32 sums over ") + std::to_string(plan_.segments) +
-           (plan_.segments == 1 ? " segment of pixels" : " segments of pixels");
+    return std::string(block_tokens_ > 0 ? "nhwc, heads of 32 in registers, f32 sums over " : "f32 sums over ") +
+           std::to_string(plan_.segments) + (plan_.segments == 1 ? " segment of pixels" : " segments of pixels");
   }
 
  private:
@@ -195,6 +193,7 @@ class LinearAttentionKernel final : public Kernel {
 
   AttentionArgs plan_;
   std::int64_t tasks_ = 1;
+  std::int64_t block_tokens_ = 0;  // of the kernels for heads of 32; 0: they do not apply
 };
 
 std::unique_ptr<Kernel> make(const LinearAttention2d& layer, const PrepareArgs& args) {

@@ -164,6 +164,22 @@ TEST(Conv2dGpu, Groups) {
   }
 }
 
+TEST(Conv2dGpu, GroupsOf32Pointwise) {
+  FRIEZE_NEEDS_GPU();
+  for (const DType t : kTypes) {
+    for (const bool bias : {false, true}) {
+      run(96, 96, 1, {.groups = 3, .bias = bias}, image({2, 96, 1, 1}, t), "own grouped 1x1");
+      run(96, 96, 1, {.groups = 3, .bias = bias}, image({2, 96, 23, 29}, t), "own grouped 1x1");
+      run(96, 96, 1, {.groups = 3, .bias = bias}, image({1, 96, 5, 7}, t, Format::nchw), "direct");
+    }
+    run(96, 96, 1, {.stride = 2, .groups = 3}, image({1, 96, 5, 7}, t), "direct");
+    run(64, 96, 1, {.groups = 2}, image({1, 64, 5, 7}, t), "direct");
+    ParityCase misaligned = image({1, 96, 5, 7}, t);
+    misaligned.misalign = 1;
+    run(96, 96, 1, {.groups = 3}, misaligned, "own grouped 1x1");
+  }
+}
+
 TEST(Conv2dGpu, EpiloguesOfEveryPath) {
   FRIEZE_NEEDS_GPU();
   for (const DType t : kTypes) {

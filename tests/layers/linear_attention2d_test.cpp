@@ -116,6 +116,21 @@ TEST(LinearAttention2dGpu, HeadsGroupsAndSizes) {
   }
 }
 
+TEST(LinearAttention2dGpu, HeadsOf32InRegisters) {
+  FRIEZE_NEEDS_GPU();
+  const LinearAttention2d layer(32);
+  for (const DType t : {DType::f32, DType::f16, DType::bf16}) {
+    for (const Fill fill : {Fill::zeros, Fill::constant, Fill::one_hot, Fill::special}) {
+      expect_parity(layer, {.inputs = {{2, 192, 9, 29}}, .dtype = t, .format = Format::nhwc, .fill = fill});
+    }
+    const auto report = expect_parity(layer, {.inputs = {{2, 192, 9, 29}}, .dtype = t, .format = Format::nhwc});
+    EXPECT_NE(report.describe.find("in registers"), std::string::npos) << report.describe;
+    expect_parity(layer, {.inputs = {{2, 192, 9, 29}}, .dtype = t, .format = Format::nhwc, .misalign = 1});
+  }
+  // So many pixels that a block multiplies a thousand of them.
+  expect_parity(layer, {.inputs = {{1, 1536, 161, 163}}, .dtype = DType::bf16, .format = Format::nhwc});
+}
+
 TEST(LinearAttention2dGpu, LongSumsAreSplit) {
   FRIEZE_NEEDS_GPU();
   const auto report = expect_parity(LinearAttention2d(32), {.inputs = {{1, 96, 97, 101}}, .format = Format::nhwc});

@@ -57,6 +57,12 @@ void preload_depthwise(DType dtype);
 /// "3x3 strips of 4 pixels, 8 channels a thread", for aligned pointers.
 std::string describe_depthwise(DType dtype, const ConvGeometry& g);
 
+/// 1 x 1 of stride 1 in groups of 32 channels in and out, nhwc, x and y 16-byte aligned, no epilogue. Weights as ConvWeights with
+/// row = 32.
+constexpr int kGroupedChannels = 32;
+void launch_grouped_pointwise(DType dtype, const ConvGeometry& g, const ConvWeights& w, const void* x, void* y, cudaStream_t stream);
+void preload_grouped_pointwise(DType dtype);
+
 /// Any convolution, any format, any alignment.
 void launch_direct(DType dtype, Format format, const ConvGeometry& g, const ConvWeights& w, const void* x, void* y,
                    const EpilogueArgs& epilogue, cudaStream_t stream);

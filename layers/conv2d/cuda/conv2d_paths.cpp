@@ -40,6 +40,30 @@ class DepthwisePath final : public ConvPath {
   const ConvProblem& p_;
 };
 
+// Groups of 32 channels, 1 x 1. Pointers that are no multiples of 16 bytes go the direct way.
+class GroupedPath final : public ConvPath {
+ public:
+  explicit GroupedPath(const ConvProblem& p) : p_(p), misaligned_(p) { preload_grouped_pointwise(p.dtype); }
+  static bool takes(const ConvProblem& p, const PrepareArgs& args) {
+    const ConvGeometry& g = p.g;
+    const bool pointwise = g.taps() == 1 && g.stride_h == 1 && g.stride_w == 1 && g.pad_h == 0 && g.pad_w == 0;
+    const bool groups = g.groups > 1 && g.in_c == g.groups * kGroupedChannels && g.out_c == g.in_c;
+    return p.format == Format::nhwc && pointwise && groups && args.epilogue.empty();
+  }
+  void launch(const void* x, void* y, const EpilogueArgs& epilogue, void* workspace, cudaStream_t stream) const override {
+    if (is_aligned(x, 16) && is_aligned(y, 16)) {
+      launch_grouped_pointwise(p_.dtype, p_.g, p_.weights, x, y, stream);
+    } else {
+      misaligned_.launch(x, y, epilogue, workspace, stream);
+    }
+  }
+  std::string describe() const override { return "own grouped 1x1, whole groups of 2 pixels a thread"; }
+
+ private:
+  const ConvProblem& p_;
+  DirectPath misaligned_;
+};
+
 // Implicit GEMM. Where channels are no multiple of 8, a copy of x with zeros up to one goes to the workspace first.
 class ImplicitPath final : public ConvPath {
  public:
@@ -161,6 +185,10 @@ std::vector<std::unique_ptr<ConvPath>> make_conv_paths(const ConvProblem& p, con
   const ConvGeometry& g = p.g;
   if (p.format == Format::nhwc && p.depthwise_weights != nullptr) {
     paths.push_back(std::make_unique<DepthwisePath>(p));
+    return paths;
+  }
+  if (GroupedPath::takes(p, args)) {
+    paths.push_back(std::make_unique<GroupedPath>(p));
     return paths;
   }
   if (p.format != Format::nhwc || g.groups != 1) {
