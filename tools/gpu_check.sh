@@ -9,8 +9,8 @@
 #   FRIEZE_SHARDS            into how many processes the layers' tests are split, tests and sanitizers alike [one for 4 cores, at most 3]
 #   FRIEZE_TEST_SECONDS      most seconds for one test program [1200]
 #   FRIEZE_SANITIZER_FILTER  the GoogleTest filter of what runs under compute-sanitizer
-#   FRIEZE_SOAK_SECONDS      length of the run of 8 threads [60]
 #   FRIEZE_SANITIZER_SECONDS most seconds for one of its tools [420]
+#   FRIEZE_SOAK_SECONDS      length of the run of 8 threads [60]
 # A part that fails is recorded and the others still run. Exit status: 0 if all is well, 1 if anything failed, 2 if it cannot start.
 set -uo pipefail
 quick=no out=""
@@ -78,6 +78,7 @@ sharded() {
     part=$name$([[ $shards == 1 ]] || echo "-$((shard + 1))of$shards")
     (
       export GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard
+      export XDG_CACHE_HOME=$logs/cache/$part  # tests of tuning want to be the first to tune
       if [[ -n ${FRIEZE_RESULTS_DIR:-} ]]; then
         export FRIEZE_RESULTS_DIR=$FRIEZE_RESULTS_DIR/$part
         mkdir -p "$FRIEZE_RESULTS_DIR"
