@@ -78,7 +78,6 @@ sharded() {
     part=$name$([[ $shards == 1 ]] || echo "-$((shard + 1))of$shards")
     (
       export GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard
-      export XDG_CACHE_HOME=$logs/cache/$part  # tests of tuning want to be the first to tune
       if [[ -n ${FRIEZE_RESULTS_DIR:-} ]]; then
         export FRIEZE_RESULTS_DIR=$FRIEZE_RESULTS_DIR/$part
         mkdir -p "$FRIEZE_RESULTS_DIR"
