@@ -9,7 +9,9 @@
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/graph/cuda/arena.h>
 #include <frieze/graph/cuda/capture.h>
+#include <frieze/graph/cuda/rates.h>
 #include <frieze/graph/cuda/reformat.h>
+#include <frieze/graph/cuda/stamps.h>
 #include <frieze/graph/cuda/taps.h>
 #include <frieze/graph/executor.h>
 #include <frieze/graph/reformat.h>
@@ -169,6 +171,13 @@ class CudaExecutor final : public Executor {
     for (const PlanPort& port : plan_.outputs)
       CUDA_CHECK(cudaMemsetAsync(bound_.at(port.value), 0xFF, static_cast<std::size_t>(plan_.spec(port.value).bytes()), stream_.get()));
     CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+  }
+
+  StepTimes time_steps(int rounds) override {
+    const DeviceGuard guard(device_.index);
+    wait_idle();
+    return cuda::time_steps(
+        source(), [this](cudaStream_t s) { enqueue(s); }, rounds, stream_.get());
   }
 
  private:
@@ -431,6 +440,10 @@ class CudaBackend final : public Backend {
     return static_cast<std::int64_t>(total - free_bytes);
   }
   std::shared_ptr<Arena> make_arena() const override { return std::make_shared<DeviceArena>(device_.index, true); }
+  DeviceRates measure_rates(DType dtype, bool allow_tf32) const override {
+    const DeviceGuard guard(device_.index);
+    return cuda::measure_rates(device_, dtype, allow_tf32);
+  }
   std::unique_ptr<Executor> make_executor(Plan plan, const CompileOptions& options, std::shared_ptr<Arena> arena) const override {
     return std::make_unique<CudaExecutor>(std::move(plan), options, device_, name(), std::move(arena));
   }

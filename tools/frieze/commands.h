@@ -46,6 +46,11 @@ struct BenchOptions : ModelOptions {
 };
 int bench_command(const BenchOptions& options, std::ostream& out);
 
+struct ProfileCommandOptions : ModelOptions {
+  int rounds = 50;
+};
+int profile_command(const ProfileCommandOptions& options, std::ostream& out);
+
 struct BenchOpOptions {
   std::string layer;
   std::string device = "cuda", shapes, dtype, format;  ///< empty: the table of shapes, its types, both formats

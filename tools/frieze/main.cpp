@@ -24,6 +24,7 @@ constexpr const char* kExamples =
     "  frieze verify quickstart --dtype bf16          is the GPU's answer right, layer by layer?\n"
     "  frieze inspect quickstart --size 1024x768      steps, shapes, bytes, memory, captured graph\n"
     "  frieze bench quickstart --json                 what does one run cost, host and device?\n"
+    "  frieze profile quickstart                      where does the time of a replay go, and what is the least it could take?\n"
     "  frieze bench-op rms_norm2d --shapes 1x512x64x64    how near to a copy is the kernel?\n"
     "  frieze dcae roundtrip --model DIR --in photo.png --out again.png\n"
     "  frieze op rms_norm2d --in x.safetensors --out y.safetensors --set eps=1e-6\n"
@@ -174,6 +175,12 @@ int parse_and_run(int argc, char** argv) {
   add_model_options(bench_app, bench, false);
   bench_app->add_option("--rounds", bench.rounds, "Rounds of which the median is taken")->capture_default_str();
 
+  ProfileCommandOptions profile;
+  CLI::App* profile_app = app.add_subcommand("profile", "Time each step inside the replay, against what this device does at best");
+  add_model_options(profile_app, profile, false);
+  profile_app->add_option("--rounds", profile.rounds, "Rounds of which the middle half counts; on the CPU at most 5")
+      ->capture_default_str();
+
   OpOptions op;
   CLI::App* op_app = app.add_subcommand("op", "Run one layer on the tensors of a file, to compare with other frameworks");
   op_app->add_option("layer", op.layer, "Name of the layer, see --list");
@@ -227,6 +234,7 @@ int parse_and_run(int argc, char** argv) {
   if (*verify_app) status = verify_command(verify, out);
   if (*inspect_app) status = inspect_command(inspect, out);
   if (*bench_app) status = bench_command(bench, out);
+  if (*profile_app) status = profile_command(profile, out);
   if (*bench_op_app) status = bench_op_command(bench_op, out);
   if (*op_app) status = op_command(op, out);
   if (*denoise_app) status = denoise_command(denoise, out);

@@ -48,6 +48,9 @@ std::optional<PreparedModel> prepare_dcae(const ModelOptions& options);
 /// Reads picture and weights. Throws OptionError, IoError, WeightsError.
 PreparedModel prepare_model(const ModelOptions& options);
 
+/// The photograph as the session's input; without one, numbers from 0 to 1, the same each time.
+void fill_input(const PreparedModel& model, Session& net);
+
 /// "auto", "cpu", "cuda" or "cuda:N". Throws OptionError, CudaError.
 Device pick_device(const std::string& text);
 /// Throws OptionError if TF32 is asked for on the CPU.
