@@ -6,6 +6,7 @@
 #include <frieze/core/error.h>
 #include <frieze/core/host_memory.h>
 #include <frieze/graph/executor.h>
+#include <frieze/graph/memory_text.h>
 #include <frieze/graph/reference_step.h>
 
 namespace frieze {
@@ -35,22 +36,25 @@ class CpuExecutor final : public Executor {
     }
     check_memory(checked_add(ports, memory_.arena_bytes, "bytes"), "a model with inputs and outputs of ", readable_bytes(ports),
                  " and intermediate values of ", readable_bytes(memory_.arena_bytes));
+    receipt_.memory.arena = memory_.arena_bytes;
+    receipt_.memory.ports = ports;
+    for (const Step& step : plan_.steps) {
+      for (const Parameter* p : step.layer->parameters()) receipt_.memory.weights += p->shape.elements() * 4;
+    }
+    check_bill(receipt_.memory, options_.max_memory);
     arena_->reserve(memory_.arena_bytes);
     for (const auto* ports : {&plan_.inputs, &plan_.outputs}) {
       for (const PlanPort& port : *ports) {
         HostTensor tensor(plan_.spec(port.value));
         std::memset(tensor.data(), 0, tensor.bytes());
-        receipt_.memory.ports += static_cast<std::int64_t>(tensor.bytes());
         bound_[port.value] = tensor.data();
         ports_.emplace(port.value, std::move(tensor));
       }
     }
     receipt_.device = "cpu";
     receipt_.launches_per_run = 0;
-    receipt_.memory.arena = memory_.arena_bytes;
     for (const Step& step : plan_.steps) {
       receipt_.steps.push_back({step.label(), std::string(step.layer->type_name()), "reference", 0, 0});
-      for (const Parameter* p : step.layer->parameters()) receipt_.memory.weights += p->shape.elements() * 4;
     }
   }
 

@@ -90,7 +90,11 @@ std::string Receipt::json() const {
   for (const ReceiptNode& node : nodes) {
     Json one = {{"path", node.path}, {"kind", node.kind}};
     if (node.kind == "kernel")
-      one.update({{"function", node.function}, {"grid", node.grid}, {"block", node.block}, {"shared_bytes", node.shared_bytes}});
+      one.update({{"function", node.function},
+                  {"grid", node.grid},
+                  {"block", node.block},
+                  {"shared_bytes", node.shared_bytes},
+                  {"registers", node.registers}});
     node_list.push_back(std::move(one));
   }
   Json step_list = Json::array();
@@ -101,6 +105,8 @@ std::string Receipt::json() const {
                          {"nodes", step.nodes},
                          {"workspace_bytes", step.workspace_bytes}});
   }
+  Json edge_json = Json::array();
+  for (const ReceiptEdge& e : edge_list) edge_json.push_back({{"from", e.from}, {"to", e.to}, {"programmatic", e.programmatic}});
   return dump({{"device", device},
                {"captured", captured},
                {"launches_per_run", launches_per_run},
@@ -114,9 +120,12 @@ std::string Receipt::json() const {
                {"prepare_ms", number(prepare_ms)},
                {"capture_ms", number(capture_ms)},
                {"instantiate_ms", number(instantiate_ms)},
+               {"upload_ms", number(upload_ms)},
+               {"streams", streams},
                {"memory", bill_json(memory)},
                {"steps", std::move(step_list)},
-               {"nodes", std::move(node_list)}});
+               {"nodes", std::move(node_list)},
+               {"edge_list", std::move(edge_json)}});
 }
 
 std::string ProfileReport::json() const {

@@ -14,6 +14,7 @@
 #include <frieze/graph/cuda/stamps.h>
 #include <frieze/graph/cuda/taps.h>
 #include <frieze/graph/executor.h>
+#include <frieze/graph/memory_text.h>
 #include <frieze/graph/reformat.h>
 
 namespace frieze {
@@ -244,9 +245,10 @@ class CudaExecutor final : public Executor {
     std::vector<std::int64_t> workspace;
     for (const Prepared& step : steps_) workspace.push_back(static_cast<std::int64_t>(step.kernel->workspace_bytes()));
     memory_ = plan_memory(plan_, workspace, options_.keep_values);
-    arena_->reserve(memory_.arena_bytes);
     receipt_.memory.arena = memory_.arena_bytes;
     receipt_.memory.workspace = workspace.empty() ? 0 : *std::max_element(workspace.begin(), workspace.end());
+    check_bill(receipt_.memory, options_.max_memory);
+    arena_->reserve(memory_.arena_bytes);
     for (std::size_t i = 0; i < steps_.size(); ++i) {
       const Placement* placed = memory_.workspace_of(static_cast<int>(i));
       if (placed != nullptr) steps_[i].workspace = arena_->data() + placed->offset;
@@ -319,19 +321,28 @@ class CudaExecutor final : public Executor {
             [this](std::size_t i) { return plan_.steps[i].path; }};
   }
 
+  static std::size_t count_nodes(const CapturedGraph& graph) {
+    std::size_t count = 0;
+    for (const auto& step : graph.nodes) count += step.size();
+    return count;
+  }
+
   void capture() {
     const Stopwatch watch;
     captured_ = capture_steps(stream_.get(), source());
     receipt_.capture_ms = watch.ms();
-    const Stopwatch second;
     InstantiatedGraph made = instantiate(captured_, stream_.get(), source());
     exec_ = std::move(made.exec);
-    receipt_.instantiate_ms = second.ms();
+    receipt_.instantiate_ms = made.instantiate_ms;
+    receipt_.upload_ms = made.upload_ms;
     receipt_.memory.graph = made.driver_bytes;
+    check_bill(receipt_.memory, options_.max_memory);
     receipt_.captured = true;
     receipt_.launches_per_run = 1;
     receipt_.capture_attempts = captured_.attempts;
     receipt_.edges = captured_.edges;
+    receipt_.edge_list = captured_.edge_list;
+    receipt_.streams = chains_of(count_nodes(captured_), captured_.edge_list);
     receipt_.dependent_launches = captured_.dependent_launches;
     for (std::size_t i = 0; i < steps_.size(); ++i) {
       const std::vector<ReceiptNode> nodes = describe_nodes(plan_.steps[i].label(), captured_.nodes[i]);

@@ -72,6 +72,7 @@ void add_model_options(CLI::App* command, ModelOptions& o, bool photo_required) 
   }
   command->add_flag("--tf32", o.tf32, "Let f32 matrix products on the GPU use TF32: faster, about three digits");
   command->add_flag("--no-tune", o.no_tune, "Default kernels, instead of the fastest found or cached");
+  command->add_option("--max-memory", o.max_memory, "Refuse, with the bill, what would hold more on the device, e.g. 512M or 2G");
   command->add_flag("--json", o.json, "Report as JSON");
   command->footer(model_list());
 }
@@ -169,6 +170,8 @@ int parse_and_run(int argc, char** argv) {
   CLI::App* inspect_app = app.add_subcommand("inspect", "Show a model's steps, shapes, bytes, flops, memory and captured graph");
   add_model_options(inspect_app, inspect, false);
   inspect_app->add_flag("--dot", inspect.dot, "The plan for Graphviz: frieze inspect MODEL --dot | dot -Tsvg > plan.svg");
+  inspect_app->add_flag("--graph-dot", inspect.graph_dot, "The captured graph for Graphviz: its nodes by step, and its edges");
+  inspect_app->add_flag("--memory", inspect.memory, "The memory alone: the bill, and the arena over time");
 
   BenchOptions bench;
   CLI::App* bench_app = app.add_subcommand("bench", "Time a model: host and device, as one graph and eagerly");

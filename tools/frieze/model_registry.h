@@ -53,6 +53,8 @@ void fill_input(const PreparedModel& model, Session& net);
 
 /// "auto", "cpu", "cuda" or "cuda:N". Throws OptionError, CudaError.
 Device pick_device(const std::string& text);
+/// Bytes of "4096", "512M" or "2G"; 0 of nothing. Throws OptionError, which names --max-memory.
+std::int64_t parse_bytes(const std::string& text);
 /// Throws OptionError if TF32 is asked for on the CPU.
 CompileOptions compile_options(const ModelOptions& options, const Device& device);
 
