@@ -10,8 +10,8 @@ namespace frieze {
 
 /// One step of the plan. Times in microseconds.
 struct ProfileStep {
-  std::string path, layer, algorithm;
-  std::string output;  ///< "[1,64,8,8] bf16 nhwc"
+  std::string path = {}, layer = {}, algorithm = {};
+  std::string output = {};  ///< "[1,64,8,8] bf16 nhwc"
   int nodes = 0;
   double us = 0;                   ///< what the step adds to a replay; on the CPU, its wall time
   double low_us = 0, high_us = 0;  ///< quartiles over the rounds

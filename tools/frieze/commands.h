@@ -49,6 +49,8 @@ int bench_command(const BenchOptions& options, std::ostream& out);
 
 struct ProfileCommandOptions : ModelOptions {
   int rounds = 50;
+  std::string html;     ///< a file for the report as a page, or empty
+  bool verify = false;  ///< the page also holds the error budget
 };
 int profile_command(const ProfileCommandOptions& options, std::ostream& out);
 

@@ -183,6 +183,8 @@ int parse_and_run(int argc, char** argv) {
   add_model_options(profile_app, profile, false);
   profile_app->add_option("--rounds", profile.rounds, "Rounds of which the middle half counts; on the CPU at most 5")
       ->capture_default_str();
+  CLI::Option* html = profile_app->add_option("--html", profile.html, "Also write the report as one self-contained page");
+  profile_app->add_flag("--verify", profile.verify, "The page also holds each layer's error budget, as verify finds it")->needs(html);
 
   OpOptions op;
   CLI::App* op_app = app.add_subcommand("op", "Run one layer on the tensors of a file, to compare with other frameworks");

@@ -1,6 +1,9 @@
-#include <frieze/graph/profile.h>
+#include <frieze/graph/report_html.h>
 
 #include <algorithm>
+#include <optional>
+
+#include <frieze/core/error.h>
 
 #include "tools/frieze/commands.h"
 #include "tools/frieze/json.h"
@@ -9,6 +12,7 @@
 namespace frieze::tools {
 
 int profile_command(const ProfileCommandOptions& options, std::ostream& out) {
+  if (!options.html.empty()) check_writable(options.html);
   const PreparedModel model = prepare_model(options);
   const Device device = pick_device(options.device);
   Session net = compile(*model.module, model.inputs, device, compile_options(options, device));
@@ -16,6 +20,16 @@ int profile_command(const ProfileCommandOptions& options, std::ostream& out) {
   ProfileOptions profile_options;
   profile_options.rounds = device.is_cuda() ? options.rounds : std::min(options.rounds, 5);
   const ProfileReport report = profile(net, profile_options);
+  if (!options.html.empty()) {
+    std::optional<VerifyReport> verified;
+    if (options.verify) {
+      VerifyOptions verify_options;
+      if (model.has_photo()) verify_options.inputs.push_back(model.photo_input());
+      verified = verify(net, verify_options);
+    }
+    const std::string page = html_report({concat_text(options.model, ", ", options.dtype), &net, &report, verified ? &*verified : nullptr});
+    write_file(options.html, std::as_bytes(std::span(page)));
+  }
   if (options.json) {
     out << JsonObject()
                .add("model", model.entry->name)
