@@ -51,13 +51,12 @@ std::string rect(double x, double y, double w, double h, const std::string& kind
   return text + (title.empty() ? "/>" : "><title>" + title + "</title></rect>");
 }
 
-// A label where it fits: about six units a letter.
+// A label where it fits: about six units a letter. A stump of a name tells nothing.
 std::string label(double x, double y, double w, const std::string& text) {
   const auto room = static_cast<std::size_t>(std::max(0.0, (w - 8) / 6.2));
-  if (room < 3) return {};
-  const std::string shown = text.size() <= room ? text : text.substr(0, room - 1) + "…";
-  return concat_text("<text x=\"", fixed(x + 4, 1), "\" y=\"", fixed(y, 1), "\">",
-                     esc(text.size() <= room ? text : text.substr(0, room - 1)), shown.size() > room ? "…" : "", "</text>");
+  if (room < 7 && room < text.size()) return {};
+  const std::string shown = text.size() <= room ? esc(text) : esc(text.substr(0, room - 1)) + "…";
+  return concat_text("<text class=on x=\"", fixed(x + 4, 1), "\" y=\"", fixed(y, 1), "\">", shown, "</text>");
 }
 
 constexpr double kWidth = 1200;
@@ -118,8 +117,9 @@ class Timeline {
     for (int row = 0; row < rows_; ++row) {
       for (double t = std::ceil(row * per_row_ / unit) * unit; t < (row + 1) * per_row_ - 0.03 * per_row_; t += unit) {
         const double x = (t - row * per_row_) / per_row_ * kWidth, y = row * kRow + kBar;
-        text += concat_text("<line class=axis x1=\"", fixed(x, 1), "\" x2=\"", fixed(x, 1), "\" y1=\"", y, "\" y2=\"", y + 6,
-                            "\"/><text class=tick x=\"", fixed(x + 3, 1), "\" y=\"", y + 15, "\">", esc(short_number(t)), " µs</text>");
+        text +=
+            concat_text("<line class=axis x1=\"", fixed(x, 1), "\" x2=\"", fixed(x, 1), "\" y1=\"", y, "\" y2=\"", y + 6,
+                        "\"/><text class=tick x=\"", fixed(x + 3, 1), "\" y=\"", y + 15, "\">", fixed(t, unit < 1 ? 1 : 0), " µs</text>");
       }
     }
     return text;
@@ -146,9 +146,8 @@ std::string cards(const ProfileReport& p, const Session& net) {
     text += card(concat_text(p.excess() < 0 ? "" : "+", fixed(100 * p.excess(), 1), " %"), "sum of the steps against the replay");
   }
   text += card(mebibytes(net.receipt().memory.total()), "held by the session");
-  text += card(
-      std::to_string(p.steps.size()),
-      p.stamped ? counted(static_cast<std::int64_t>(net.receipt().nodes.size()), "node") + " in one graph; steps" : std::string("steps"));
+  text += card(std::to_string(p.steps.size()),
+               p.stamped ? "steps, " + counted(static_cast<std::int64_t>(net.receipt().nodes.size()), "node") + " in one graph" : "steps");
   return text + "</div>\n";
 }
 
@@ -178,7 +177,7 @@ std::string timeline(const ProfileReport& p) {
 
 std::string step_table(const ProfileReport& p) {
   std::string text = concat_text("<h2 id=steps>Steps, ", p.stamped ? "by time above the floor" : "by time",
-                                 "</h2>\n<div class=wide><table><thead><tr>", "<th>path<th>layer<th>output<th class=n>µs<th><th class=n>%");
+                                 "</h2>\n<div class=wide><table><thead><tr>", "<th>path<th>layer<th>output<th class=n>µs<th class=n>%");
   if (p.stamped)
     text += "<th class=n>floor<th>by<th class=n>×<th class=n>above<th><th class=n>wait<th class=n>nodes<th class=n>blocks<th>algorithm";
   text += "</tr></thead><tbody>\n";
@@ -187,7 +186,7 @@ std::string step_table(const ProfileReport& p) {
   for (const std::size_t i : p.ranking()) {
     const ProfileStep& s = p.steps[i];
     text += concat_text("<tr>", cell(esc(s.path), "path"), cell(esc(s.layer), "long"), cell(esc(s.output), ""), cell(fixed(s.us, 2)),
-                        bar(s.us / longest, "work above"), cell(fixed(100 * s.us / std::max(p.sum_us(), 1e-9), 1)));
+                        cell(fixed(100 * s.us / std::max(p.sum_us(), 1e-9), 1)));
     if (p.stamped) {
       const bool math = s.math_us > s.copy_us;
       text += cell(fixed(s.floor_us(), 2)) + cell(s.floor_us() > 0 ? math ? "math" : "bytes" : "–", "") +

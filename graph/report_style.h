@@ -22,6 +22,7 @@ p{margin:4px 0 12px;max-width:82ch}
 figure{margin:12px 0;background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px}
 svg{display:block;width:100%;height:auto}
 svg text{font:11px system-ui,sans-serif;fill:var(--ink)}
+svg .on{paint-order:stroke;stroke:var(--card);stroke-width:3px;stroke-linejoin:round}
 svg .tick{fill:var(--soft)}
 svg .axis{stroke:var(--line)}
 .math{fill:var(--math);background:var(--math)}.bytes{fill:var(--bytes);background:var(--bytes)}
@@ -33,12 +34,12 @@ svg .axis{stroke:var(--line)}
 .key i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}
 .wide{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:10px}
 table{border-collapse:collapse;width:100%;font-size:13px}
-th,td{padding:5px 10px;text-align:left;white-space:nowrap;border-bottom:1px solid var(--line)}
+th,td{padding:5px 8px;text-align:left;white-space:nowrap;border-bottom:1px solid var(--line)}
 tbody tr:last-child td{border-bottom:0}
 th{color:var(--soft);font-weight:600;position:sticky;top:0;background:var(--card)}
 .n{text-align:right;font-variant-numeric:tabular-nums}
 td.path{font-family:ui-monospace,Consolas,monospace}
-td.long{white-space:normal;min-width:220px;color:var(--soft)}
+td.long{white-space:normal;min-width:180px;color:var(--soft)}
 .bar{display:block;height:8px;border-radius:2px;min-width:1px}
 .track{display:inline-block;width:90px}
 .bad{color:var(--bad);font-weight:600}.good{color:var(--good);font-weight:600}
