@@ -39,9 +39,9 @@ tbody tr:last-child td{border-bottom:0}
 th{color:var(--soft);font-weight:600;position:sticky;top:0;background:var(--card)}
 .n{text-align:right;font-variant-numeric:tabular-nums}
 td.path{font-family:ui-monospace,Consolas,monospace}
-td.long{white-space:normal;min-width:180px;color:var(--soft)}
+td.long{white-space:normal;min-width:150px;color:var(--soft)}
 .bar{display:block;height:8px;border-radius:2px;min-width:1px}
-.track{display:inline-block;width:90px}
+.track{display:inline-block;width:64px}
 .bad{color:var(--bad);font-weight:600}.good{color:var(--good);font-weight:600}
 details{margin:12px 0}summary{cursor:pointer;color:var(--soft);margin-bottom:8px}
 @media print{main{max-width:none;padding:0}.wide,figure{break-inside:auto;overflow:visible}}
