@@ -28,7 +28,7 @@ class OptionError : public Error {
 class WeightsError : public Error {
   using Error::Error;
 };
-/// More host memory asked for than this machine has.
+/// More host memory asked for than this machine has, or more of a device's than CompileOptions::max_memory allows.
 class MemoryError : public Error {
   using Error::Error;
 };

@@ -1,10 +1,12 @@
 /// Runs a plan on the Eigen reference, in the same planned arena as the GPU would use.
+#include <chrono>
 #include <cstring>
 #include <map>
 
 #include <frieze/core/error.h>
 #include <frieze/core/host_memory.h>
 #include <frieze/graph/executor.h>
+#include <frieze/graph/memory_text.h>
 #include <frieze/graph/reference_step.h>
 
 namespace frieze {
@@ -34,31 +36,32 @@ class CpuExecutor final : public Executor {
     }
     check_memory(checked_add(ports, memory_.arena_bytes, "bytes"), "a model with inputs and outputs of ", readable_bytes(ports),
                  " and intermediate values of ", readable_bytes(memory_.arena_bytes));
+    receipt_.memory.arena = memory_.arena_bytes;
+    receipt_.memory.ports = ports;
+    for (const Step& step : plan_.steps) {
+      for (const Parameter* p : step.layer->parameters()) receipt_.memory.weights += p->shape.elements() * 4;
+    }
+    check_bill(receipt_.memory, options_.max_memory);
     arena_->reserve(memory_.arena_bytes);
     for (const auto* ports : {&plan_.inputs, &plan_.outputs}) {
       for (const PlanPort& port : *ports) {
         HostTensor tensor(plan_.spec(port.value));
         std::memset(tensor.data(), 0, tensor.bytes());
-        receipt_.memory.ports += static_cast<std::int64_t>(tensor.bytes());
         bound_[port.value] = tensor.data();
         ports_.emplace(port.value, std::move(tensor));
       }
     }
     receipt_.device = "cpu";
     receipt_.launches_per_run = 0;
-    receipt_.memory.arena = memory_.arena_bytes;
     for (const Step& step : plan_.steps) {
       receipt_.steps.push_back({step.label(), std::string(step.layer->type_name()), "reference", 0, 0});
-      for (const Parameter* p : step.layer->parameters()) receipt_.memory.weights += p->shape.elements() * 4;
     }
   }
 
   void run() override {
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
       const Step& step = plan_.steps[i];
-      std::vector<TensorView> in;
-      for (const int id : step.inputs) in.push_back(view(id));
-      reference_step(step, in, view(step.output), plan_.spec(step.inputs.front()).dtype);
+      run_step(step);
       const auto tapped = taps_.find(static_cast<int>(i));
       if (tapped != taps_.end()) std::memcpy(tapped->second.data(), view(step.output).data, tapped->second.bytes());
     }
@@ -99,7 +102,44 @@ class CpuExecutor final : public Executor {
     for (const PlanPort& port : plan_.outputs) std::memset(bound_.at(port.value), 0xFF, ports_.at(port.value).bytes());
   }
 
+  // The host's clock at the borders; reading it costs nothing against a step of the reference.
+  StepTimes time_steps(int rounds) override {
+    using Clock = std::chrono::steady_clock;
+    const auto microseconds = [](Clock::time_point from, Clock::time_point to) {
+      return std::chrono::duration<double, std::micro>(to - from).count();
+    };
+    std::vector<double> whole, stamped;
+    std::vector<std::vector<double>> steps(plan_.steps.size());
+    run();  // the first one finds cold caches
+    for (int round = 0; round < rounds; ++round) {
+      const Clock::time_point begin = Clock::now();
+      run();
+      const Clock::time_point first = Clock::now();
+      whole.push_back(microseconds(begin, first));
+      Clock::time_point before = first;
+      for (std::size_t i = 0; i < steps.size(); ++i) {
+        run_step(plan_.steps[i]);
+        const Clock::time_point after = Clock::now();
+        steps[i].push_back(microseconds(before, after));
+        before = after;
+      }
+      stamped.push_back(microseconds(first, before));
+    }
+    StepTimes times;
+    times.rounds = rounds;
+    times.run = spread_of(std::move(whole));
+    times.stamped_run = spread_of(std::move(stamped));
+    for (std::vector<double>& us : steps) times.steps.push_back(spread_of(std::move(us)));
+    return times;
+  }
+
  private:
+  void run_step(const Step& step) const {
+    std::vector<TensorView> in;
+    for (const int id : step.inputs) in.push_back(view(id));
+    reference_step(step, in, view(step.output), plan_.spec(step.inputs.front()).dtype);
+  }
+
   TensorView view(int value) const {
     const TensorSpec& spec = plan_.spec(value);
     const auto port = bound_.find(value);
@@ -118,6 +158,7 @@ class CpuBackend final : public Backend {
   bool is_cuda() const override { return false; }
   std::string name() const override { return "cpu"; }
   std::shared_ptr<Arena> make_arena() const override { return std::make_shared<HostArena>(); }
+  DeviceRates measure_rates(DType, bool) const override { return {}; }
   std::unique_ptr<Executor> make_executor(Plan plan, const CompileOptions& options, std::shared_ptr<Arena> arena) const override {
     return std::make_unique<CpuExecutor>(std::move(plan), options, std::move(arena));
   }

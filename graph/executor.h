@@ -4,6 +4,7 @@
 #include <string>
 
 #include <frieze/graph/session.h>
+#include <frieze/graph/step_times.h>
 
 namespace frieze {
 
@@ -36,6 +37,8 @@ class Executor {
   virtual void tap(const std::vector<int>& steps) = 0;
   /// What the last run left in the tap of a step, in the value's own type and format.
   virtual HostTensor read_tap(int step) const = 0;
+  /// Runs many times on what the inputs hold. At least one round.
+  virtual StepTimes time_steps(int rounds) = 0;
 
   const Plan& plan() const { return plan_; }
   const CompileOptions& options() const { return options_; }
@@ -58,6 +61,8 @@ class Backend {
   virtual std::int64_t used_memory() const { return 0; }
   /// An empty arena to be shared; executors made with nullptr have one of their own.
   virtual std::shared_ptr<Arena> make_arena() const = 0;
+  /// Takes about a second on a GPU; nothing is measured on the CPU.
+  virtual DeviceRates measure_rates(DType dtype, bool allow_tf32) const = 0;
   virtual std::unique_ptr<Executor> make_executor(Plan plan, const CompileOptions& options, std::shared_ptr<Arena> arena) const = 0;
 };
 

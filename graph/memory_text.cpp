@@ -30,6 +30,55 @@ std::string bill_text(const MemoryBill& bill) {
                      mebibytes(bill.graph));
 }
 
+void check_bill(const MemoryBill& bill, std::int64_t max_memory) {
+  check<MemoryError>(max_memory <= 0 || bill.total() <= max_memory, "the model would hold more than the ", mebibytes(max_memory),
+                     " allowed: ", bill_text(bill));
+}
+
+std::string memory_picture(const Plan& plan, const MemoryPlan& memory) {
+  if (memory.placements.empty()) return {};
+  constexpr std::size_t kRows = 16, kColumns = 96;
+  const std::string letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+  const std::size_t steps = plan.steps.size(), columns = std::min(steps, kColumns);
+  const auto row = [&](std::int64_t offset) {
+    return static_cast<std::size_t>(static_cast<double>(offset) / static_cast<double>(memory.arena_bytes) * kRows);
+  };
+  std::vector<std::string> cells(kRows, std::string(columns, '.'));
+  std::vector<std::int64_t> live(columns, 0);
+  std::vector<std::int64_t> at_step(steps, 0);
+  // Smaller ones first, so that where a cell is too coarse the larger holder shows.
+  std::vector<std::size_t> order(memory.placements.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return memory.placements[a].bytes < memory.placements[b].bytes; });
+  for (const std::size_t i : order) {
+    const Placement& p = memory.placements[i];
+    for (int step = p.first_step; step <= p.last_step; ++step) {
+      const auto s = static_cast<std::size_t>(step);
+      at_step[s] += p.bytes;
+      for (std::size_t r = row(p.offset); r <= std::min(kRows - 1, row(p.offset + p.bytes - 1)); ++r)
+        cells[r][s * columns / steps] = letters[i % letters.size()];
+    }
+  }
+  for (std::size_t s = 0; s < steps; ++s) live[s * columns / steps] = std::max(live[s * columns / steps], at_step[s]);
+  std::string text = concat_text("the arena of ", mebibytes(memory.arena_bytes), " over ",
+                                 counted(static_cast<std::int64_t>(steps), "step"), ", offset 0 at the top\n");
+  for (const std::string& line : cells) text += "  |" + line + "|\n";
+  text += "   ";
+  for (const std::int64_t bytes : live) {  // tenths of the arena that are alive, "X" for all of it
+    const auto tenth = static_cast<std::size_t>(10 * static_cast<double>(bytes) / static_cast<double>(memory.arena_bytes));
+    text += "0123456789X"[std::min<std::size_t>(tenth, 10)];
+  }
+  text += "   tenths of the arena in use\n";
+  for (std::size_t i = 0; i < std::min(memory.placements.size(), letters.size()); ++i) {
+    const Placement& p = memory.placements[i];
+    text += concat_text("  ", letters[i], "  ", mebibytes(p.bytes), "  ", holder(plan, p), "\n");
+  }
+  if (memory.placements.size() > letters.size())
+    text += concat_text("  and ", memory.placements.size() - letters.size(), " smaller ones, whose letters repeat\n");
+  return text;
+}
+
 std::string memory_text(const Plan& plan, const MemoryPlan& memory, const MemoryBill& bill) {
   std::vector<Placement> sorted = memory.placements;
   std::stable_sort(sorted.begin(), sorted.end(), [](const Placement& a, const Placement& b) {

@@ -29,6 +29,13 @@ std::string step_nodes(const Receipt& receipt, const ReceiptStep& step) {
   return one.nodes.empty() ? counted(step.nodes, "node") : kinds_text(one);
 }
 
+// "8x4" of {8, 4, 1}.
+std::string extent_text(const unsigned (&extent)[3]) {
+  std::string text = std::to_string(extent[0]);
+  if (extent[1] > 1 || extent[2] > 1) text += "x" + std::to_string(extent[1]);
+  return extent[2] > 1 ? text + "x" + std::to_string(extent[2]) : text;
+}
+
 }  // namespace
 
 int Receipt::count(std::string_view kind) const {
@@ -40,9 +47,10 @@ std::string Receipt::text() const {
   if (captured) {
     out += concat_text("captured: ", counted(launches_per_run, "launch"), " per run, ",
                        counted(static_cast<std::int64_t>(nodes.size()), "node"), " (", kinds_text(*this), "), ", counted(edges, "edge"),
-                       ", ", counted(dependent_launches, "dependent launch"), "\n");
-    out += concat_text("prepare ", fixed(prepare_ms, 2), " ms, capture ", fixed(capture_ms, 2), " ms (",
-                       counted(capture_attempts, "attempt"), "), instantiate and upload ", fixed(instantiate_ms, 2), " ms\n");
+                       ", ", counted(dependent_launches, "dependent launch"), ", ", counted(streams, "stream"), "\n");
+    out +=
+        concat_text("prepare ", fixed(prepare_ms, 2), " ms, capture ", fixed(capture_ms, 2), " ms (", counted(capture_attempts, "attempt"),
+                    "), instantiate ", fixed(instantiate_ms, 2), " ms, upload ", fixed(upload_ms, 2), " ms\n");
   } else {
     out += "not captured: a run executes " + counted(static_cast<std::int64_t>(steps.size()), "step") + " one by one\n";
   }
@@ -52,7 +60,50 @@ std::string Receipt::text() const {
     const std::string workspace = step.workspace_bytes == 0 ? "-" : mebibytes(step.workspace_bytes);
     table.row({step.path, step.layer, step_nodes(*this, step), workspace, step.algorithm});
   }
-  return out + table.text();
+  out += table.text();
+  if (nodes.empty()) return out;
+  TextTable list(
+      {{"node", Align::right}, {"kind"}, {"path"}, {"grid"}, {"block"}, {"shared", Align::right}, {"regs", Align::right}, {"kernel"}});
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    const ReceiptNode& n = nodes[i];
+    const bool kernel = n.kind == "kernel";
+    list.row({std::to_string(i), n.kind, n.path, kernel ? extent_text(n.grid) : "-", kernel ? extent_text(n.block) : "-",
+              kernel ? std::to_string(n.shared_bytes) : "-", kernel ? std::to_string(n.registers) : "-", n.function});
+  }
+  return out + "\n" + list.text();
+}
+
+std::string Receipt::dot() const {
+  const auto quoted = [](const std::string& text) {
+    std::string out = "\"";
+    for (const char c : text) {
+      if (c == '"' || c == '\\') out += '\\';
+      out += c;
+    }
+    return out;
+  };
+  std::string text = "digraph captured {\n  rankdir=TB;\n  node [shape=box, fontname=\"monospace\"];\n";
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    const ReceiptNode& n = nodes[i];
+    if (i == 0 || n.path != nodes[i - 1].path) {
+      text += concat_text(i == 0 ? "" : "  }\n", "  subgraph cluster_", i, " {\n    label=", quoted(n.path), "\";\n");
+    }
+    text += concat_text("    n", i, " [label=", quoted(n.kind == "kernel" ? n.function : n.kind));
+    if (n.kind == "kernel") text += concat_text("\\n", extent_text(n.grid), " blocks of ", extent_text(n.block));
+    text += "\"];\n";
+  }
+  if (!nodes.empty()) text += "  }\n";
+  for (const ReceiptEdge& e : edge_list) text += concat_text("  n", e.from, " -> n", e.to, e.programmatic ? " [style=dashed]" : "", ";\n");
+  return text + "}\n";
+}
+
+int chains_of(std::size_t nodes, const std::vector<ReceiptEdge>& edges) {
+  std::vector<char> continued(nodes, 0), begun(nodes, 0);
+  for (const ReceiptEdge& e : edges) {  // each node continues at most one other, and is continued by at most one
+    const auto from = static_cast<std::size_t>(e.from), to = static_cast<std::size_t>(e.to);
+    if (continued[from] == 0 && begun[to] == 0) continued[from] = begun[to] = 1;
+  }
+  return static_cast<int>(std::count(begun.begin(), begun.end(), 0));
 }
 
 std::ostream& operator<<(std::ostream& out, const Receipt& receipt) { return out << receipt.text(); }

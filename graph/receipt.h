@@ -14,7 +14,14 @@ struct ReceiptNode {
   std::string kind;      ///< "kernel", "memset" or "memcpy"
   std::string function;  ///< the kernel's name, if the driver tells
   unsigned grid[3] = {0, 0, 0}, block[3] = {0, 0, 0};
-  unsigned shared_bytes = 0;
+  unsigned shared_bytes = 0;  ///< of a block: what the launch asked for and what the kernel declares
+  int registers = 0;          ///< of a thread; 0 if the driver does not tell
+};
+
+/// `to` waits for `from`; indices of Receipt::nodes.
+struct ReceiptEdge {
+  int from = 0, to = 0;
+  bool programmatic = false;  ///< a dependent launch: `to` may begin before `from` has ended
 };
 
 /// One step as it was prepared.
@@ -30,15 +37,22 @@ struct Receipt {
   int launches_per_run = 0;  ///< 1 for a captured session
   std::vector<ReceiptNode> nodes;
   std::vector<ReceiptStep> steps;
+  std::vector<ReceiptEdge> edge_list;
   int edges = 0, dependent_launches = 0, capture_attempts = 0;
-  double prepare_ms = 0, capture_ms = 0, instantiate_ms = 0;
+  int streams = 0;  ///< how many the graph keeps busy at most: chains that cover its nodes
+  double prepare_ms = 0, capture_ms = 0, instantiate_ms = 0, upload_ms = 0;
   bool tf32 = false;
   MemoryBill memory;
 
   int count(std::string_view kind) const;
   std::string text() const;
   std::string json() const;
+  /// The captured graph for Graphviz: a node for each of its nodes, grouped by step; dependent launches dashed.
+  std::string dot() const;
 };
 std::ostream& operator<<(std::ostream& out, const Receipt& receipt);
+
+/// The number of chains, each node behind one that it waits for, into which the graph falls when nodes are taken in order.
+int chains_of(std::size_t nodes, const std::vector<ReceiptEdge>& edges);
 
 }  // namespace frieze

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include <frieze/graph/memory_text.h>
+#include <frieze/graph/profile.h>
 #include <frieze/graph/verify.h>
 
 namespace frieze {
@@ -89,7 +90,11 @@ std::string Receipt::json() const {
   for (const ReceiptNode& node : nodes) {
     Json one = {{"path", node.path}, {"kind", node.kind}};
     if (node.kind == "kernel")
-      one.update({{"function", node.function}, {"grid", node.grid}, {"block", node.block}, {"shared_bytes", node.shared_bytes}});
+      one.update({{"function", node.function},
+                  {"grid", node.grid},
+                  {"block", node.block},
+                  {"shared_bytes", node.shared_bytes},
+                  {"registers", node.registers}});
     node_list.push_back(std::move(one));
   }
   Json step_list = Json::array();
@@ -100,6 +105,8 @@ std::string Receipt::json() const {
                          {"nodes", step.nodes},
                          {"workspace_bytes", step.workspace_bytes}});
   }
+  Json edge_json = Json::array();
+  for (const ReceiptEdge& e : edge_list) edge_json.push_back({{"from", e.from}, {"to", e.to}, {"programmatic", e.programmatic}});
   return dump({{"device", device},
                {"captured", captured},
                {"launches_per_run", launches_per_run},
@@ -113,9 +120,43 @@ std::string Receipt::json() const {
                {"prepare_ms", number(prepare_ms)},
                {"capture_ms", number(capture_ms)},
                {"instantiate_ms", number(instantiate_ms)},
+               {"upload_ms", number(upload_ms)},
+               {"streams", streams},
                {"memory", bill_json(memory)},
                {"steps", std::move(step_list)},
-               {"nodes", std::move(node_list)}});
+               {"nodes", std::move(node_list)},
+               {"edge_list", std::move(edge_json)}});
+}
+
+std::string ProfileReport::json() const {
+  Json list = Json::array();
+  for (const ProfileStep& step : steps) {
+    Json one = {{"path", step.path}, {"layer", step.layer}, {"output", step.output}, {"algorithm", step.algorithm}, {"nodes", step.nodes}};
+    one.update({{"blocks", step.blocks}, {"us", number(step.us)}, {"low_us", number(step.low_us)}, {"high_us", number(step.high_us)}});
+    one.update({{"bytes", number(step.bytes)}, {"flops", number(step.flops)}});
+    if (stamped) {
+      one.update({{"wait_us", number(step.wait_us)},
+                  {"copy_us", number(step.copy_us)},
+                  {"math_us", number(step.math_us)},
+                  {"floor_us", number(step.floor_us())},
+                  {"ratio", number(step.ratio())},
+                  {"above_us", number(step.above_us())}});
+    }
+    list.push_back(std::move(one));
+  }
+  Json out = {{"device", device}, {"dtype", name(dtype)}, {"tf32", tf32}, {"rounds", rounds}};
+  out.update({{"method", stamped ? "stamps" : "wall clock"}, {"run_us", number(run_us)}, {"sum_us", number(sum_us())}});
+  out.update({{"run_low_us", number(run_low_us)}, {"run_high_us", number(run_high_us)}, {"excess", number(excess())}});
+  if (stamped) {
+    out.update({{"stamped_us", number(stamped_us)}, {"stamp_us", number(stamp_us)}, {"wait_us", number(wait_us())}});
+    out.update({{"floor_us", number(floor_us())}, {"sm_count", sm_count}});
+    out["measured"] = {{"copy_gb_per_s", number(copy_bytes_per_us / 1000)},
+                       {"l2_copy_gb_per_s", number(cached_bytes_per_us / 1000)},
+                       {"product_tflop_per_s", number(flops_per_us / 1e6)},
+                       {"product_size", product_size}};
+  }
+  out["steps"] = std::move(list);
+  return dump(out);
 }
 
 std::string VerifyReport::json() const {

@@ -49,6 +49,8 @@ struct CompileOptions {
   bool tune = true;          ///< false: default kernel configurations, nothing is timed
   bool allow_tf32 = false;   ///< f32 matrix products may use TF32; every report says so
   bool keep_values = false;  ///< the arena reuses no memory, so that every value can be read after a run
+  /// Bytes that a session may hold, 0: no limit. A larger one is refused before its first run with MemoryError, which shows the bill.
+  std::int64_t max_memory = 0;
 };
 
 /// A model input or output of a session: typed memory on the session's device.

@@ -1,6 +1,8 @@
 #include <frieze/graph/cuda/capture.h>
 
 #include <algorithm>
+#include <chrono>
+#include <unordered_map>
 #include <unordered_set>
 
 #include <frieze/core/cuda/capture_lock.h>
@@ -184,6 +186,13 @@ void count_edges(CapturedGraph& captured) {
 #endif
   captured.dependent_launches = static_cast<int>(
       std::count_if(data.begin(), data.end(), [](const cudaGraphEdgeData& e) { return e.type == cudaGraphDependencyTypeProgrammatic; }));
+  std::unordered_map<cudaGraphNode_t, int> index;
+  for (const auto& step : captured.nodes) {
+    for (const cudaGraphNode_t node : step) index.emplace(node, static_cast<int>(index.size()));
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    captured.edge_list.push_back({index.at(from[i]), index.at(to[i]), data[i].type == cudaGraphDependencyTypeProgrammatic});
+  }
 }
 
 // A failure that shows only at the end (a branch that is not joined) is blamed on the first step that fails by itself.
@@ -224,9 +233,11 @@ CapturedGraph capture_steps(cudaStream_t stream, const CaptureSource& source) {
 InstantiatedGraph instantiate(const CapturedGraph& captured, cudaStream_t stream, const CaptureSource& source) {
   std::size_t before = 0, after = 0, total = 0;
   CUDA_CHECK(cudaMemGetInfo(&before, &total));
+  const auto ms_since = [](std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  };
+  const auto began = std::chrono::steady_clock::now();
   cudaGraphInstantiateParams params{};
-  params.flags = cudaGraphInstantiateFlagUpload;
-  params.uploadStream = stream;
   cudaGraphExec_t exec = nullptr;
   const cudaError_t status =
       fails_here("cudaGraphInstantiate") ? cudaErrorMemoryAllocation : cudaGraphInstantiateWithParams(&exec, captured.graph.get(), &params);
@@ -239,8 +250,12 @@ InstantiatedGraph instantiate(const CapturedGraph& captured, cudaStream_t stream
     }
     throw CaptureError(concat_text(where, ": the captured graph could not be instantiated: ", cudaGetErrorString(status)));
   }
-  InstantiatedGraph out{GraphExec(exec), 0};
+  InstantiatedGraph out{GraphExec(exec)};
+  out.instantiate_ms = ms_since(began);
+  const auto instantiated = std::chrono::steady_clock::now();
+  CUDA_CHECK(cudaGraphUpload(exec, stream));
   CUDA_CHECK(cudaStreamSynchronize(stream));
+  out.upload_ms = ms_since(instantiated);
   CUDA_CHECK(cudaMemGetInfo(&after, &total));
   out.driver_bytes = before > after ? static_cast<std::int64_t>(before - after) : 0;
   return out;

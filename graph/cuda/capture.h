@@ -21,6 +21,7 @@ struct CapturedGraph {
   std::vector<std::vector<cudaGraphNode_t>> nodes;  ///< of each step, in the order in which they were enqueued
   int attempts = 1;
   int edges = 0, dependent_launches = 0;
+  std::vector<ReceiptEdge> edge_list;  ///< numbers of nodes as they stand in `nodes`, one step after the other
 };
 
 /// Captures in thread-local mode under the process-wide lock. A capture that another thread invalidated is retried, three
@@ -35,6 +36,7 @@ std::vector<ReceiptNode> describe_nodes(const std::string& path, const std::vect
 struct InstantiatedGraph {
   GraphExec exec;
   std::int64_t driver_bytes = 0;  ///< device memory that the driver took for it, as far as it can be seen from outside
+  double instantiate_ms = 0, upload_ms = 0;
 };
 /// Instantiates and uploads, then waits for `stream`. Throws CaptureError naming the node that could not be instantiated.
 InstantiatedGraph instantiate(const CapturedGraph& captured, cudaStream_t stream, const CaptureSource& source);

@@ -9,9 +9,12 @@
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/graph/cuda/arena.h>
 #include <frieze/graph/cuda/capture.h>
+#include <frieze/graph/cuda/rates.h>
 #include <frieze/graph/cuda/reformat.h>
+#include <frieze/graph/cuda/stamps.h>
 #include <frieze/graph/cuda/taps.h>
 #include <frieze/graph/executor.h>
+#include <frieze/graph/memory_text.h>
 #include <frieze/graph/reformat.h>
 
 namespace frieze {
@@ -171,6 +174,13 @@ class CudaExecutor final : public Executor {
     CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
   }
 
+  StepTimes time_steps(int rounds) override {
+    const DeviceGuard guard(device_.index);
+    wait_idle();
+    return cuda::time_steps(
+        source(), [this](cudaStream_t s) { enqueue(s); }, rounds, stream_.get());
+  }
+
  private:
   struct Prepared {
     std::unique_ptr<Kernel> kernel;
@@ -235,9 +245,10 @@ class CudaExecutor final : public Executor {
     std::vector<std::int64_t> workspace;
     for (const Prepared& step : steps_) workspace.push_back(static_cast<std::int64_t>(step.kernel->workspace_bytes()));
     memory_ = plan_memory(plan_, workspace, options_.keep_values);
-    arena_->reserve(memory_.arena_bytes);
     receipt_.memory.arena = memory_.arena_bytes;
     receipt_.memory.workspace = workspace.empty() ? 0 : *std::max_element(workspace.begin(), workspace.end());
+    check_bill(receipt_.memory, options_.max_memory);
+    arena_->reserve(memory_.arena_bytes);
     for (std::size_t i = 0; i < steps_.size(); ++i) {
       const Placement* placed = memory_.workspace_of(static_cast<int>(i));
       if (placed != nullptr) steps_[i].workspace = arena_->data() + placed->offset;
@@ -310,19 +321,28 @@ class CudaExecutor final : public Executor {
             [this](std::size_t i) { return plan_.steps[i].path; }};
   }
 
+  static std::size_t count_nodes(const CapturedGraph& graph) {
+    std::size_t count = 0;
+    for (const auto& step : graph.nodes) count += step.size();
+    return count;
+  }
+
   void capture() {
     const Stopwatch watch;
     captured_ = capture_steps(stream_.get(), source());
     receipt_.capture_ms = watch.ms();
-    const Stopwatch second;
     InstantiatedGraph made = instantiate(captured_, stream_.get(), source());
     exec_ = std::move(made.exec);
-    receipt_.instantiate_ms = second.ms();
+    receipt_.instantiate_ms = made.instantiate_ms;
+    receipt_.upload_ms = made.upload_ms;
     receipt_.memory.graph = made.driver_bytes;
+    check_bill(receipt_.memory, options_.max_memory);
     receipt_.captured = true;
     receipt_.launches_per_run = 1;
     receipt_.capture_attempts = captured_.attempts;
     receipt_.edges = captured_.edges;
+    receipt_.edge_list = captured_.edge_list;
+    receipt_.streams = chains_of(count_nodes(captured_), captured_.edge_list);
     receipt_.dependent_launches = captured_.dependent_launches;
     for (std::size_t i = 0; i < steps_.size(); ++i) {
       const std::vector<ReceiptNode> nodes = describe_nodes(plan_.steps[i].label(), captured_.nodes[i]);
@@ -431,6 +451,10 @@ class CudaBackend final : public Backend {
     return static_cast<std::int64_t>(total - free_bytes);
   }
   std::shared_ptr<Arena> make_arena() const override { return std::make_shared<DeviceArena>(device_.index, true); }
+  DeviceRates measure_rates(DType dtype, bool allow_tf32) const override {
+    const DeviceGuard guard(device_.index);
+    return cuda::measure_rates(device_, dtype, allow_tf32);
+  }
   std::unique_ptr<Executor> make_executor(Plan plan, const CompileOptions& options, std::shared_ptr<Arena> arena) const override {
     return std::make_unique<CudaExecutor>(std::move(plan), options, device_, name(), std::move(arena));
   }

@@ -30,6 +30,10 @@ void describe_kernel(cudaGraphNode_t node, ReceiptNode& out) {
   using GetParams = CUresult (*)(CUgraphNode, CUDA_KERNEL_NODE_PARAMS_v2*);
   using FuncName = CUresult (*)(const char**, CUfunction);
   using KernelName = CUresult (*)(const char**, CUkernel);
+  using FunctionOf = CUresult (*)(CUfunction*, CUkernel);
+  using Attribute = CUresult (*)(int*, CUfunction_attribute, CUfunction);
+  static const auto function_of = driver_entry<FunctionOf>("cuKernelGetFunction", 12000);
+  static const auto attribute = driver_entry<Attribute>("cuFuncGetAttribute", 12000);
   static const auto get_params = driver_entry<GetParams>("cuGraphKernelNodeGetParams", 12000);
   static const auto func_name = driver_entry<FuncName>("cuFuncGetName", 12030);
   static const auto kernel_name = driver_entry<KernelName>("cuKernelGetName", 12030);
@@ -42,6 +46,13 @@ void describe_kernel(cudaGraphNode_t node, ReceiptNode& out) {
     out.block[i] = block[i];
   }
   out.shared_bytes = params.sharedMemBytes;
+  CUfunction function = params.func;
+  if (function == nullptr && params.kern != nullptr && function_of != nullptr) (void)function_of(&function, params.kern);
+  int value = 0;
+  if (function != nullptr && attribute != nullptr) {
+    if (attribute(&value, CU_FUNC_ATTRIBUTE_NUM_REGS, function) == CUDA_SUCCESS) out.registers = value;
+    if (attribute(&value, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, function) == CUDA_SUCCESS) out.shared_bytes += static_cast<unsigned>(value);
+  }
   const char* name = nullptr;
   if (params.func != nullptr && func_name != nullptr && func_name(&name, params.func) == CUDA_SUCCESS)
     out.function = readable(name);

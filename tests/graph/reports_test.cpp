@@ -143,9 +143,9 @@ Receipt captured_receipt() {
   r.device = "Some GPU (cuda:0)";
   r.captured = true;
   r.launches_per_run = 1;
-  r.nodes = {{"a", "kernel", "conv_k", {1, 2, 3}, {32, 1, 1}, 1024},
-             {"a", "memset", "", {}, {}, 0},
-             {"b", "kernel", "add_k", {4, 1, 1}, {64, 1, 1}, 0}};
+  r.nodes = {{"a", "kernel", "conv_k", {1, 2, 3}, {32, 1, 1}, 1024, 0},
+             {"a", "memset", "", {}, {}, 0, 0},
+             {"b", "kernel", "add_k", {4, 1, 1}, {64, 1, 1}, 0, 0}};
   r.steps = {{"a", "Conv2d", "implicit gemm (tuned)", 2, 1 << 20}, {"b", "Add", "", 1, 0}};
   r.edges = 2;
   r.capture_attempts = 1;

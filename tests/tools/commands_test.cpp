@@ -130,6 +130,62 @@ TEST(Inspect, ShowsPlanMemoryAndReceipt) {
   EXPECT_EQ(dot.rfind("digraph", 0), 0u);
 }
 
+TEST(Inspect, ShowsTheMemoryAloneAndRefusesWhatIsTooMuch) {
+  const std::string text = expect_success({"inspect", "quickstart", "--device", "cpu", "--size", "40x24", "--memory"});
+  for (const char* part : {"weights", "arena of", "tenths of the arena", "blocks.1.norm"}) EXPECT_TRUE(holds(text, part)) << part;
+  EXPECT_FALSE(holds(text, "MFLOP"));
+  const auto json = expect_json({"inspect", "quickstart", "--device", "cpu", "--size", "40x24", "--memory", "--json"});
+  EXPECT_GT(json.at("bill").at("total"), 0);
+  expect_success({"inspect", "quickstart", "--device", "cpu", "--size", "40x24", "--max-memory", "10M"});
+  const Outcome refused = run_frieze({"run", "quickstart", "--device", "cpu", "--in", kPhoto, "--out", "never.png", "--max-memory", "1M"});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_TRUE(holds(refused.err, "more than the 1.00 MiB allowed: memory")) << refused.err;
+  EXPECT_EQ(run_frieze({"inspect", "quickstart", "--max-memory", "lots"}).status, 2);
+}
+
+TEST(Inspect, DrawsTheCapturedGraphWhereThereIsOne) {
+  const Outcome cpu = run_frieze({"inspect", "quickstart", "--device", "cpu", "--size", "16x16", "--graph-dot"});
+  EXPECT_EQ(cpu.status, 2);
+  EXPECT_TRUE(holds(cpu.err, "nothing is captured")) << cpu.err;
+  if (Device::cuda_count() == 0) GTEST_SKIP() << "needs a CUDA device";
+  const std::string dot = expect_success({"inspect", "quickstart", "--device", "cuda", "--size", "16x16", "--graph-dot"});
+  EXPECT_EQ(dot.rfind("digraph captured", 0), 0u);
+  const auto receipt = expect_json({"inspect", "quickstart", "--device", "cuda", "--size", "16x16", "--json"}).at("receipt");
+  EXPECT_EQ(receipt.at("streams"), 1);
+  EXPECT_EQ(receipt.at("edge_list").size(), receipt.at("edges").get<std::size_t>());
+  for (const auto& node : receipt.at("nodes")) {
+    if (node.at("kind") != "kernel") continue;
+    EXPECT_GT(node.at("registers"), 0) << node;
+  }
+}
+
+TEST(Profile, OfEveryModelAsTableJsonAndPage) {
+  TempFolder folder;
+  const std::string text = expect_success({"profile", "quickstart", "--device", "cpu", "--size", "16x16", "--rounds", "2"});
+  EXPECT_TRUE(holds(text, "wall times of the CPU reference")) << text;
+  for (const char* model : {"quickstart", "denoiser"}) {
+    const auto json = expect_json({"profile", model, "--device", "cpu", "--size", "16x16", "--rounds", "1", "--json"});
+    EXPECT_GT(json.at("report").at("run_us"), 0.0);
+    EXPECT_FALSE(json.at("report").at("steps").empty());
+  }
+  expect_success(
+      {"profile", "quickstart", "--device", "cpu", "--size", "16x16", "--rounds", "1", "--html", folder.file("p.html"), "--verify"});
+  const std::string page = slurp(folder.file("p.html"));
+  EXPECT_TRUE(holds(page, "within its budget") && page.ends_with("</html>\n"));
+  EXPECT_EQ(folder.count(), 1);
+  EXPECT_EQ(run_frieze({"profile", "quickstart", "--rounds", "0"}).status, 2);
+  EXPECT_EQ(run_frieze({"profile", "quickstart", "--html", folder.file("no/such/folder.html")}).status, 2);
+  EXPECT_EQ(run_frieze({"profile", "quickstart", "--verify"}).status, 2) << "the budget is shown on the page only";
+}
+
+TEST(Profile, OnTheGpuAddsUp) {
+  if (Device::cuda_count() == 0) GTEST_SKIP() << "needs a CUDA device";
+  const auto report = expect_json({"profile", "quickstart", "--device", "cuda", "--size", "256x256", "--json"}).at("report");
+  EXPECT_EQ(report.at("method"), "stamps");
+  EXPECT_LT(std::abs(report.at("excess").get<double>()), 0.05) << report;
+  EXPECT_GT(report.at("measured").at("copy_gb_per_s"), 10.0);
+}
+
 TEST(Bench, TimesTheCpu) {
   EXPECT_TRUE(holds(expect_success({"bench", "quickstart", "--device", "cpu", "--size", "16x16", "--rounds", "2"}), "median"));
   EXPECT_GT(expect_json({"bench", "quickstart", "--device", "cpu", "--size", "16x16", "--rounds", "2", "--json"}).at("run_ms"), 0.0);
@@ -237,7 +293,7 @@ TEST(Version, SaysWhatItWasBuiltWith) {
 }
 
 TEST(Help, OfEveryCommandHasWords) {
-  for (const char* command : {"run", "verify", "inspect", "bench", "bench-op", "op", "devices"}) {
+  for (const char* command : {"run", "verify", "inspect", "bench", "profile", "bench-op", "op", "devices"}) {
     EXPECT_TRUE(holds(expect_success({"--help"}), command));
     EXPECT_GT(expect_success({command, "--help"}).size(), 100u);
   }

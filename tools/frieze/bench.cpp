@@ -25,18 +25,6 @@ double time_runs(Session& net, int rounds) {
   return ms[static_cast<std::size_t>(rounds / 2)];
 }
 
-void fill_input(const PreparedModel& model, Session& net) {
-  if (model.has_photo()) return net.input().copy_from(model.photo_input());
-  // Not zeros: a device draws less power on zeros and runs faster than on anything real.
-  std::vector<float> values(static_cast<std::size_t>(net.input().spec().shape.elements()));
-  std::uint32_t state = 1;
-  for (float& v : values) {
-    state = state * 1664525u + 1013904223u;
-    v = static_cast<float>(state >> 8) / static_cast<float>(1 << 24);
-  }
-  net.input().copy_from(values);
-}
-
 std::string timing_json(const LaunchTiming& t) { return JsonObject().add("host_us", t.host_us).add("device_us", t.device_us).text(); }
 
 }  // namespace

@@ -19,6 +19,7 @@ struct ModelOptions {
   std::optional<std::uint64_t> random_seed;  ///< random weights instead
   std::string photo;                         ///< the picture that is the input
   int width = 512, height = 384;             ///< of a random input, without a picture
+  std::string max_memory;                    ///< "512M": what the session may hold; empty: no limit
   bool tf32 = false;
   bool no_tune = false;
   bool json = false;
@@ -37,7 +38,7 @@ struct VerifyCommandOptions : ModelOptions {
 int verify_command(const VerifyCommandOptions& options, std::ostream& out);
 
 struct InspectOptions : ModelOptions {
-  bool dot = false;
+  bool dot = false, graph_dot = false, memory = false;
 };
 int inspect_command(const InspectOptions& options, std::ostream& out);
 
@@ -45,6 +46,13 @@ struct BenchOptions : ModelOptions {
   int rounds = 50;
 };
 int bench_command(const BenchOptions& options, std::ostream& out);
+
+struct ProfileCommandOptions : ModelOptions {
+  int rounds = 50;
+  std::string html;     ///< a file for the report as a page, or empty
+  bool verify = false;  ///< the page also holds the error budget
+};
+int profile_command(const ProfileCommandOptions& options, std::ostream& out);
 
 struct BenchOpOptions {
   std::string layer;

@@ -34,18 +34,6 @@ std::optional<double> parse_sigma(const std::string& text) {
   return levels / 255;
 }
 
-// "2G", "512M", "100000K" or plain bytes.
-std::int64_t parse_bytes(const std::string& text) {
-  if (text.empty()) return 0;
-  double number = 0;
-  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string unit(end, text.data() + text.size());
-  const double scale = unit.empty() ? 1 : unit == "K" ? 1 << 10 : unit == "M" ? 1 << 20 : unit == "G" ? 1 << 30 : 0;
-  check<OptionError>(status == std::errc() && scale > 0 && number > 0 && number * scale < 0x1p62,
-                     "--max-memory: expected bytes, or a number with K, M or G, got '", text, "'");
-  return static_cast<std::int64_t>(number * scale);
-}
-
 bool is_picture(const fs::path& path) {
   std::string extension = path.extension().string();
   for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));

@@ -24,6 +24,7 @@ constexpr const char* kExamples =
     "  frieze verify quickstart --dtype bf16          is the GPU's answer right, layer by layer?\n"
     "  frieze inspect quickstart --size 1024x768      steps, shapes, bytes, memory, captured graph\n"
     "  frieze bench quickstart --json                 what does one run cost, host and device?\n"
+    "  frieze profile quickstart                      where does the time of a replay go, and what is the least it could take?\n"
     "  frieze bench-op rms_norm2d --shapes 1x512x64x64    how near to a copy is the kernel?\n"
     "  frieze dcae roundtrip --model DIR --in photo.png --out again.png\n"
     "  frieze op rms_norm2d --in x.safetensors --out y.safetensors --set eps=1e-6\n"
@@ -71,6 +72,7 @@ void add_model_options(CLI::App* command, ModelOptions& o, bool photo_required) 
   }
   command->add_flag("--tf32", o.tf32, "Let f32 matrix products on the GPU use TF32: faster, about three digits");
   command->add_flag("--no-tune", o.no_tune, "Default kernels, instead of the fastest found or cached");
+  command->add_option("--max-memory", o.max_memory, "Refuse, with the bill, what would hold more on the device, e.g. 512M or 2G");
   command->add_flag("--json", o.json, "Report as JSON");
   command->footer(model_list());
 }
@@ -168,11 +170,21 @@ int parse_and_run(int argc, char** argv) {
   CLI::App* inspect_app = app.add_subcommand("inspect", "Show a model's steps, shapes, bytes, flops, memory and captured graph");
   add_model_options(inspect_app, inspect, false);
   inspect_app->add_flag("--dot", inspect.dot, "The plan for Graphviz: frieze inspect MODEL --dot | dot -Tsvg > plan.svg");
+  inspect_app->add_flag("--graph-dot", inspect.graph_dot, "The captured graph for Graphviz: its nodes by step, and its edges");
+  inspect_app->add_flag("--memory", inspect.memory, "The memory alone: the bill, and the arena over time");
 
   BenchOptions bench;
   CLI::App* bench_app = app.add_subcommand("bench", "Time a model: host and device, as one graph and eagerly");
   add_model_options(bench_app, bench, false);
   bench_app->add_option("--rounds", bench.rounds, "Rounds of which the median is taken")->capture_default_str();
+
+  ProfileCommandOptions profile;
+  CLI::App* profile_app = app.add_subcommand("profile", "Time each step inside the replay, against what this device does at best");
+  add_model_options(profile_app, profile, false);
+  profile_app->add_option("--rounds", profile.rounds, "Rounds of which the middle half counts; on the CPU at most 5")
+      ->capture_default_str();
+  CLI::Option* html = profile_app->add_option("--html", profile.html, "Also write the report as one self-contained page");
+  profile_app->add_flag("--verify", profile.verify, "The page also holds each layer's error budget, as verify finds it")->needs(html);
 
   OpOptions op;
   CLI::App* op_app = app.add_subcommand("op", "Run one layer on the tensors of a file, to compare with other frameworks");
@@ -227,6 +239,7 @@ int parse_and_run(int argc, char** argv) {
   if (*verify_app) status = verify_command(verify, out);
   if (*inspect_app) status = inspect_command(inspect, out);
   if (*bench_app) status = bench_command(bench, out);
+  if (*profile_app) status = profile_command(profile, out);
   if (*bench_op_app) status = bench_op_command(bench_op, out);
   if (*op_app) status = op_command(op, out);
   if (*denoise_app) status = denoise_command(denoise, out);

@@ -1,5 +1,7 @@
 #include "tools/frieze/model_registry.h"
 
+#include <charconv>
+
 #include <frieze/core/error.h>
 #include <frieze/core/weights.h>
 #include <frieze/models/denoiser/denoise.h>
@@ -85,9 +87,32 @@ PreparedModel prepare_model(const ModelOptions& options) {
   return model;
 }
 
+void fill_input(const PreparedModel& model, Session& net) {
+  if (model.has_photo()) return net.input().copy_from(model.photo_input());
+  // Not zeros: a device draws less power on zeros and runs faster than on anything real.
+  std::vector<float> values(static_cast<std::size_t>(net.input().spec().shape.elements()));
+  std::uint32_t state = 1;
+  for (float& v : values) {
+    state = state * 1664525u + 1013904223u;
+    v = static_cast<float>(state >> 8) / static_cast<float>(1 << 24);
+  }
+  net.input().copy_from(values);
+}
+
 Device pick_device(const std::string& text) {
   if (text == "auto") return Device::cuda_count() > 0 ? Device::cuda() : Device::cpu();
   return Device::parse(text);
+}
+
+std::int64_t parse_bytes(const std::string& text) {
+  if (text.empty()) return 0;
+  double number = 0;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string unit(end, text.data() + text.size());
+  const double scale = unit.empty() ? 1 : unit == "K" ? 1 << 10 : unit == "M" ? 1 << 20 : unit == "G" ? 1 << 30 : 0;
+  check<OptionError>(status == std::errc() && scale > 0 && number > 0 && number * scale < 0x1p62,
+                     "--max-memory: expected bytes, or a number with K, M or G, got '", text, "'");
+  return static_cast<std::int64_t>(number * scale);
 }
 
 CompileOptions compile_options(const ModelOptions& options, const Device& device) {
@@ -95,6 +120,7 @@ CompileOptions compile_options(const ModelOptions& options, const Device& device
   CompileOptions compile;
   compile.allow_tf32 = options.tf32;
   compile.tune = !options.no_tune;
+  compile.max_memory = options.max_memory.empty() ? 0 : parse_bytes(options.max_memory);
   return compile;
 }
 

@@ -1,8 +1,8 @@
 #include <frieze/core/cuda/launch.cuh>
 
-#include "tools/frieze/bench_kernels.h"
+#include <frieze/core/cuda/yardstick.h>
 
-namespace frieze::tools {
+namespace frieze::cuda {
 namespace {
 
 constexpr int kThreads = 256;
@@ -26,7 +26,7 @@ __global__ void fill_normal_element_per_thread(T* data, std::int64_t count, std:
   z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
   z ^= z >> 31;
   const float u = (static_cast<float>(z >> 40) + 1.0F) * 0x1p-24F, angle = static_cast<float>(z & 0xFFFFFF) * 0x1p-23F;
-  data[i] = cuda::narrow<T>(sqrtf(-2.0F * logf(u)) * cospif(angle));
+  data[i] = narrow<T>(sqrtf(-2.0F * logf(u)) * cospif(angle));
 }
 
 }  // namespace
@@ -36,17 +36,17 @@ void copy_16_bytes_a_thread(const void* from, void* to, std::size_t bytes, cudaS
   const int rest = static_cast<int>(bytes % 16);
   const std::size_t threads = packs + (rest > 0 ? 1 : 0);
   if (threads == 0) return;
-  cuda::launch_kernel(copy_16_bytes_per_thread, static_cast<unsigned>(cuda::ceil_div(threads, std::size_t{kThreads})), kThreads, 0, stream,
-                      static_cast<const uint4*>(from), static_cast<uint4*>(to), packs, rest);
+  launch_kernel(copy_16_bytes_per_thread, static_cast<unsigned>(ceil_div(threads, std::size_t{kThreads})), kThreads, 0, stream,
+                static_cast<const uint4*>(from), static_cast<uint4*>(to), packs, rest);
 }
 
 void fill_normal(void* data, DType t, std::int64_t count, std::uint64_t seed, cudaStream_t stream) {
   if (count == 0) return;
-  cuda::dispatch(t, [&](auto zero) {
+  dispatch(t, [&](auto zero) {
     using T = decltype(zero);
-    cuda::launch_kernel(fill_normal_element_per_thread<T>, static_cast<unsigned>(cuda::ceil_div<std::int64_t>(count, kThreads)), kThreads,
-                        0, stream, static_cast<T*>(data), count, seed);
+    launch_kernel(fill_normal_element_per_thread<T>, static_cast<unsigned>(ceil_div<std::int64_t>(count, kThreads)), kThreads, 0, stream,
+                  static_cast<T*>(data), count, seed);
   });
 }
 
-}  // namespace frieze::tools
+}  // namespace frieze::cuda

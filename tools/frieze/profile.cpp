@@ -1,0 +1,47 @@
+#include <frieze/graph/report_html.h>
+
+#include <algorithm>
+#include <optional>
+
+#include <frieze/core/error.h>
+
+#include "tools/frieze/commands.h"
+#include "tools/frieze/json.h"
+#include "tools/frieze/model_registry.h"
+
+namespace frieze::tools {
+
+int profile_command(const ProfileCommandOptions& options, std::ostream& out) {
+  if (!options.html.empty()) check_writable(options.html);
+  const PreparedModel model = prepare_model(options);
+  const Device device = pick_device(options.device);
+  Session net = compile(*model.module, model.inputs, device, compile_options(options, device));
+  fill_input(model, net);
+  ProfileOptions profile_options;
+  profile_options.rounds = device.is_cuda() ? options.rounds : std::min(options.rounds, 5);
+  const ProfileReport report = profile(net, profile_options);
+  if (!options.html.empty()) {
+    std::optional<VerifyReport> verified;
+    if (options.verify) {
+      VerifyOptions verify_options;
+      if (model.has_photo()) verify_options.inputs.push_back(model.photo_input());
+      verified = verify(net, verify_options);
+    }
+    const std::string page = html_report({concat_text(options.model, ", ", options.dtype), &net, &report, verified ? &*verified : nullptr});
+    write_file(options.html, std::as_bytes(std::span(page)));
+  }
+  if (options.json) {
+    out << JsonObject()
+               .add("model", model.entry->name)
+               .add("dtype", options.dtype)
+               .add("weights", model.weights_note)
+               .raw("report", report.json())
+               .text()
+        << '\n';
+  } else {
+    out << model.entry->name << ", " << model.weights_note << " weights\n" << report.text();
+  }
+  return kExitOk;
+}
+
+}  // namespace frieze::tools
