@@ -108,24 +108,27 @@ run_script() {
 run_script "packaging: install, find_package, add_subdirectory" tests/packaging/run.sh
 run_script "the README's commands" tests/readme/run.sh
 
-begin "fuzzing, 60 s"
-if ! command -v clang++ >/dev/null; then
-  skip "needs clang++"
-elif ! build build/fuzz weights_fuzz -- -DFRIEZE_CUDA=OFF -DFRIEZE_FUZZ=ON -DFRIEZE_TOOLS=OFF -DFRIEZE_TESTS=ON \
-  -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo; then
-  fail "the fuzzer does not build"
-else
-  fuzzer=$(find build/fuzz -name weights_fuzz -type f -perm -u+x | head -1)
-  mkdir -p build/fuzz/corpus
-  if "$fuzzer" -max_total_time=60 -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus >build/fuzz/fuzz.log 2>&1; then
-    grep -E 'number_of_executed_units' build/fuzz/fuzz.log
-    pass
+for target in weights_fuzz image_fuzz dc_ae_config_fuzz; do
+  seconds=$([[ $target == weights_fuzz ]] && echo 60 || echo 20)
+  begin "fuzzing: $target, $seconds s"
+  if ! command -v clang++ >/dev/null; then
+    skip "needs clang++"
+  elif ! build build/fuzz "$target" -- -DFRIEZE_CUDA=OFF -DFRIEZE_FUZZ=ON -DFRIEZE_TOOLS=OFF -DFRIEZE_TESTS=ON \
+    -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo; then
+    fail "the fuzzer does not build"
   else
-    tail -40 build/fuzz/fuzz.log
-    fail "the fuzzer found an input, kept in build/fuzz"
+    mkdir -p "build/fuzz/corpus/$target"
+    if "build/fuzz/tests/fuzz/$target" -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+      -artifact_prefix=build/fuzz/ "build/fuzz/corpus/$target" "build/fuzz/tests/fuzz/seeds/$target" >"build/fuzz/$target.log" 2>&1; then
+      grep -E 'number_of_executed_units' "build/fuzz/$target.log"
+      pass
+    else
+      tail -40 "build/fuzz/$target.log"
+      fail "the fuzzer found an input, kept in build/fuzz"
+    fi
   fi
-fi
-end
+  end
+done
 
 printf '\n%d s in all\n' "$SECONDS"
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Writes the seeds of weights_fuzz: right files, and one file for each class of malformed ones.
+"""Writes the seeds of the fuzz targets: right files, and one file for each class of malformed ones.
 
-usage: make_seeds.py FOLDER        (created if missing; files good_*.safetensors and bad_*.safetensors)
+usage: make_seeds.py FOLDER        (FOLDER/weights_fuzz, …/image_fuzz and …/dc_ae_config_fuzz, with files good_* and bad_*)
 """
 import json
 import pathlib
 import struct
 import sys
+import zlib
 
 
 def tensor(dtype, shape, begin, end):
@@ -60,13 +61,60 @@ SEEDS = {
 }
 
 
+def png(width, height, bits, colour, interlaced=0, before=(), after=(), parts=1, samples=None):
+    """A PNG of zeros and a ramp, its data in `parts` chunks; `before` and `after` the data stand further chunks."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    row = 1 + (width * bits * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour] + 7) // 8
+    data = zlib.compress(bytes(0 if i % row == 0 else i % 3 for i in range(row * height)) if samples is None else samples)
+    size = -(-len(data) // parts)
+    body = b"".join(chunk(b"IDAT", data[i : i + size]) for i in range(0, len(data), size))
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunk(*c) for c in before) + body
+            + b"".join(chunk(*c) for c in after) + chunk(b"IEND", b""))
+
+
+PALETTE = (b"PLTE", bytes(range(24)))
+DATA = pathlib.Path(__file__).parent.parent / "data"
+PICTURES = {
+    **{f"good_grey{bits}.png": png(5, 3, bits, 0) for bits in (1, 2, 4, 8, 16)},
+    "good_rgb8.png": png(5, 3, 8, 2, parts=3),
+    "good_rgb16.png": png(3, 2, 16, 2),
+    "good_rgba8.png": png(4, 4, 8, 6),
+    "good_grey_alpha16.png": png(4, 4, 16, 4),
+    "good_palette.png": png(6, 2, 4, 3, before=[PALETTE]),
+    "good_palette_alpha.png": png(6, 2, 8, 3, before=[PALETTE, (b"tRNS", b"\x00\x80\xff")]),
+    "good_transparent_colour.png": png(5, 3, 8, 2, before=[(b"tRNS", b"\0\1\0\1\0\1")]),
+    "good_other_chunks.png": png(5, 3, 8, 0, before=[(b"gAMA", b"\0\0\xb1\x8f")], after=[(b"tEXt", b"Title\0x")]),
+    "good_cmyk.jpg": (DATA / "cmyk.jpg").read_bytes(),
+    "bad_interlaced_short.png": png(9, 9, 8, 2, interlaced=1),
+    "bad_rows_missing.png": png(5, 300, 8, 2, samples=b"\0" * 20),
+    "bad_no_palette.png": png(6, 2, 4, 3),
+    "bad_extent.png": png(2**31 - 1, 1, 8, 0, samples=b"\0"),
+    "bad_truncated.jpg": (DATA / "cmyk.jpg").read_bytes()[:300],
+}
+GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "dc_ae"
+CONFIGS = {
+    **{f"good_{p.parent.name}.json": p.read_bytes() for p in sorted(GOLDEN.glob("*/config.json"))},
+    "good_variant.json": b'{"model_name": "dc-ae-f32c32-sana-1.0"}',
+    "good_defaults.json": b"{}",
+    "bad_variant.json": b'{"model_name": "f31"}',
+    "bad_deep.json": b"[" * 100,
+    "bad_width.json": b'{"latent_channels": 0}',
+}
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__.strip())
-    folder = pathlib.Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in SEEDS.items():
-        (folder / f"{name}.safetensors").write_bytes(content)
+    seeds = {"weights_fuzz": {f"{name}.safetensors": content for name, content in SEEDS.items()}, "image_fuzz": PICTURES,
+             "dc_ae_config_fuzz": CONFIGS}
+    for target, files in seeds.items():
+        folder = pathlib.Path(sys.argv[1]) / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
 
 
 if __name__ == "__main__":

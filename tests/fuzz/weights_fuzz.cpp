@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <iostream>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -16,6 +15,8 @@
 #include <frieze/core/safetensors.h>
 #include <frieze/core/weights.h>
 
+#include "fuzz.h"
+
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);
 
 namespace {
@@ -23,11 +24,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Rng = std::minstd_rand;
 
-void require(bool ok, const char* what, const std::string& detail = {}) {
-  if (ok) return;
-  std::cerr << "violated: " << what << ' ' << detail << '\n';
-  std::abort();
-}
+using frieze::fuzz::check_message;
+using frieze::fuzz::require;
 
 // --- The oracle -----------------------------------------------------------------------------------------------------
 
@@ -85,12 +83,6 @@ void check_accepted(const frieze::Weights& weights, std::string_view file) {
       require(std::memcmp(weights.tensor(name).data(), tensor.data.data(), tensor.data.size()) == 0, "the bits survive", name);
     }
   }
-}
-
-void check_message(const std::string& message, const std::string& file) {
-  require(message.starts_with(file + ": "), "a message begins with the file", message);
-  require(message.size() < 2000, "a message is short");
-  for (const char c : message) require(static_cast<unsigned char>(c) >= 0x20 && c != 0x7F, "a message is one clean line", message);
 }
 
 // --- The mutator ----------------------------------------------------------------------------------------------------

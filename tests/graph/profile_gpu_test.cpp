@@ -64,7 +64,10 @@ TEST_F(ProfileGpu, FindsTheSlowestStepAndItsFloor) {
   const ProfileReport report = profile(net);
   ASSERT_EQ(report.steps.size(), 4U);
   const auto slowest = std::max_element(report.steps.begin(), report.steps.end(), [](const auto& a, const auto& b) { return a.us < b.us; });
-  EXPECT_EQ(slowest->path, "after") << report;
+  // Both of the last two write 64 channels; a kernel that writes more slowly than it reads takes as long in either.
+  EXPECT_TRUE(slowest->path == "after" || slowest->path == "wider") << report;
+  EXPECT_GT(report.steps[3].floor_us(), report.steps[2].floor_us()) << report;
+  EXPECT_GT(report.steps[2].floor_us(), 1.5 * report.steps[1].floor_us()) << report;
   for (const ProfileStep& step : report.steps) {
     EXPECT_GT(step.floor_us(), 0) << step.path;
     EXPECT_GT(step.ratio(), 0.8) << step.path << ": nothing that reaches memory beats a copy\n" << report;
