@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(512) rms_norm2d_nchw_ring_per_block(const __gr
   W* const ring = shared + tid;  // [stages][K][threads]
   float* const inverse = reinterpret_cast<float*>(shared + stages * K * threads);
   float* const power = inverse + tile_pixels;
-  float* const partial = power + tile_pixels;
+  const SharedSums<T> partial{power + tile_pixels, groups * tile_pixels};
   const int channels = static_cast<int>(a.channels);
   const std::int64_t step = std::int64_t{rows} * a.pixels;
 
@@ -81,24 +81,21 @@ __global__ void __launch_bounds__(512) rms_norm2d_nchw_ring_per_block(const __gr
           squares[j].add(v[j]);
         }
       }
-      float sum[V];
-#pragma unroll
-      for (int j = 0; j < V; ++j) sum[j] = squares[j].value();
-      reduce_in_warp<V>(sum, lanes);
-      if (lanes >= 32 || (tid & 31) < lanes) store_floats<V>(partial + group * tile_pixels + lane * V, sum);
+      reduce_in_warp(squares, lanes);
+      if (lanes >= 32 || (tid & 31) < lanes) put_sums(partial, group * tile_pixels + lane * V, squares);
       __syncthreads();
       SquareSum<T> all;
       if (tid < tile_pixels) {
 #pragma unroll 8
-        for (int g = 0; g < groups; ++g) all.join(partial[g * tile_pixels + tid]);
+        for (int g = 0; g < groups; ++g) all.join(partial.get(g * tile_pixels + tid));
       }
-      return all.value();
+      return all;
     };
-    const float sum = sum_pixels(nullptr);
+    const SquareSum<T> sum = sum_pixels(nullptr);
     bool special = false;
     if (tid < tile_pixels) {
       inverse[tid] = inverse_rms<T>(f, sum);
-      if (kMayLeaveRange<T>) special = left_range(f, sum);
+      if (kMayLeaveRange<T>) special = left_range(f, sum.value());
     }
     if (kMayLeaveRange<T>) {
       special = __syncthreads_or(special);
@@ -106,10 +103,10 @@ __global__ void __launch_bounds__(512) rms_norm2d_nchw_ring_per_block(const __gr
       __syncthreads();
     }
     if (kMayLeaveRange<T> && special) {
-      const float scale = range_scale(f, sum);
+      const float scale = range_scale(f, sum.value());
       if (tid < tile_pixels) power[tid] = scale;
       __syncthreads();
-      const float scaled = sum_pixels(power);
+      const double scaled = sum_pixels(power).exact();
       __syncthreads();
       if (tid < tile_pixels) {
         const SplitInverse split = scale == 1.0F ? SplitInverse{1.0F, inverse[tid]} : split_inverse_rms(f, scaled, scale);
@@ -147,7 +144,7 @@ void launch_nchw_ring(const NormConfig& c, DType dtype, const NormArgs& args, cu
     const std::int64_t tile_pixels = std::int64_t{c.lanes} * c.vector, tiles_of_image = ceil_div(args.pixels, tile_pixels);
     const std::int64_t tiles = tiles_of_image * args.images;
     LaunchShape shape{dim3(static_cast<unsigned>(std::min<std::int64_t>(tiles, c.blocks))), dim3(static_cast<unsigned>(c.threads)),
-                      norm_shared_bytes(c, args.channels)};
+                      norm_shared_bytes(c, args.channels, dtype)};
     shape.dependent = true;
     launch_kernel(kernel, shape, stream, args, log2_of(c.lanes), c.stages, static_cast<std::uint32_t>(tiles_of_image),
                   static_cast<std::uint32_t>(tiles));

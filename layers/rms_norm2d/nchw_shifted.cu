@@ -24,9 +24,9 @@ __global__ void __launch_bounds__(512)
   const int tid = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
   const int lanes = 1 << lanes_log2, lane = tid & (lanes - 1), row = tid >> lanes_log2, rows = threads >> lanes_log2;
   const int columns = lanes * V, tile_pixels = columns - 2 * V, pitch = padded<V>(columns + V), reach = tile_pixels + V;
-  float* const inverse = floats;         // [pitch], pixel p of the tile at padded(p + V)
-  float* const power = inverse + pitch;  // [pitch]
-  float* const partial = power + pitch;  // [rows][pitch]
+  float* const inverse = floats;                             // [pitch], pixel p of the tile at padded(p + V)
+  float* const power = inverse + pitch;                      // [pitch]
+  const SharedSums<T> partial{power + pitch, rows * pitch};  // [rows][pitch]
   const int channels = static_cast<int>(a.channels);
 
   const std::uint32_t image = blockIdx.x / tiles_of_image;
@@ -78,21 +78,21 @@ __global__ void __launch_bounds__(512)
       }
     }
 #pragma unroll
-    for (int j = 0; j < V; ++j) partial[row * pitch + padded<V>(pixel + j + V)] = sum[j].value();
+    for (int j = 0; j < V; ++j) partial.put(row * pitch + padded<V>(pixel + j + V), sum[j]);
     __syncthreads();
     SquareSum<T> all;
     if (tid < reach) {
 #pragma unroll 8
-      for (int g = 0; g < rows; ++g) all.join(partial[g * pitch + padded<V>(tid + V)]);
+      for (int g = 0; g < rows; ++g) all.join(partial.get(g * pitch + padded<V>(tid + V)));
     }
-    return all.value();
+    return all;
   };
   const int own = padded<V>(tid + V);
-  const float sum = sum_pixels(nullptr);
+  const SquareSum<T> sum = sum_pixels(nullptr);
   bool special = false;
   if (tid < reach) {
     inverse[own] = inverse_rms<T>(f, sum);
-    if (kMayLeaveRange<T>) special = tid < left && left_range(f, sum);
+    if (kMayLeaveRange<T>) special = tid < left && left_range(f, sum.value());
   }
   if (kMayLeaveRange<T>) {
     special = __syncthreads_or(special);
@@ -100,12 +100,12 @@ __global__ void __launch_bounds__(512)
     __syncthreads();
   }
   if (kMayLeaveRange<T> && special) {
-    const float scale = tid < left ? range_scale(f, sum) : 1.0F;
+    const float scale = tid < left ? range_scale(f, sum.value()) : 1.0F;
     for (int i = tid; i < pitch; i += threads) power[i] = 1.0F;  // what stands before the tile is stored by its neighbour
     __syncthreads();
     if (tid < reach) power[own] = scale;
     __syncthreads();
-    const float scaled = sum_pixels(power);
+    const double scaled = sum_pixels(power).exact();
     __syncthreads();
     if (tid < reach && scale != 1.0F) {
       const SplitInverse split = split_inverse_rms(f, scaled, scale);
@@ -152,8 +152,8 @@ __global__ void __launch_bounds__(256)
   extern __shared__ float floats[];
   const NormFormula& f = a.formula;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  float* const squares = floats + warp * (C + 2) * kPitch;  // [C][kPitch], then 1/rms and its power
-  float* const inverse = squares + C * kPitch;
+  float* const values = floats + warp * (C + 2) * kPitch;  // [C][kPitch], then 1/rms and its power
+  float* const inverse = values + C * kPitch;
   float* const power = inverse + kPitch;
   const std::uint32_t tile = blockIdx.x * (blockDim.x / 32) + warp, image = tile / tiles_of_image;
   if (image >= a.images) return;
@@ -188,28 +188,25 @@ __global__ void __launch_bounds__(256)
       unpack<T, V>(x[c], v);
     }
 #pragma unroll
-    for (int j = 0; j < V; ++j) squares[c * kPitch + padded<V>(pixel[c] + j + V)] = v[j];
+    for (int j = 0; j < V; ++j) values[c * kPitch + padded<V>(pixel[c] + j + V)] = v[j];
   }
   __syncwarp();
   bool special = false;
 #pragma unroll
   for (int m = 0; m < V; ++m) {
     const int i = lane + 32 * m, at = padded<V>(i + V);
-    float sum = 0.0F;
+    SquareSum<T> sum;
     if (i < kTile + V) {
 #pragma unroll
-      for (int c = 0; c < C; ++c) sum = fmaf(squares[c * kPitch + at], squares[c * kPitch + at], sum);
+      for (int c = 0; c < C; ++c) sum.add(values[c * kPitch + at]);
     }
     SplitInverse r{1.0F, inverse_rms<T>(f, sum)};
-    if (kMayLeaveRange<T> && i < left && i < kTile + V && left_range(f, sum)) {
-      const float scale = range_scale(f, sum);
-      float scaled = 0.0F;
+    if (kMayLeaveRange<T> && i < left && i < kTile + V && left_range(f, sum.value())) {
+      const float scale = range_scale(f, sum.value());
+      SquareSum<T> scaled;
 #pragma unroll
-      for (int c = 0; c < C; ++c) {
-        const float v = squares[c * kPitch + at] * scale;
-        scaled = fmaf(v, v, scaled);
-      }
-      r = split_inverse_rms(f, scaled, scale);
+      for (int c = 0; c < C; ++c) scaled.add(values[c * kPitch + at] * scale);
+      r = split_inverse_rms(f, scaled.exact(), scale);
       special = true;
     }
     if (i < kTile + V) {
@@ -277,7 +274,7 @@ void launch_nchw_shifted(const NormConfig& c, DType dtype, const NormArgs& args,
     using T = decltype(t);
     const bool full = is_full(args.formula);
     const std::int64_t tile_pixels = (c.lanes - 2) * c.vector, tiles = ceil_div<std::int64_t>(args.pixels, tile_pixels);
-    LaunchShape shape{dim3(), dim3(static_cast<unsigned>(c.threads)), norm_shared_bytes(c, args.channels)};
+    LaunchShape shape{dim3(), dim3(static_cast<unsigned>(c.threads)), norm_shared_bytes(c, args.channels, dtype)};
     shape.dependent = true;
     if (c.loads == 1) {
       shape.grid = grid_of(ceil_div<std::int64_t>(tiles * args.images, c.threads / 32));

@@ -20,9 +20,11 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
   const int tile_pixels = lanes * V;
   float* const inverse = shared;               // [tile_pixels] 1/rms
   float* const power = inverse + tile_pixels;  // [tile_pixels] see SplitInverse
-  float* const partial = power + tile_pixels;  // [groups][tile_pixels], a group of threads being a warp or, if longer, a row
   const int group = lanes < 32 ? tid / 32 : row, groups = lanes < 32 ? warps : rows;
-  float* const gathered = partial + groups * tile_pixels;  // [2][ranks][tile_pixels] the sums of every block of the cluster
+  // [groups][tile_pixels], a group of threads being a warp or, if longer, a row
+  const SharedSums<T> partial{power + tile_pixels, groups * tile_pixels};
+  // [2][ranks][tile_pixels] the sums of every block of the cluster
+  [[maybe_unused]] float* const gathered = partial.floats + SquareSum<T>::kFloats * partial.count;
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   const unsigned ranks = cg::this_cluster().num_blocks(), rank = cg::this_cluster().block_rank();
@@ -71,8 +73,9 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
     }
   }
 
-  const auto square = [&](const float* scale, float(&out)[V]) {
-    SquareSum<T> sum[V];
+  const auto square = [&](const float* scale, SquareSum<T>(&sum)[V]) {
+#pragma unroll
+    for (int j = 0; j < V; ++j) sum[j] = {};
 #pragma unroll
     for (int k = 0; k < K; ++k) {
       float v[V];
@@ -83,50 +86,49 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
         sum[j].add(v[j]);
       }
     }
-#pragma unroll
-    for (int j = 0; j < V; ++j) out[j] = sum[j].value();
   };
   // The sum of this thread's sums and those of all other channels, for thread t < tile_pixels of the tile's pixel t.
-  const auto sum_pixels = [&](float(&sum)[V], [[maybe_unused]] int round) {
-    reduce_in_warp<V>(sum, lanes);
-    if (lanes >= 32 || (tid & 31) < lanes) {
-      store_floats<V>(partial + group * tile_pixels + lane * V, sum);
-    }
+  const auto sum_pixels = [&](SquareSum<T>(&sum)[V], [[maybe_unused]] int round) {
+    reduce_in_warp(sum, lanes);
+    if (lanes >= 32 || (tid & 31) < lanes) put_sums(partial, group * tile_pixels + lane * V, sum);
     __syncthreads();
-    SquareSum<T> block;
+    SquareSum<T> all;
     if (tid < tile_pixels) {
 #pragma unroll 8
-      for (int g = 0; g < groups; ++g) block.join(partial[g * tile_pixels + tid]);
+      for (int g = 0; g < groups; ++g) all.join(partial.get(g * tile_pixels + tid));
     }
-    float all = block.value();
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     if (ranks > 1) {  // every block stores its sums into every block's shared memory, then reads its own
-      float* const here = gathered + round * ranks * tile_pixels;
+      const int count = static_cast<int>(ranks) * tile_pixels;
+      float* const here = gathered + round * SquareSum<T>::kFloats * count;
       if (round == 0) cg::this_cluster().barrier_wait();  // all have begun
       if (tid < tile_pixels) {
-        for (unsigned r = 0; r < ranks; ++r) cg::this_cluster().map_shared_rank(here, r)[rank * tile_pixels + tid] = all;
+        for (unsigned r = 0; r < ranks; ++r) {
+          SharedSums<T>{cg::this_cluster().map_shared_rank(here, r), count}.put(static_cast<int>(rank) * tile_pixels + tid, all);
+        }
       }
       cg::this_cluster().sync();
-      SquareSum<T> cluster;
+      all = {};
       if (tid < tile_pixels) {
 #pragma unroll 8
-        for (unsigned r = 0; r < ranks; ++r) cluster.join(here[r * tile_pixels + tid]);
+        for (int r = 0; r < static_cast<int>(ranks); ++r) all.join(SharedSums<T>{here, count}.get(r * tile_pixels + tid));
       }
-      all = cluster.value();
     }
 #endif
     return all;
   };
 
   float r[V];  // y = x * power * r, the power only where x^2 leaves the range of f32
-  square(nullptr, r);
+  SquareSum<T> sums[V];
+  square(nullptr, sums);
   bool special = false;
   if (rows == 1 && ranks == 1) {  // a thread has all channels of its pixels
-    float scale[V], scaled[V];
+    float scale[V];
+    SquareSum<T> scaled[V];
 #pragma unroll
     for (int j = 0; j < V; ++j) {
       if (kMayLeaveRange<T>) {
-        scale[j] = range_scale(f, r[j]);
+        scale[j] = range_scale(f, sums[j].value());
         special = special || scale[j] != 1.0F;
       }
     }
@@ -135,18 +137,18 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
     for (int j = 0; j < V; ++j) {
       if (kMayLeaveRange<T> && special) power[lane * V + j] = 1.0F;
       if (kMayLeaveRange<T> && special && scale[j] != 1.0F) {
-        const SplitInverse split = split_inverse_rms(f, scaled[j], scale[j]);
+        const SplitInverse split = split_inverse_rms(f, scaled[j].exact(), scale[j]);
         power[lane * V + j] = split.power;
         r[j] = split.rest;
       } else {
-        r[j] = inverse_rms<T>(f, r[j]);
+        r[j] = inverse_rms<T>(f, sums[j]);
       }
     }
   } else {
-    const float sum = sum_pixels(r, 0);
+    const SquareSum<T> sum = sum_pixels(sums, 0);
     if (tid < tile_pixels) {
       inverse[tid] = inverse_rms<T>(f, sum);
-      if (kMayLeaveRange<T>) special = left_range(f, sum);
+      if (kMayLeaveRange<T>) special = left_range(f, sum.value());
     }
     if (kMayLeaveRange<T>) {
       special = __syncthreads_or(special);
@@ -154,14 +156,14 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
       __syncthreads();
     }
     if (kMayLeaveRange<T> && special) {
-      const float scale = range_scale(f, sum);
+      const float scale = range_scale(f, sum.value());
       if (tid < tile_pixels) power[tid] = scale;
       __syncthreads();
       float scales[V];
 #pragma unroll
       for (int j = 0; j < V; ++j) scales[j] = power[lane * V + j];
-      square(scales, r);
-      const float scaled = sum_pixels(r, 1);
+      square(scales, sums);
+      const double scaled = sum_pixels(sums, 1).exact();
       __syncthreads();
       if (tid < tile_pixels) {
         const SplitInverse split = scale == 1.0F ? SplitInverse{1.0F, inverse[tid]} : split_inverse_rms(f, scaled, scale);
@@ -227,7 +229,7 @@ void launch_nchw_tile(const NormConfig& c, DType dtype, const NormArgs& args, cu
     const auto kernel = pick<T>(c, is_full(args.formula));
     const std::int64_t tile_pixels = std::int64_t{c.lanes} * c.vector, tiles = ceil_div(args.pixels, tile_pixels) * args.images;
     LaunchShape shape{dim3(static_cast<unsigned>(tiles * c.cluster)), dim3(static_cast<unsigned>(c.threads)),
-                      norm_shared_bytes(c, args.channels)};
+                      norm_shared_bytes(c, args.channels, dtype)};
     shape.cluster = c.cluster;
     shape.dependent = true;
     launch_kernel(kernel, shape, stream, args, log2_of(c.lanes));

@@ -41,19 +41,16 @@ __global__ void __launch_bounds__(256) rms_norm2d_nhwc_packs_per_thread(const __
   }
 #pragma unroll
   for (int p = 0; p < V; ++p) {
-    float sum = 0.0F;
+    SquareSum<T> sum;
 #pragma unroll
-    for (int c = 0; c < C; ++c) sum = fmaf(v[(p * C + c) / V][(p * C + c) % V], v[(p * C + c) / V][(p * C + c) % V], sum);
+    for (int c = 0; c < C; ++c) sum.add(v[(p * C + c) / V][(p * C + c) % V]);
     float r = inverse_rms<T>(f, sum);
-    if (kMayLeaveRange<T> && left_range(f, sum)) {
-      const float scale = range_scale(f, sum);
-      float scaled = 0.0F;
+    if (kMayLeaveRange<T> && left_range(f, sum.value())) {
+      const float scale = range_scale(f, sum.value());
+      SquareSum<T> scaled;
 #pragma unroll
-      for (int c = 0; c < C; ++c) {
-        const float s = v[(p * C + c) / V][(p * C + c) % V] * scale;
-        scaled = fmaf(s, s, scaled);
-      }
-      const SplitInverse split = split_inverse_rms(f, scaled, scale);
+      for (int c = 0; c < C; ++c) scaled.add(v[(p * C + c) / V][(p * C + c) % V] * scale);
+      const SplitInverse split = split_inverse_rms(f, scaled.exact(), scale);
       r = split.rest;
 #pragma unroll
       for (int c = 0; c < C; ++c) v[(p * C + c) / V][(p * C + c) % V] *= split.power;

@@ -61,18 +61,18 @@ __global__ void __launch_bounds__(512)
       const float v = widen(in[c]) * (scale != nullptr ? *scale : 1.0F);
       squares.add(v);
     }
-    float sum = squares.value();
-    for (int step = 1; step < lanes; step *= 2) sum += __shfl_xor_sync(~0U, sum, step);
-    return sum;
+    for (int step = 1; step < lanes; step *= 2) squares.join_lane(step);
+    return squares;
   };
   bool special = false;
   for (int p0 = 0; p0 < pixels; p0 += groups) {
     const int pixel = p0 + (tid >> lanes_log2), safe = min(pixel, pixels - 1);
-    const float sum = sum_pixel(safe, nullptr);
+    const SquareSum<T> sum = sum_pixel(safe, nullptr);
     SplitInverse r{1.0F, inverse_rms<T>(f, sum)};
     if constexpr (kMayLeaveRange<T>) {
-      if (__any_sync(~0U, left_range(f, sum))) {
-        const float scale = range_scale(f, sum), scaled = sum_pixel(safe, &scale);
+      if (__any_sync(~0U, left_range(f, sum.value()))) {
+        const float scale = range_scale(f, sum.value());
+        const double scaled = sum_pixel(safe, &scale).exact();
         if (scale != 1.0F) r = split_inverse_rms(f, scaled, scale);
         special = special || scale != 1.0F;
       }
@@ -139,7 +139,7 @@ void launch_nhwc_flat(const NormConfig& c, DType dtype, const NormArgs& args, cu
     const auto inverse = static_cast<std::uint32_t>(((std::uint64_t{1} << 32) + static_cast<std::uint64_t>(args.channels) - 1) /
                                                     static_cast<std::uint64_t>(args.channels));
     LaunchShape shape{dim3(static_cast<unsigned>(ceil_div<std::int64_t>(args.images * args.pixels, c.pixels))),
-                      dim3(static_cast<unsigned>(c.threads)), norm_shared_bytes(c, args.channels)};
+                      dim3(static_cast<unsigned>(c.threads)), norm_shared_bytes(c, args.channels, dtype)};
     shape.dependent = true;
     launch_kernel(kernel, shape, stream, args, c.pixels, log2_of(c.lanes), inverse);
   });

@@ -9,7 +9,8 @@ template <class T, int V, int R, int P, bool kFull>
 __global__ void __launch_bounds__(R* P <= 2 && !kFull ? 1024 : 512)
     rms_norm2d_nhwc_rows_of_lanes(const __grid_constant__ NormArgs a, int lanes_log2) {
   using W = WordOf<T, V>;
-  __shared__ float partial[32][P];
+  __shared__ float partial_floats[SquareSum<T>::kFloats * 32 * P];
+  const SharedSums<T> partial{partial_floats, 32 * P};
   const NormFormula& f = a.formula;
   const int tid = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
   const int lanes = 1 << lanes_log2, lane = tid & (lanes - 1), group = tid >> lanes_log2, groups = threads >> lanes_log2;
@@ -53,10 +54,10 @@ __global__ void __launch_bounds__(R* P <= 2 && !kFull ? 1024 : 512)
     }
   }
 
-  const auto sum_pixels = [&](const float* scale, float(&sum)[P]) {
+  const auto sum_pixels = [&](const float* scale, SquareSum<T>(&sum)[P]) {
 #pragma unroll
     for (int p = 0; p < P; ++p) {
-      SquareSum<T> squares;
+      sum[p] = {};
 #pragma unroll
       for (int i = 0; i < R; ++i) {
         float v[V];
@@ -64,57 +65,57 @@ __global__ void __launch_bounds__(R* P <= 2 && !kFull ? 1024 : 512)
 #pragma unroll
         for (int j = 0; j < V; ++j) {
           if (scale != nullptr) v[j] *= scale[p];
-          squares.add(v[j]);
+          sum[p].add(v[j]);
         }
       }
-      sum[p] = squares.value();
     }
     for (int step = 1; step < min(lanes, 32); step *= 2) {
 #pragma unroll
-      for (int p = 0; p < P; ++p) sum[p] += __shfl_xor_sync(~0U, sum[p], step);
+      for (int p = 0; p < P; ++p) sum[p].join_lane(step);
     }
     if (lanes <= 32) return;
     if (tid % 32 == 0) {
 #pragma unroll
-      for (int p = 0; p < P; ++p) partial[tid / 32][p] = sum[p];
+      for (int p = 0; p < P; ++p) partial.put(tid / 32 * P + p, sum[p]);
     }
     __syncthreads();
     const int from = group * (lanes / 32);
 #pragma unroll
     for (int p = 0; p < P; ++p) {
-      SquareSum<T> all;
-      for (int w = 0; w < lanes / 32; ++w) all.join(partial[from + w][p]);
-      sum[p] = all.value();
+      sum[p] = {};
+      for (int w = 0; w < lanes / 32; ++w) sum[p].join(partial.get((from + w) * P + p));
     }
   };
 
   float r[P], power[P];
-  sum_pixels(nullptr, r);
+  SquareSum<T> sums[P];
+  sum_pixels(nullptr, sums);
   bool special = false;
 #pragma unroll
   for (int p = 0; p < P; ++p) {
     power[p] = 1.0F;
-    if (kMayLeaveRange<T>) special = special || left_range(f, r[p]);
+    if (kMayLeaveRange<T>) special = special || left_range(f, sums[p].value());
   }
   if (kMayLeaveRange<T>) special = lanes <= 32 ? __any_sync(~0U, special) : __syncthreads_or(special);
   if (kMayLeaveRange<T> && special) {
-    float scale[P], scaled[P];
+    float scale[P];
+    SquareSum<T> scaled[P];
 #pragma unroll
-    for (int p = 0; p < P; ++p) scale[p] = range_scale(f, r[p]);
+    for (int p = 0; p < P; ++p) scale[p] = range_scale(f, sums[p].value());
     sum_pixels(scale, scaled);
 #pragma unroll
     for (int p = 0; p < P; ++p) {
       if (scale[p] == 1.0F) {
-        r[p] = inverse_rms<T>(f, r[p]);
+        r[p] = inverse_rms<T>(f, sums[p]);
       } else {
-        const SplitInverse split = split_inverse_rms(f, scaled[p], scale[p]);
+        const SplitInverse split = split_inverse_rms(f, scaled[p].exact(), scale[p]);
         power[p] = split.power;
         r[p] = split.rest;
       }
     }
   } else {
 #pragma unroll
-    for (int p = 0; p < P; ++p) r[p] = inverse_rms<T>(f, r[p]);
+    for (int p = 0; p < P; ++p) r[p] = inverse_rms<T>(f, sums[p]);
   }
 
   const T* __restrict__ weight = static_cast<const T*>(a.weight);

@@ -9,7 +9,8 @@ template <class T, int R, bool kFull>
 __global__ void __launch_bounds__(512) rms_norm2d_nhwc_shifted_row_of_lanes(const __grid_constant__ NormArgs a, int lanes_log2) {
   constexpr int V = 16 / static_cast<int>(sizeof(T));
   using W = WordOf<T, V>;
-  __shared__ float partial[16];
+  __shared__ float partial_floats[SquareSum<T>::kFloats * 16];
+  const SharedSums<T> partial{partial_floats, 16};
   const NormFormula& f = a.formula;
   const int tid = static_cast<int>(threadIdx.x), lanes = 1 << lanes_log2, lane = tid & (lanes - 1), group = tid >> lanes_log2;
   const int channels = static_cast<int>(a.channels), groups = static_cast<int>(blockDim.x) >> lanes_log2;
@@ -55,22 +56,22 @@ __global__ void __launch_bounds__(512) rms_norm2d_nhwc_shifted_row_of_lanes(cons
 #pragma unroll
       for (int j = 0; j < V; ++j) squares.add(v[j] * scale);
     }
-    float sum = squares.value();
-    for (int step = 1; step < min(lanes, 32); step *= 2) sum += __shfl_xor_sync(~0U, sum, step);
-    if (lanes <= 32) return sum;
+    for (int step = 1; step < min(lanes, 32); step *= 2) squares.join_lane(step);
+    if (lanes <= 32) return squares;
     __syncthreads();
-    if (tid % 32 == 0) partial[tid / 32] = sum;
+    if (tid % 32 == 0) partial.put(tid / 32, squares);
     __syncthreads();
     SquareSum<T> all;
-    for (int w = 0; w < lanes / 32; ++w) all.join(partial[group * (lanes / 32) + w]);
-    return all.value();
+    for (int w = 0; w < lanes / 32; ++w) all.join(partial.get(group * (lanes / 32) + w));
+    return all;
   };
-  const float sum = sum_pixel(1.0F);
+  const SquareSum<T> sum = sum_pixel(1.0F);
   SplitInverse r{1.0F, inverse_rms<T>(f, sum)};
-  bool special = kMayLeaveRange<T> && left_range(f, sum);
+  bool special = kMayLeaveRange<T> && left_range(f, sum.value());
   if (kMayLeaveRange<T>) special = lanes <= 32 ? __any_sync(~0U, special) : __syncthreads_or(special);
   if (kMayLeaveRange<T> && special) {
-    const float scale = range_scale(f, sum), scaled = sum_pixel(scale);
+    const float scale = range_scale(f, sum.value());
+    const double scaled = sum_pixel(scale).exact();
     if (scale != 1.0F) r = split_inverse_rms(f, scaled, scale);
   }
   const T* __restrict__ weight = static_cast<const T*>(a.weight);

@@ -10,7 +10,8 @@ template <class T>
 __global__ void __launch_bounds__(1024)
     rms_norm2d_strided_lanes_per_pixel(const __grid_constant__ NormArgs a, const __grid_constant__ NormStrides s, int lanes,
                                        bool pixels_first, std::int64_t blocks) {
-  extern __shared__ float partial[];  // [lanes][pixels of the block]
+  extern __shared__ float floats[];
+  const SharedSums<T> partial{floats, static_cast<int>(blockDim.x)};  // [lanes][pixels of the block]
   const NormFormula& f = a.formula;
   const int tid = static_cast<int>(threadIdx.x), own = static_cast<int>(blockDim.x) / lanes;
   const int lane = pixels_first ? tid / own : tid % lanes, slot = pixels_first ? tid % own : tid / lanes;
@@ -40,18 +41,19 @@ __global__ void __launch_bounds__(1024)
           squares.add(v);
         }
       }
-      partial[lane * own + slot] = squares.value();
+      partial.put(lane * own + slot, squares);
       __syncthreads();
       SquareSum<T> all;
-      for (int i = 0; i < lanes; ++i) all.join(partial[i * own + slot]);
+      for (int i = 0; i < lanes; ++i) all.join(partial.get(i * own + slot));
       __syncthreads();
-      return all.value();
+      return all;
     };
-    const float sum = sum_pixel(1.0F);
+    const SquareSum<T> sum = sum_pixel(1.0F);
     SplitInverse r{1.0F, inverse_rms<T>(f, sum)};
     if constexpr (kMayLeaveRange<T>) {
-      if (__syncthreads_or(inside && left_range(f, sum))) {
-        const float scale = range_scale(f, sum), scaled = sum_pixel(scale);
+      if (__syncthreads_or(inside && left_range(f, sum.value()))) {
+        const float scale = range_scale(f, sum.value());
+        const double scaled = sum_pixel(scale).exact();
         if (scale != 1.0F) r = split_inverse_rms(f, scaled, scale);
       }
     }
@@ -78,7 +80,7 @@ void launch_strided(const NormConfig& c, DType dtype, const NormArgs& args, cons
     const std::int64_t blocks = ceil_div<std::int64_t>(args.images * args.pixels, own);
     const bool pixels_first = std::abs(strides.w[0]) < std::abs(strides.c[0]);  // neighbouring threads take neighbouring elements
     LaunchShape shape{dim3(static_cast<unsigned>(std::min<std::int64_t>(blocks, 0x7FFFFFFF))), dim3(static_cast<unsigned>(c.threads)),
-                      static_cast<std::size_t>(c.threads) * sizeof(float)};
+                      static_cast<std::size_t>(c.threads * SquareSum<T>::kFloats) * sizeof(float)};
     shape.dependent = true;
     launch_kernel(&rms_norm2d_strided_lanes_per_pixel<T>, shape, stream, args, strides, c.lanes, pixels_first, blocks);
   });

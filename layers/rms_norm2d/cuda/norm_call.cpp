@@ -43,10 +43,12 @@ NormFormula make_formula(const NormOptions& o, std::int64_t channels, DType dtyp
   const auto c = static_cast<double>(channels);
   f.channels = channels;
   f.inverse_c = static_cast<float>(1 / c);
+  f.inverse_c_low = static_cast<float>(1 / c - static_cast<double>(f.inverse_c));
   f.root_c = static_cast<float>(std::sqrt(c));
   f.mode = o.mode;
   f.exact_eps = o.eps;
   f.eps = static_cast<float>(o.eps);
+  f.eps_low = static_cast<float>(o.eps - static_cast<double>(f.eps));
   f.least_sum = static_cast<float>(o.eps * o.eps);
   f.clamped = o.eps > 0 ? static_cast<float>(std::sqrt(c) / o.eps) : 0.0F;
   const bool squared = o.mode == EpsMode::add_inside || o.mode == EpsMode::clamp_mean_square;

@@ -26,7 +26,7 @@ void add_rings(const NormProblem& p, std::vector<NormConfig>& out) {
       if (ceil_div(p.pixels, std::int64_t{lanes} * wide) * p.images > kMostBlocks) continue;
       for (const int stages : {2, 3, 4}) {
         NormConfig c{Path::nchw_ring, wide, lanes, threads, *fit, lanes * wide, 1, stages, 0};
-        const std::size_t shared = norm_shared_bytes(c, p.channels) + 1024;
+        const std::size_t shared = norm_shared_bytes(c, p.channels, p.dtype) + 1024;
         const int by_registers = 65536 / (threads * (*fit == 16 ? 128 : *fit == 8 ? 72 : 56));
         const int most = static_cast<int>(std::min<std::size_t>(kSharedOfSm / shared, static_cast<std::size_t>(by_registers)));
         for (int per_sm = 1; per_sm <= most; per_sm *= 2) {
@@ -91,17 +91,20 @@ void add_unaligned_nhwc(const NormProblem& p, std::vector<NormConfig>& out) {
 
 }  // namespace
 
-std::size_t norm_shared_bytes(const NormConfig& c, std::int64_t channels) {
+std::size_t norm_shared_bytes(const NormConfig& c, std::int64_t channels, DType dtype) {
   const auto lanes = static_cast<std::size_t>(c.lanes), threads = static_cast<std::size_t>(c.threads);
   const std::size_t columns = lanes * static_cast<std::size_t>(c.vector), c64 = static_cast<std::size_t>(channels);
   const std::size_t groups = lanes < 32 ? threads / 32 : threads / lanes;
+  const std::size_t parts = dtype == DType::f32 ? 2 : 1;  // floats of a sum
   switch (c.path) {
-    case Path::nchw_tile: return columns * (2 + groups + (c.cluster > 1 ? 2 * static_cast<std::size_t>(c.cluster) : 0)) * sizeof(float);
+    case Path::nchw_tile:
+      return columns * (2 + parts * (groups + (c.cluster > 1 ? 2 * static_cast<std::size_t>(c.cluster) : 0))) * sizeof(float);
     case Path::nchw_ring:
-      return static_cast<std::size_t>(c.stages) * static_cast<std::size_t>(c.loads) * threads * 16 + columns * (2 + groups) * sizeof(float);
+      return static_cast<std::size_t>(c.stages) * static_cast<std::size_t>(c.loads) * threads * 16 +
+             columns * (2 + parts * groups) * sizeof(float);
     case Path::nchw_shifted: {
       const std::size_t pitch = columns + static_cast<std::size_t>(c.vector) + lanes + 1;  // with its gaps
-      return (c.loads == 1 ? threads / 32 * (c64 + 2) : 2 + threads / lanes) * pitch * sizeof(float);
+      return (c.loads == 1 ? threads / 32 * (c64 + 2) : 2 + parts * (threads / lanes)) * pitch * sizeof(float);
     }
     case Path::nhwc_flat: {
       const auto pixels = static_cast<std::size_t>(c.pixels);

@@ -57,52 +57,126 @@ __device__ __forceinline__ float rounded(float v) {
 /// 1/sqrt(v), 0 for 0, correctly rounded: two units of f32 more would round one f16 result in a thousand to the wrong side.
 __device__ __forceinline__ float inverse_root(float v) { return v == 0.0F ? 0.0F : __frsqrt_rn(v); }
 
-/// The sum of v^2. For f32 the roundings of products and sums are carried along (TwoSum, Knuth), so that a long chain of additions costs
-/// one rounding at its end; 16-bit results do not see f32's. Intrinsics, as the compiler must not contract them.
+/// The sum of v^2, as a thread adds it up and as threads hand it on. For f32 the roundings of products and sums are carried along in `low`
+/// (TwoSum, Knuth), through registers, shuffles and shared memory: whatever order a configuration adds in, the sum is exact to some 2^-44,
+/// and 1/rms comes out the same. 16-bit results do not see f32's roundings: only `high` is used. Intrinsics, as the compiler must not
+/// contract them.
 template <class T>
 struct SquareSum {
+  static constexpr int kFloats = sizeof(T) == 2 ? 1 : 2;  // of a sum in shared memory
+
   float high = 0.0F, low = 0.0F;
 
   __device__ __forceinline__ void add(float v) {
-    if constexpr (sizeof(T) == 2) {
+    if constexpr (kFloats == 1) {
       high = fmaf(v, v, high);
     } else {
-      const float square = __fmul_rn(v, v), total = __fadd_rn(high, square), back = __fsub_rn(total, high);
+      const float square = __fmul_rn(v, v);
       low = __fadd_rn(low, fmaf(v, v, -square));
-      low = __fadd_rn(low, __fadd_rn(__fsub_rn(high, __fsub_rn(total, back)), __fsub_rn(square, back)));
-      high = total;
+      low = __fadd_rn(low, grow(square));
     }
   }
-  /// A sum of other threads, always in one order.
-  __device__ __forceinline__ void join(float sum) {
-    const float total = __fadd_rn(high, sum);
-    if constexpr (sizeof(T) == 4) {
-      const float back = __fsub_rn(total, high);
-      low = __fadd_rn(low, __fadd_rn(__fsub_rn(high, __fsub_rn(total, back)), __fsub_rn(sum, back)));
+  /// Another thread's sum. a.join(b) and b.join(a) give the same bits, so that lanes that swap sums agree.
+  __device__ __forceinline__ void join(const SquareSum& other) {
+    if constexpr (kFloats == 1) {
+      high = __fadd_rn(high, other.high);
+    } else {
+      low = __fadd_rn(low, other.low);
+      low = __fadd_rn(low, grow(other.high));
     }
-    high = total;
   }
-  /// Infinite and NaN sums as they are: their low parts are NaN.
+  /// Joins the sum of the lane whose number differs in the bit `step`.
+  __device__ __forceinline__ void join_lane(int step) {
+    SquareSum other;
+    other.high = __shfl_xor_sync(~0U, high, step);
+    if constexpr (kFloats == 2) other.low = __shfl_xor_sync(~0U, low, step);
+    join(other);
+  }
+  /// Rounded. Infinite and NaN sums as they are: their low parts are NaN.
   __device__ __forceinline__ float value() const {
-    if constexpr (sizeof(T) == 2) return high;
+    if constexpr (kFloats == 1) return high;
     const float sum = __fadd_rn(high, low);
     return sum == sum ? sum : high;
   }
+  __device__ __forceinline__ double exact() const {
+    if constexpr (kFloats == 1) return high;
+    const double sum = static_cast<double>(high) + static_cast<double>(low);
+    return sum == sum ? sum : high;
+  }
+
+ private:
+  // high += v; what the rounding lost.
+  __device__ __forceinline__ float grow(float v) {
+    const float total = __fadd_rn(high, v), back = __fsub_rn(total, high);
+    const float lost = __fadd_rn(__fsub_rn(high, __fsub_rn(total, back)), __fsub_rn(v, back));
+    high = total;
+    return lost;
+  }
 };
+
+/// `count` sums in shared memory: the high parts and, for f32, the low parts behind them.
+template <class T>
+struct SharedSums {
+  float* floats;
+  int count;
+
+  __device__ __forceinline__ void put(int i, const SquareSum<T>& sum) const {
+    floats[i] = sum.high;
+    if constexpr (SquareSum<T>::kFloats == 2) floats[count + i] = sum.low;
+  }
+  __device__ __forceinline__ SquareSum<T> get(int i) const {
+    SquareSum<T> sum;
+    sum.high = floats[i];
+    if constexpr (SquareSum<T>::kFloats == 2) sum.low = floats[count + i];
+    return sum;
+  }
+};
+
+/// 1/sqrt(mean of squares [+ eps]) with its last bit right but for one in some 10^5: mean and eps as sums of two floats, then one step of
+/// Newton's from the hardware's root, whose residue fma gives. All of a tenth of what double takes where that runs at 1/64 of the speed.
+static __device__ __forceinline__ float exact_inverse_rms(const NormFormula& f, const SquareSum<float>& sum) {
+  const float whole = __fadd_rn(sum.high, sum.low), rest = __fsub_rn(sum.low, __fsub_rn(whole, sum.high));
+  float high = __fmul_rn(whole, f.inverse_c);
+  float low = fmaf(rest, f.inverse_c, fmaf(whole, f.inverse_c_low, fmaf(whole, f.inverse_c, -high)));
+  if (f.mode == EpsMode::add_inside) {
+    const float total = __fadd_rn(high, f.eps), back = __fsub_rn(total, high);
+    low = __fadd_rn(__fadd_rn(low, f.eps_low), __fadd_rn(__fsub_rn(high, __fsub_rn(total, back)), __fsub_rn(f.eps, back)));
+    high = total;
+  } else if (f.mode == EpsMode::clamp_mean_square && high < f.eps) {
+    high = f.eps;
+    low = f.eps_low;
+  }
+  const float root = rsqrtf(high), product = __fmul_rn(high, root);
+  const float residue =
+      fmaf(-__fmul_rn(low, root), root, fmaf(-fmaf(high, root, -product), root, fmaf(-product, root, 1.0F)));  // 1 - (high + low) * root^2
+  return high == 0.0F ? 0.0F : fmaf(root, 0.5F * residue, root);
+}
+
+/// Of a mode that few use, so in double and in one place.
+static __device__ __noinline__ float inverse_of_rms_and_eps(const NormFormula& f, double sum) {
+  const double rms = sqrt(sum / static_cast<double>(f.channels)) + f.exact_eps;
+  return rms == 0 ? 0.0F : static_cast<float>(1 / rms);
+}
 
 /// 1/rms of a sum of squares that is in the range of f32. 0 for a pixel of zeros where the formula is 0/0.
 template <class T>
-__device__ __forceinline__ float inverse_rms(const NormFormula& f, float sum) {
-  if (f.mode == EpsMode::add_inside) return inverse_root(fmaf(sum, f.inverse_c, f.eps));
-  const float ms = sum * f.inverse_c;
-  switch (f.mode) {
-    case EpsMode::clamp_norm: return sum < f.least_sum ? f.clamped : inverse_root(ms);
-    case EpsMode::clamp_mean_square: return inverse_root(ms < f.eps ? f.eps : ms);
-    case EpsMode::add_to_rms: {
-      const float rms = __fsqrt_rn(ms) + f.eps;
-      return rms == 0.0F ? 0.0F : __frcp_rn(rms);
+__device__ __forceinline__ float inverse_rms(const NormFormula& f, const SquareSum<T>& squares) {
+  if constexpr (sizeof(T) == 4) {
+    if (f.mode == EpsMode::add_to_rms) return inverse_of_rms_and_eps(f, squares.exact());
+    return f.mode == EpsMode::clamp_norm && squares.value() < f.least_sum ? f.clamped : exact_inverse_rms(f, squares);
+  } else {
+    const float sum = squares.high;
+    if (f.mode == EpsMode::add_inside) return inverse_root(fmaf(sum, f.inverse_c, f.eps));
+    const float ms = sum * f.inverse_c;
+    switch (f.mode) {
+      case EpsMode::clamp_norm: return sum < f.least_sum ? f.clamped : inverse_root(ms);
+      case EpsMode::clamp_mean_square: return inverse_root(ms < f.eps ? f.eps : ms);
+      case EpsMode::add_to_rms: {
+        const float rms = __fsqrt_rn(ms) + f.eps;
+        return rms == 0.0F ? 0.0F : __frcp_rn(rms);
+      }
+      default: return inverse_root(ms);
     }
-    default: return inverse_root(ms);
   }
 }
 
@@ -110,7 +184,7 @@ __device__ __forceinline__ float inverse_rms(const NormFormula& f, float sum) {
 template <class T>
 constexpr bool kMayLeaveRange = !std::is_same_v<T, __half>;
 
-/// True if `sum` must be computed again from scaled values.
+/// True if a sum's value() must be computed again from scaled values.
 __device__ __forceinline__ bool left_range(const NormFormula& f, float sum) { return sum < f.underflow || sum == INFINITY; }
 /// By what. Squares of what is below sqrt(underflow) * 2^100, and of 2^128 * 2^-80 65536 times, fit.
 __device__ __forceinline__ float range_scale(const NormFormula& f, float sum) {
@@ -121,11 +195,12 @@ __device__ __forceinline__ float range_scale(const NormFormula& f, float sum) {
 struct SplitInverse {
   float power, rest;
 };
-/// `scaled_sum` is the sum of (x * scale)^2. Rare, so in double.
-static __device__ __noinline__ SplitInverse split_inverse_rms(const NormFormula& f, float scaled_sum, float scale) {
-  if (!(scaled_sum < INFINITY)) return {1.0F, scaled_sum == INFINITY ? 0.0F : NAN};
+/// `scaled_sum` is the exact() sum of (x * scale)^2. Rare, so in double.
+static __device__ __noinline__ SplitInverse split_inverse_rms(const NormFormula& f, double scaled_sum, float scale) {
+  constexpr double kInfinity = INFINITY;
+  if (!(scaled_sum < kInfinity)) return {1.0F, scaled_sum == kInfinity ? 0.0F : NAN};
   const double c = static_cast<double>(f.channels), s = scale, eps = f.exact_eps;
-  const double sum = static_cast<double>(scaled_sum) / (s * s), ms = sum / c;
+  const double sum = scaled_sum / (s * s), ms = sum / c;
   double rms = sqrt(ms);
   switch (f.mode) {
     case EpsMode::add_inside: rms = sqrt(ms + eps); break;
@@ -182,10 +257,9 @@ __device__ __forceinline__ float scale_and_shift(const NormFormula& f, float x, 
     if (has_bias) t = rounded<T>(t + bias);
     return t;
   }
-  float t = x * r;
-  if (has_weight) t *= weight;
-  if (has_bias) t += bias;
-  return t;
+  const float t = x * r;
+  if (!has_bias) return has_weight ? t * weight : t;
+  return has_weight ? fmaf(t, weight, bias) : t + bias;
 }
 
 /// Activations and the residual behind the norm.
@@ -203,12 +277,12 @@ __device__ __forceinline__ void finish(const NormFormula& f, float (&v)[V], cons
   }
 }
 
-/// Each of `v` summed over the threads of a warp that own the same pixels, which are `lanes` apart.
-template <int V>
-__device__ __forceinline__ void reduce_in_warp(float (&v)[V], int lanes) {
+/// Each of `sums` joined over the threads of a warp that own the same pixels, which are `lanes` apart.
+template <class T, int V>
+__device__ __forceinline__ void reduce_in_warp(SquareSum<T> (&sums)[V], int lanes) {
   for (int step = lanes; step < 32; step *= 2) {
 #pragma unroll
-    for (int j = 0; j < V; ++j) v[j] += __shfl_xor_sync(~0U, v[j], step);
+    for (int j = 0; j < V; ++j) sums[j].join_lane(step);
   }
 }
 
@@ -234,6 +308,20 @@ __device__ __forceinline__ void load_floats(const float* p, float (&v)[V]) {
   } else {
 #pragma unroll
     for (int j = 0; j < V; ++j) v[j] = p[j];
+  }
+}
+
+/// Sums i to i + V - 1, i and the count of all being multiples of V.
+template <class T, int V>
+__device__ __forceinline__ void put_sums(const SharedSums<T>& to, int i, const SquareSum<T> (&sums)[V]) {
+  float part[V];
+#pragma unroll
+  for (int j = 0; j < V; ++j) part[j] = sums[j].high;
+  store_floats<V>(to.floats + i, part);
+  if constexpr (SquareSum<T>::kFloats == 2) {
+#pragma unroll
+    for (int j = 0; j < V; ++j) part[j] = sums[j].low;
+    store_floats<V>(to.floats + to.count + i, part);
   }
 }
 

@@ -12,13 +12,15 @@
 namespace frieze::cuda {
 
 /// Raised whenever a kernel or the list of configurations changes, so that choices remembered in a file are made anew.
-inline constexpr int kNormKernelSet = 2;
+inline constexpr int kNormKernelSet = 3;
 
 /// The formula, in f32, as every kernel takes it.
 struct NormFormula {
-  float inverse_c = 1;   ///< 1 / C
-  float root_c = 1;      ///< sqrt(C)
-  float eps = 0;         ///< add_inside, clamp_mean_square, add_to_rms
+  float inverse_c = 1;      ///< 1 / C, rounded
+  float inverse_c_low = 0;  ///< what the rounding lost
+  float root_c = 1;         ///< sqrt(C)
+  float eps = 0;            ///< add_inside, clamp_mean_square, add_to_rms
+  float eps_low = 0;
   float least_sum = 0;   ///< clamp_norm: eps^2, below which r is `clamped`
   float clamped = 0;     ///< clamp_norm: sqrt(C) / eps
   double exact_eps = 0;  ///< for pixels whose sum of squares leaves the range of f32
@@ -98,7 +100,7 @@ std::vector<NormConfig> norm_candidates(const NormProblem& problem);
 void launch_norm(const NormConfig& config, DType dtype, const NormArgs& args, const NormStrides& strides, cudaStream_t stream);
 
 /// Dynamic shared memory of one block.
-std::size_t norm_shared_bytes(const NormConfig& config, std::int64_t channels);
+std::size_t norm_shared_bytes(const NormConfig& config, std::int64_t channels, DType dtype);
 
 void launch_nchw_tile(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_nchw_ring(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
