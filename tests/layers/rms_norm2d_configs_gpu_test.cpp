@@ -10,6 +10,7 @@
 #include <frieze/layers/rms_norm2d/cuda/norm_call.h>
 #include <frieze/layers/rms_norm2d/cuda/norm_tuning.h>
 #include "layers/rms_norm2d_device.h"
+#include "support/kernel_watch.h"
 
 namespace frieze {
 namespace {
@@ -144,17 +145,21 @@ Outcome run_all(const Problem& problem, DType t, const RMSNorm2dOptions& options
   std::map<Bytes, bool> known;  // results, and whether they are the default's
   for (const NormConfig& config : configs) {
     const std::string what = concat_text(spec, problem.misalign > 0 ? " misaligned" : "", ": ", cuda::norm_config_text(config));
+    const auto enqueue = [&] { cuda::launch_norm(config, t, call.args, call.strides, stream); };
+    const std::vector<std::string> kernels = test::kernels_of(test::captured(stream, enqueue).get());
+    g_paths.insert(config.path);
+    if (test::each_kernel_once() && !test::first_time(kernels, cuda::norm_config_text(config))) continue;
+    test::note_launched(kernels);
     Bytes got;
-    for (int launch = 0; launch < 2; ++launch) {
+    for (int launch = 0; launch < (test::each_kernel_once() ? 1 : 2); ++launch) {
       y.poison();
-      cuda::launch_norm(config, t, call.args, call.strides, stream);
+      enqueue();
       CUDA_CHECK(cudaStreamSynchronize(stream));
       Bytes bytes = y.bytes();
       EXPECT_TRUE(launch == 0 || bytes == got) << what << ": another launch gave other bits";
       got = std::move(bytes);
     }
     ++outcome.configs;
-    g_paths.insert(config.path);
     const auto [at, is_new] = known.try_emplace(got, known.empty());
     outcome.other_bits += at->second ? 0 : 1;
     if (!is_new) continue;
