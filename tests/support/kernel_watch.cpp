@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -31,9 +32,10 @@ Launched& launched() {
 class KernelList final : public ::testing::Environment {
  public:
   void TearDown() override {
+    const std::lock_guard lock(launched().mutex);
+    if (each_kernel_once()) std::printf("%zu kernels, on %zu paths\n", launched().kernels.size(), launched().paths.size());
     const char* folder = std::getenv("FRIEZE_RESULTS_DIR");
     if (folder == nullptr || *folder == '\0') return;
-    const std::lock_guard lock(launched().mutex);
     const std::string program = std::filesystem::read_symlink("/proc/self/exe").filename().string();
     std::ofstream out(std::filesystem::path(folder) / ("kernels_" + program + ".txt"));
     for (const std::string& kernel : launched().kernels) out << kernel << '\n';
