@@ -9,6 +9,7 @@
 #   FRIEZE_BUILD             a folder with bin/frieze and tests/*_tests that are built already; nothing is built then
 #   FRIEZE_SHARDS            into how many processes the layers' tests are split, tests and sanitizers alike [one for 4 cores, at most 3]
 #   FRIEZE_TEST_SECONDS      most seconds for one test program [1200]
+#   FRIEZE_SEEDS             with how many seeds the parity tests run [1]; 10 is what error budgets are judged by
 #   FRIEZE_SANITIZER_FILTER  the GoogleTest filter of what runs under compute-sanitizer, out of the layers' tests
 #   FRIEZE_SANITIZER_SECONDS most seconds for one of its tools [420]
 #   FRIEZE_SOAK_SECONDS      length of the run of 8 threads [60]; 600 is what a release takes
@@ -109,6 +110,11 @@ if wants tests; then
       shards=1 sharded "test_$name" "${FRIEZE_TEST_SECONDS:-1200}" "$program"
     fi
   done
+  # Other values for the same cases; most of the time goes into references on the CPU.
+  for ((seed = 1; seed < ${FRIEZE_SEEDS:-1}; ++seed)); do
+    FRIEZE_PARITY_SEED=$seed shards=$(($(nproc) > 14 ? 14 : $(nproc))) sharded "seed_$seed" "${FRIEZE_TEST_SECONDS:-1200}" \
+      "$folder/tests/layers_tests" --gtest_filter='*Gpu*-LargeGpu.*:*Tun*:*SpecialValues*:*Placements*:*Misaligned*'
+  done | grep -v ': status 0' || true
   unset FRIEZE_RESULTS_DIR
 fi
 

@@ -8,7 +8,8 @@ LOGS holds, each optional but gpu.csv (a program or tool that was split has -1of
   gpu.csv                                name, driver, memory, compute capability, as nvidia-smi lists them
   version.txt, commit.txt                `frieze --version`; the commit of the tree, which goes before that of the version
   test_<program>.{log,json,status}       one GoogleTest program: its output, its report, "exit-status seconds"
-  parity/**/parity_<program>.json        the worst share of the error budget per layer and type
+  seed_<n>.{log,json,status}             the parity tests with another seed
+  parity/**/parity_<program>.json        the worst share of the error budget per layer and type, over all seeds
   sanitizer_<tool>_<tests>.{log,json,status}   one tool of compute-sanitizer over a program of tests
   watched/sanitizer_<tool>_<tests>/kernels_*.txt   the kernels that it launched
   kernels.txt                            all that there are
@@ -122,6 +123,17 @@ def read_tests(logs):
         ok = ok and good
     total = {key: sum(p[key] for p in programs.values()) for key in ("passed", "failed", "skipped")}
     return {**total, "programs": programs}, ok
+
+
+def read_seeds(logs):
+    """How many seeds the parity tests ran with, and whether all passed."""
+    seeds, failed = set(), []
+    for path in sorted(logs.glob("seed_*.status")):
+        part, good = read_program(logs, path.stem)
+        seeds.add(re.match(r"seed_(\d+)", path.stem).group(1))
+        if not good:
+            failed += [f"{path.stem}: {name}" for name in part.get("failed_tests", [part.get("note", "failed")])]
+    return {"count": len(seeds) + 1, **({"failed": failed} if failed else {})}
 
 
 def read_parity(logs):
@@ -238,6 +250,10 @@ def collect(logs, now):
     benches, benches_ok = read_benches(logs)
     parity = read_parity(logs)
     shares = [entry["worst_share"] for types in parity.values() for entry in types.values()]
+    seeds = read_seeds(logs)
+    tests_ok = tests_ok and "failed" not in seeds
+    excesses = [(entry["worst_excess"], f"{layer} {dtype}") for layer, types in parity.items() for dtype, entry in types.items()
+                if "worst_excess" in entry]
     ran = [bool(tests["programs"]), bool(sanitizers), bool(benches)]
     well = tests_ok and sanitizers_ok and benches_ok and any(ran)
     return {
@@ -246,7 +262,9 @@ def collect(logs, now):
         **versions(logs),
         "gpu": gpu_facts(logs),
         "tests": tests,
+        "seeds": seeds,
         "worst_share": max(shares, default=None),
+        "worst_excess": dict(zip(("share", "of"), max(excesses))) if excesses else None,
         "parity": parity,
         "sanitizers": sanitizers or "not run",
         "benches": benches or "not run",
@@ -274,6 +292,7 @@ def summary(result):
             lines.append(f"  FAILED: {name}: {test}")
         if program["exit_status"] != 0 or "note" in program:
             lines.append(f"  FAILED: {name}: exit status {program['exit_status']} {program.get('note', '')}".rstrip())
+    lines += [f"  FAILED: {line}" for line in result["seeds"].get("failed", [])]
     if isinstance(result["sanitizers"], dict):
         for tool, entry in result["sanitizers"].items():
             lines.append(f"{tool}: {entry['verdict']}, {entry['findings']} findings in {entry['kernels_watched']} of {entry['kernels']} "
@@ -282,7 +301,9 @@ def summary(result):
     if isinstance(result["benches"], dict):
         lines += [f"  FAILED: bench {name}: {bench['error']}" for name, bench in result["benches"].items() if "error" in bench]
     if result["worst_share"] is not None:
-        lines.append(f"worst share of an error budget: {result['worst_share']:.3f}")
+        lines.append(f"worst share of an error budget: {result['worst_share']:.3f}, with {result['seeds']['count']} seeds")
+    if result["worst_excess"] is not None:
+        lines.append(f"most that a kernel's own arithmetic takes of one: {result['worst_excess']['share']:.3f}, {result['worst_excess']['of']}")
     return "\n".join(lines)
 
 

@@ -113,6 +113,23 @@ class GpuResults(unittest.TestCase):
         self.assertEqual(result["parity"]["Conv2d"]["bf16"]["failed"], 1)
         self.assertEqual(result["worst_share"], 0.75)
 
+    def test_seeds_count_towards_the_worst(self):
+        for seed in (1, 2):
+            for shard in ("1of2", "2of2"):
+                self.program(f"seed_{seed}-{shard}", [("A", "passed")])
+        (self.logs / "parity" / "seed_2-1of2").mkdir()
+        row = {**json.loads(parity(0.75))["layers"][0], "worst_excess": 0.4, "excess_case": "there"}
+        self.write("parity/seed_2-1of2/parity_layers_tests.json", json.dumps({"layers": [row]}))
+        status, result, said = self.run_main()
+        self.assertEqual((status, result["seeds"], result["worst_share"]), (0, {"count": 3}, 0.75))
+        self.assertEqual(result["worst_excess"], {"share": 0.4, "of": "Conv2d f16"})
+        self.assertEqual(result["tests"]["passed"], 3, "seeds are the same tests again")
+        self.assertIn("0.750, with 3 seeds", said)
+
+    def test_a_seed_that_fails(self):
+        self.program("seed_7-1of2", [("A", "failed")], status=1)
+        self.expect_failure("FAILED: seed_7-1of2: Suite.A")
+
     def expect_failure(self, says):
         status, result, said = self.run_main()
         self.assertEqual(status, 1)
