@@ -123,13 +123,17 @@ if wants sanitizers; then
   python3 tools/gpu_results.py --kernels "$folder/bin/frieze" >"$logs/kernels.txt" || exit 2
   sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
   # All parity tests, each of whose cases runs only if it reaches code that none before it did: tests/support/kernel_watch.h. Not what
-  # times kernels, nor tensors of gigabytes. Of the kernels only our own are watched: the tools report races within cuBLASLt's and
-  # miss what those write.
+  # times kernels, nor tensors of gigabytes.
   wanted='*Gpu*:RMSNorm2dConfigs.All*:RMSNorm2dDirect.StridesOf*'
   filter=${FRIEZE_SANITIZER_FILTER:-$wanted-LargeGpu.*:*Tun*}
   export FRIEZE_EACH_KERNEL_ONCE=1 FRIEZE_RESULTS_DIR=$logs/watched
   for tool in memcheck racecheck initcheck synccheck; do
-    watch=("$sanitizer" --tool "$tool" --kernel-name kernel_substring=6frieze --error-exitcode 86 --print-limit 20 --max-connections 64)
+    watch=("$sanitizer" --tool "$tool" --error-exitcode 86 --print-limit 1000 --max-connections 64)
+    # Only our own kernels are watched. Under racecheck the tool lets cuBLASLt's crash if they are not (2025.3); those it finds in them are
+    # told apart by gpu_results.py.
+    if [[ $tool != racecheck ]]; then watch+=(--kernel-name kernel_substring=6frieze); fi
+    # And then nobody knows what a library wrote.
+    if [[ $tool == initcheck ]]; then watch+=(--check-api-memory-access no); fi
     sharded "sanitizer_${tool}_layers" "${FRIEZE_SANITIZER_SECONDS:-420}" "${watch[@]}" "$folder/tests/layers_tests" --gtest_filter="$filter" &
     shards=1 sharded "sanitizer_${tool}_graph" "${FRIEZE_SANITIZER_SECONDS:-420}" "${watch[@]}" "$folder/tests/graph_tests" \
       --gtest_filter='KernelsGpu.*' &

@@ -182,6 +182,27 @@ class GpuResults(unittest.TestCase):
         self.sanitizer("racecheck", "layers", RACECHECK.format(0, 1), "_ZN6frieze3oneEv\n")
         self.expect_failure("racecheck: findings")
 
+    def test_races_in_kernels_of_libraries_are_told_apart(self):
+        def race(kernel):
+            return (f"========= Error: Race reported between Read access at {kernel}+0xaf0\n"
+                    f"=========     and Write access at {kernel}+0x2ca0 [480 hazards]\n=========\n")
+
+        library, own = race("nvjet_sm90_hss_64x40_64x16_1x4_h_bz_TNT"), race("void frieze::cuda::gemm<float>(Args)")
+        summary = "========= RACECHECK SUMMARY: {0} hazards displayed ({0} errors, 0 warnings)\n"
+        self.sanitizer("racecheck", "layers", 2 * library + summary.format(2), "_ZN6frieze3oneEv\n", status=86)
+        status, result, said = self.run_main()
+        racecheck = result["sanitizers"]["racecheck"]
+        self.assertEqual((status, racecheck["verdict"], racecheck["findings"], racecheck["findings_in_libraries"]), (0, "clean", 0, 2), said)
+        self.assertIn("2 findings in library kernels, left out", said)
+        self.sanitizer("racecheck", "layers", 2 * library + own + summary.format(4), "_ZN6frieze3oneEv\n", status=86)
+        racecheck = self.expect_failure("racecheck: findings")["sanitizers"]["racecheck"]
+        self.assertEqual(racecheck["findings"], 2, "one in our kernel, and one that was not printed")
+
+    def test_a_sanitizer_that_broke(self):
+        log = "========= Internal Sanitizer Error: The Sanitizer failed to handle a hardware exception.\n" + RACECHECK.format(0, 0)
+        self.sanitizer("racecheck", "layers", log, "_ZN6frieze3oneEv\n")
+        self.expect_failure("racecheck: did not finish")
+
     def test_one_part_of_a_sanitizer_that_did_not_finish(self):
         self.sanitizer("memcheck", "layers", "========= COMPUTE-SANITIZER\n", "_ZN6frieze3oneEv\n", status=124)
         self.expect_failure("memcheck: did not finish")
