@@ -11,7 +11,7 @@ LOGS holds, each optional but gpu.csv (a program or tool that was split has -1of
   seed_<n>.{log,json,status}             the parity tests with another seed
   parity/**/parity_<program>.json        the worst share of the error budget per layer and type, over all seeds
   sanitizer_<tool>_<tests>.{log,json,status}   one tool of compute-sanitizer over a program of tests
-  watched/sanitizer_<tool>_<tests>/kernels_*.txt   the kernels that it launched
+  watched/sanitizer_<tool>_<tests>/kernels_*.txt   the kernels that it launched, see tests/support/kernel_watch.h
   kernels.txt                            all that there are
   bench_<name>.{log,status}              one bench; the log is its JSON, of profiles the results keep the sums and the worst steps
 Exit status: 0 if all that ran passed, 1 if anything failed (the file is written all the same), 2 if it cannot be written. The file's "ok"
@@ -25,9 +25,6 @@ import re
 import struct
 import sys
 import tempfile
-
-
-FOUND = 86  # exit status of a tool of compute-sanitizer that found something, as gpu_check.sh sets it
 
 
 def text_of(path):
@@ -157,28 +154,22 @@ def read_parity(logs):
     return {layer: worst[layer] for layer in sorted(worst)}
 
 
-def names_in(paths):
-    return {name for path in paths for name in text_of(path).split()}
-
-
-SUMMARY = re.compile(r"(?:ERROR SUMMARY: (\d+) error|RACECHECK SUMMARY: \d+ hazards? displayed \((\d+) errors?, (\d+) warning)")
-FINDING = re.compile(r"^=+ (?:Error|Warning): (?:Race reported|Potential \w+ hazard|.* hazard detected).* at (.*)", re.MULTILINE)
+def names_in(paths, mark=None):
+    """Of files with a kernel on each line: the names, or those that have the mark behind them."""
+    lines = [line.split() for path in paths for line in text_of(path).splitlines()]
+    return {words[0] for words in lines if words and (mark is None or mark in words[1:])}
 
 
 def findings_in(log):
-    """(in our kernels, in those of libraries) that a tool reports; None without its summary, for then it has not looked to the end.
-    What it counts and does not print is ours until the contrary is seen."""
-    counts = SUMMARY.findall(log)
-    if not counts or "Internal Sanitizer Error" in log:
-        return None
-    total = sum(int(n) for n in counts[-1] if n)
-    libraries = sum("frieze" not in kernel for kernel in FINDING.findall(log))
-    return max(total - libraries, 0), min(libraries, total)
+    """How many a tool reports; None without its summary, for then it has not looked to the end."""
+    counts = re.findall(r"(?:ERROR SUMMARY: (\d+) error|RACECHECK SUMMARY: \d+ hazards? displayed \((\d+) errors?, (\d+) warning)", log)
+    return sum(int(n) for n in counts[-1] if n) if counts and "Internal Sanitizer Error" not in log else None
 
 
 def read_sanitizer(logs, tool):
-    """All parts of one tool as one entry. Clean: every part ran to its end and found nothing, and together they met every kernel."""
-    entry = {"passed": 0, "failed": 0, "skipped": 0, "seconds": 0, "findings": 0, "findings_in_libraries": 0}
+    """All parts of one tool as one entry. Clean: every part ran to its end and found nothing, and together they met every kernel;
+    racecheck: every one that uses shared memory, for it looks at nothing else."""
+    entry = {"passed": 0, "failed": 0, "skipped": 0, "seconds": 0, "findings": 0}
     parts_ok, finished, about = True, True, []
     for path in sorted(logs.glob(f"sanitizer_{tool}_*.status")):
         part, good = read_program(logs, path.stem)
@@ -186,17 +177,15 @@ def read_sanitizer(logs, tool):
         for key in ("passed", "failed", "skipped"):
             entry[key] += part[key]
         entry["seconds"] = max(entry["seconds"], part["seconds"])
-        if found is None:
-            finished = False
-        else:
-            entry["findings"] += found[0]
-            entry["findings_in_libraries"] += found[1]
-        # The exit status says that something was found, in whatever kernel.
-        parts_ok = parts_ok and (good or (part["exit_status"] == FOUND and part["passed"] > 0 and part["failed"] == 0 and "note" not in part))
+        entry["findings"] += found or 0
+        finished = finished and found is not None
+        parts_ok = parts_ok and good
         about += part.get("failed_tests", []) + ([f"{path.stem}: {part['note']}"] if "note" in part else [])
     if about:
         entry["about"] = about
     kernels = names_in([logs / "kernels.txt"])
+    if tool == "racecheck":
+        kernels &= names_in((logs / "watched").glob("sanitizer_*/kernels_*.txt"), "shared")
     watched = names_in((logs / "watched").glob(f"sanitizer_{tool}_*/kernels_*.txt")) & kernels
     entry.update({"kernels": len(kernels), "kernels_watched": len(watched)})
     if kernels - watched:
@@ -208,7 +197,7 @@ def read_sanitizer(logs, tool):
     elif not parts_ok:
         entry["verdict"] = "tests failed or none ran"
     else:
-        entry["verdict"] = "clean" if watched == kernels else "kernels left out"
+        entry["verdict"] = "clean" if kernels and watched == kernels else "kernels left out"
     return entry
 
 
@@ -285,6 +274,7 @@ def collect(logs, now):
         "worst_excess": dict(zip(("share", "of"), max(excesses))) if excesses else None,
         "parity": parity,
         "sanitizers": sanitizers or "not run",
+        "sanitizers_note": "kernels of libraries are left out",
         "benches": benches or "not run",
     }, well
 
@@ -313,9 +303,8 @@ def summary(result):
     lines += [f"  FAILED: {line}" for line in result["seeds"].get("failed", [])]
     if isinstance(result["sanitizers"], dict):
         for tool, entry in result["sanitizers"].items():
-            libraries = entry["findings_in_libraries"]
             lines.append(f"{tool}: {entry['verdict']}, {entry['findings']} findings in {entry['kernels_watched']} of {entry['kernels']} "
-                         f"kernels, {entry['seconds']} s" + (f"; {libraries} findings in library kernels, left out" if libraries else ""))
+                         f"kernels{' that use shared memory' if tool == 'racecheck' else ''}, {entry['seconds']} s")
             lines += [f"  {line}" for line in entry.get("about", [])[:10]]
     if isinstance(result["benches"], dict):
         lines += [f"  FAILED: bench {name}: {bench['error']}" for name, bench in result["benches"].items() if "error" in bench]

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/gemm_kernels.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/yardstick.h>
 #include <frieze/graph/cuda/reformat.h>
@@ -52,6 +53,36 @@ TEST(KernelsGpu, ReformatsMoveEveryElementThereAndBack) {
         EXPECT_LE(report.share, 1) << shape << ' ' << t << ", first wrong at " << report.worst_index;
       }
     }
+  }
+}
+
+// Rows, columns and depth that leave a rest in every tile. Integers below 5, so that every sum is exact in every type.
+TEST(KernelsGpu, TheOwnProductIsExactOnSmallIntegers) {
+  FRIEZE_NEEDS_GPU();
+  const cuda::Stream stream = cuda::make_stream();
+  constexpr std::int64_t kM = 65, kN = 67, kK = 19;
+  const auto small = [](std::int64_t count, std::int64_t period) {
+    std::vector<float> values(static_cast<std::size_t>(count));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(static_cast<std::int64_t>(i) % period - period / 2);
+    return values;
+  };
+  const std::vector<float> x = small(kM * kK, 5), w = small(kN * kK, 3), bias = small(kN, 7);
+  std::vector<float> expected;
+  for (std::int64_t i = 0; i < kM * kN; ++i) {
+    float sum = bias[static_cast<std::size_t>(i % kN)];
+    for (std::int64_t k = 0; k < kK; ++k) {
+      sum += x[static_cast<std::size_t>(i / kN * kK + k)] * w[static_cast<std::size_t>(i % kN * kK + k)];
+    }
+    expected.push_back(sum);
+  }
+  const cuda::DeviceBuffer device_bias = cuda::to_device(bias, DType::f32);
+  for (const DType t : kTypes) {
+    const cuda::DeviceBuffer device_x = cuda::to_device(x, t), device_w = cuda::to_device(w, t), y(expected.size() * size_of(t));
+    const cuda::TileGemmArgs args{device_x.data(), device_w.data(), device_bias.as<const float>(), y.data(), 0, kM, kN, kK, kK, kK};
+    run(stream.get(), [&] { cuda::launch_tile_gemm(t, args, {}, stream.get()); });
+    const HostTensor got({{kM, kN}, t});
+    y.download(got.data(), got.bytes());
+    EXPECT_EQ(got.floats(), expected) << t;
   }
 }
 

@@ -91,9 +91,13 @@ std::vector<std::string> kernels_of(cudaGraph_t graph) {
   using GetParams = CUresult (*)(CUgraphNode, CUDA_KERNEL_NODE_PARAMS_v2*);
   using FuncName = CUresult (*)(const char**, CUfunction);
   using KernelName = CUresult (*)(const char**, CUkernel);
+  using FunctionOf = CUresult (*)(CUfunction*, CUkernel);
+  using Attribute = CUresult (*)(int*, CUfunction_attribute, CUfunction);
   static const auto get_params = cuda::driver_entry<GetParams>("cuGraphKernelNodeGetParams", 12000);
   static const auto func_name = cuda::driver_entry<FuncName>("cuFuncGetName", 12030);
   static const auto kernel_name = cuda::driver_entry<KernelName>("cuKernelGetName", 12030);
+  static const auto function_of = cuda::driver_entry<FunctionOf>("cuKernelGetFunction", 12000);
+  static const auto attribute = cuda::driver_entry<Attribute>("cuFuncGetAttribute", 12000);
   std::size_t count = 0;
   CUDA_CHECK(cudaGraphGetNodes(graph, nullptr, &count));
   std::vector<cudaGraphNode_t> nodes(count);
@@ -105,14 +109,19 @@ std::vector<std::string> kernels_of(cudaGraph_t graph) {
     if (type != cudaGraphNodeTypeKernel) continue;
     CUDA_KERNEL_NODE_PARAMS_v2 params{};
     const char* name = nullptr;
+    int own_shared = 0;  // besides what the launch adds
     if (get_params != nullptr && get_params(node, &params) == CUDA_SUCCESS) {
-      if (params.func != nullptr && func_name != nullptr) {
-        (void)func_name(&name, params.func);
+      CUfunction function = params.func;
+      if (function != nullptr && func_name != nullptr) {
+        (void)func_name(&name, function);
       } else if (params.kern != nullptr && kernel_name != nullptr) {
         (void)kernel_name(&name, params.kern);
+        if (function_of != nullptr) (void)function_of(&function, params.kern);
       }
+      if (function != nullptr && attribute != nullptr) (void)attribute(&own_shared, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, function);
     }
     names.emplace_back(name != nullptr ? name : "unknown");
+    if (params.sharedMemBytes + static_cast<unsigned>(own_shared) > 0) names.back() += " shared";
   }
   return names;
 }

@@ -7,8 +7,8 @@
 /// fences, in memory that ends where they end and that holds nothing but the inputs, so that the tool sees what lies outside and what
 /// nobody wrote. Nothing is compared: that is what the same tests do without the variable.
 ///
-/// With FRIEZE_RESULTS_DIR set, kernels_<program>.txt in that folder lists the kernels that were launched, by mangled name.
-/// tools/gpu_results.py holds the list of a run under a tool against that of the whole tests.
+/// With FRIEZE_RESULTS_DIR set, kernels_<program>.txt in that folder lists the kernels that were launched, by mangled name, with "shared"
+/// behind those that use shared memory. tools/gpu_results.py holds the list of a run under a tool against all kernels that there are.
 #include <string>
 #include <vector>
 
@@ -38,7 +38,7 @@ bool first_time(const std::vector<std::string>& kernels, const std::string& path
 /// What `enqueue` puts on `stream`, which is idle; nothing of it runs. Rethrows what `enqueue` throws, the stream usable.
 cuda::Graph captured(cudaStream_t stream, const std::function<void()>& enqueue);
 
-/// The mangled names of the graph's kernels; "unknown" for one that the driver does not name.
+/// The mangled names of the graph's kernels, "unknown" for one that the driver does not name; " shared" behind one that uses shared memory.
 std::vector<std::string> kernels_of(cudaGraph_t graph);
 #endif
 
