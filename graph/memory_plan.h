@@ -31,7 +31,7 @@ MemoryPlan plan_memory(const Plan& plan, const std::vector<std::int64_t>& worksp
 
 /// What a session holds, known before the first launch. Bytes.
 struct MemoryBill {
-  std::int64_t weights = 0;    ///< parameters in their packed form
+  std::int64_t weights = 0;    ///< parameters in their packed form; on a GPU sessions that have them in common hold them once
   std::int64_t arena = 0;      ///< intermediate values and workspaces
   std::int64_t workspace = 0;  ///< the part of the arena that is the largest workspace
   std::int64_t ports = 0;      ///< buffers of the model's inputs and outputs

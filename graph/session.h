@@ -141,8 +141,9 @@ Session compile(const Module& model, const std::vector<InputSpec>& inputs, const
 Session compile(Plan plan, const Device& device, const CompileOptions& options = {});
 
 /// Several shapes of one model. The key is exact (every name, shape, dtype, format); the least recently used session goes
-/// when the cache is full, before the next one is captured. All sessions share one arena, sized by the largest; they are
-/// ordered among each other on the device, whatever streams they are launched on. Not thread-safe.
+/// when the cache is full, before the next one is captured. All sessions share one arena, sized by the largest, and, as
+/// all sessions of a process do, the weights that they have in common; they are ordered among each other on the device,
+/// whatever streams they are launched on. Not thread-safe.
 class Engine {
  public:
   /// `capacity` sessions at most, at least 1.

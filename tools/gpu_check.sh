@@ -1,22 +1,29 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, for anyone who has one: every test, compute-sanitizer on the layers' kernels, and the benches. Writes
+# Everything that needs a GPU, for anyone who has one: every test, compute-sanitizer on every kernel, the benches and the soak. Writes
 # what came out, with date, commit, GPU and driver, to tools/results/<gpu>.json.
-#   tools/gpu_check.sh [--quick] [--out DIR]
-#     --quick    tests only
-#     --out DIR  the results file and DIR/logs go there instead of tools/results and the build folder
+#   tools/gpu_check.sh [--quick] [--only PART] [--out DIR]
+#     --quick      the tests, and nothing else
+#     --only PART  one of tests, sanitizers, benches, soak; the results file says that the others were not run, and is not ok
+#     --out DIR    the results file and DIR/logs go there instead of tools/results and the build folder
 # Environment:
 #   FRIEZE_BUILD             a folder with bin/frieze and tests/*_tests that are built already; nothing is built then
 #   FRIEZE_SHARDS            into how many processes the layers' tests are split, tests and sanitizers alike [one for 4 cores, at most 3]
 #   FRIEZE_TEST_SECONDS      most seconds for one test program [1200]
-#   FRIEZE_SANITIZER_FILTER  the GoogleTest filter of what runs under compute-sanitizer
+#   FRIEZE_SEEDS             with how many seeds the parity tests run [1]; 10 is what error budgets are judged by
+#   FRIEZE_SANITIZER_FILTER  the GoogleTest filter of what runs under compute-sanitizer, out of the layers' tests
 #   FRIEZE_SANITIZER_SECONDS most seconds for one of its tools [420]
-#   FRIEZE_SOAK_SECONDS      length of the run of 8 threads [60]
+#   FRIEZE_SOAK_SECONDS      length of the run of 8 threads [60]; 600 is what a release takes
 # A part that fails is recorded and the others still run. Exit status: 0 if all is well, 1 if anything failed, 2 if it cannot start.
 set -uo pipefail
-quick=no out=""
+parts="tests sanitizers benches soak" out=""
 while [[ $# -gt 0 ]]; do
   case $1 in
-    --quick) quick=yes ;;
+    --quick) parts=tests ;;
+    --only)
+      [[ " $parts " == *" ${2:-} "* ]] || { echo "gpu_check: --only needs one of: $parts" >&2; exit 2; }
+      parts=$2
+      shift
+      ;;
     --out) [[ $# -gt 1 ]] || { echo "gpu_check: --out needs a folder" >&2; exit 2; }; out=$(realpath -m "$2"); shift ;;
     -h | --help) sed -n '2,/^# A part/s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "gpu_check: unknown option '$1', see --help" >&2; exit 2 ;;
@@ -68,6 +75,8 @@ timed() {
   return $status
 }
 
+wants() { [[ " $parts " == *" $1 "* ]]; }
+
 shards=${FRIEZE_SHARDS:-$(($(nproc) < 8 ? 1 : $(nproc) < 12 ? 2 : 3))}
 
 # sharded NAME SECONDS COMMAND…: a GoogleTest program as $shards processes at once, each with its own log, report and parity record.
@@ -89,43 +98,73 @@ sharded() {
   wait
 }
 
-echo "== tests"
-export FRIEZE_RESULTS_DIR=$logs/parity
-for program in "${programs[@]}"; do
-  name=$(basename "$program")
-  # The others one after the other and whole: some of their tests measure time.
-  if [[ $name == layers_tests ]]; then
-    sharded "test_$name" "${FRIEZE_TEST_SECONDS:-1200}" "$program"
-  else
-    shards=1 sharded "test_$name" "${FRIEZE_TEST_SECONDS:-1200}" "$program"
-  fi
-done
-unset FRIEZE_RESULTS_DIR
-
-if [[ $quick == no ]]; then
-  echo "== compute-sanitizer"
-  sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
-  # A pass through every kernel, aligned and misaligned; not the grids of sizes, not tensors of gigabytes, nothing that times.
-  wanted='*Gpu*Placements*:*Gpu*Misaligned*:*Gpu*Path*:*Gpu*Tiles*:*Gpu*Chunks*:*Gpu*Groups:*Gpu*KernelsStrides*:LinearGpu.*Epilogues*'
-  filter=${FRIEZE_SANITIZER_FILTER:-$wanted-LargeGpu.*:*Tuned*}
-  for tool in memcheck racecheck initcheck synccheck; do
-    sharded "sanitizer_$tool" "${FRIEZE_SANITIZER_SECONDS:-420}" "$sanitizer" --tool "$tool" --error-exitcode 86 --print-limit 20 \
-      "$folder/tests/layers_tests" --gtest_filter="$filter" &
+if wants tests; then
+  echo "== tests"
+  export FRIEZE_RESULTS_DIR=$logs/parity
+  for program in "${programs[@]}"; do
+    name=$(basename "$program")
+    # The others one after the other and whole: some of their tests measure time.
+    if [[ $name == layers_tests ]]; then
+      sharded "test_$name" "${FRIEZE_TEST_SECONDS:-1200}" "$program"
+    else
+      shards=1 sharded "test_$name" "${FRIEZE_TEST_SECONDS:-1200}" "$program"
+    fi
   done
-  wait
-
-  echo "== benches"
-  for dtype in f32 f16 bf16; do
-    timed "bench_quickstart_$dtype" 120 "$folder/bin/frieze" bench quickstart --device cuda --dtype "$dtype" --json
-    echo "   quickstart $dtype: status $?"
-  done
-  if "$folder/bin/frieze" --help | grep -q '^ *bench-op '; then
-    timed bench_rms_norm2d 300 "$folder/bin/frieze" bench-op rms_norm2d --json
-    echo "   rms_norm2d: status $?"
-  fi
+  # Other values for the same cases; most of the time goes into references on the CPU.
+  for ((seed = 1; seed < ${FRIEZE_SEEDS:-1}; ++seed)); do
+    FRIEZE_PARITY_SEED=$seed sharded "seed_$seed" "${FRIEZE_TEST_SECONDS:-1200}" \
+      "$folder/tests/layers_tests" --gtest_filter='*Gpu*-LargeGpu.*:*Tun*:*SpecialValues*:*Placements*:*Misaligned*'
+  done | grep -v ': status 0' || true
+  unset FRIEZE_RESULTS_DIR
 fi
 
-if [[ $quick == no && -x $folder/bin/soak ]]; then
+if wants sanitizers; then
+  echo "== compute-sanitizer"
+  python3 tools/gpu_results.py --kernels "$folder/bin/frieze" >"$logs/kernels.txt" || exit 2
+  sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
+  # All parity tests, each of whose cases runs only if it reaches code that none before it did: tests/support/kernel_watch.h. Not what
+  # times kernels, nor tensors of gigabytes.
+  filter=${FRIEZE_SANITIZER_FILTER:-*Gpu*:RMSNorm2dConfigs.All*:RMSNorm2dDirect.StridesOf*-LargeGpu.*:*Tun*}
+  # Only our own kernels are watched: cuBLASLt's have races that are none, and initcheck does not see what they write. racecheck 2025.3 lets
+  # those for Hopper crash where it leaves them out, so that nothing may launch them; it looks at shared memory alone, which no kernel of
+  # ours behind them uses.
+  libraries='LinearGpu.*:Conv2dGpu.Pointwise*:Conv2dGpu.ThreeByThree*:Conv2dGpu.Epilogues*:Conv2dGpu.Special*:Conv2dGpu.Misaligned*'
+  export FRIEZE_EACH_KERNEL_ONCE=1 FRIEZE_RESULTS_DIR=$logs/watched
+  for tool in memcheck racecheck initcheck synccheck; do
+    watch=("$sanitizer" --tool "$tool" --kernel-name kernel_substring=6frieze --error-exitcode 86 --print-limit 100 --max-connections 64)
+    if [[ $tool == initcheck ]]; then watch+=(--check-api-memory-access no); fi
+    sanitized=$filter$([[ $tool != racecheck ]] || echo ":$libraries")
+    sharded "sanitizer_${tool}_layers" "${FRIEZE_SANITIZER_SECONDS:-420}" "${watch[@]}" "$folder/tests/layers_tests" --gtest_filter="$sanitized" &
+    shards=1 sharded "sanitizer_${tool}_graph" "${FRIEZE_SANITIZER_SECONDS:-420}" "${watch[@]}" "$folder/tests/graph_tests" \
+      --gtest_filter='KernelsGpu.*' &
+  done
+  wait
+  unset FRIEZE_EACH_KERNEL_ONCE FRIEZE_RESULTS_DIR
+fi
+
+# bench NAME SECONDS ARGUMENT…: a command of frieze that reports as JSON.
+bench() {
+  local name=$1 seconds=$2
+  shift 2
+  timed "bench_$name" "$seconds" "$folder/bin/frieze" "$@" --json
+  echo "   $name: status $?"
+}
+
+if wants benches; then
+  echo "== benches"
+  for dtype in f32 f16 bf16; do
+    bench "quickstart_$dtype" 120 bench quickstart --device cuda --dtype "$dtype"
+  done
+  bench denoiser_f16 120 bench denoiser --device cuda --dtype f16 --size 768x512
+  bench profile_quickstart_f16 120 profile quickstart --device cuda --dtype f16
+  bench profile_denoiser_f16 120 profile denoiser --device cuda --dtype f16 --size 768x512
+  # Times do not depend on the weights, and the published ones are not shipped.
+  bench profile_dcae_encoder_bf16 180 profile dcae-encoder:f32c32-sana-1.0 --random-weights 1 --device cuda --dtype bf16 --size 512x512
+  bench profile_dcae_decoder_bf16 180 profile dcae-decoder:f32c32-sana-1.0 --random-weights 1 --device cuda --dtype bf16 --size 512x512
+  bench rms_norm2d 300 bench-op rms_norm2d
+fi
+
+if wants soak && [[ -x $folder/bin/soak ]]; then
   echo "== soak"
   timed bench_soak_replays 240 "$folder/bin/soak" --device cuda --replays 1000000 --check-every 250 --json
   echo "   a million replays: status $?"

@@ -1,7 +1,11 @@
 #include <frieze/core/cuda/handles.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
 
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/fault.h>
@@ -35,11 +39,12 @@ DeviceBuffer::DeviceBuffer(std::size_t bytes) : bytes_(bytes) {
 }
 
 DeviceBuffer::~DeviceBuffer() {
-  if (data_ != nullptr && cudaFree(data_) != cudaSuccess) log_warning("device memory could not be freed");
+  if (data_ != nullptr && owner_ == nullptr && cudaFree(data_) != cudaSuccess) log_warning("device memory could not be freed");
 }
 
 void DeviceBuffer::upload(const void* host, std::size_t bytes) {
   check<CudaError>(bytes <= bytes_, "upload of ", bytes, " bytes into a device buffer of ", bytes_);
+  check<CudaError>(owner_ == nullptr, "upload into device memory that others read too");
   if (bytes == 0) return;
   CUDA_CHECK_AT("cudaMemcpy", cudaMemcpy(data_, host, bytes, cudaMemcpyHostToDevice));
   // From pageable memory it returns once the bytes are staged; a kernel on another stream could still run before they arrive.
@@ -57,9 +62,64 @@ DeviceBuffer to_device(const void* host, std::size_t bytes) {
   return buffer;
 }
 
+namespace {
+
+// What to_device() has made of values, and somebody still holds.
+struct SharedBuffers {
+  std::mutex mutex;
+  std::unordered_multimap<std::uint64_t, std::pair<int, std::weak_ptr<const DeviceBuffer>>> by_hash;  // with their devices
+};
+
+SharedBuffers& shared_buffers() {
+  static SharedBuffers& all = *new SharedBuffers;  // outlives every session
+  return all;
+}
+
+// A multiplication and a shift for 8 bytes; it only finds candidates, whose bytes are compared.
+std::uint64_t hash_of(const char* data, std::size_t bytes) {
+  std::uint64_t hash = 0x9E3779B97F4A7C15ULL ^ bytes;
+  for (std::size_t i = 0; i < bytes; i += 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, data + i, std::min<std::size_t>(8, bytes - i));
+    hash = (hash ^ word) * 0xFF51AFD7ED558CCDULL;
+    hash ^= hash >> 32;
+  }
+  return hash;
+}
+
+bool holds(const DeviceBuffer& buffer, const char* data, std::size_t bytes) {
+  if (buffer.bytes() != bytes) return false;
+  std::vector<char> now(bytes);
+  buffer.download(now.data(), bytes);
+  return std::memcmp(now.data(), data, bytes) == 0;
+}
+
+}  // namespace
+
 DeviceBuffer to_device(std::span<const float> values, DType t) {
   const HostTensor rounded({Shape{static_cast<std::int64_t>(values.size())}, t, Format::nchw}, values);
-  return to_device(rounded.data(), rounded.bytes());
+  const char* data = static_cast<const char*>(rounded.data());
+  const std::uint64_t hash = hash_of(data, rounded.bytes());
+  int device = 0;
+  CUDA_CHECK(cudaGetDevice(&device));
+  SharedBuffers& all = shared_buffers();
+  std::shared_ptr<const DeviceBuffer> owner;
+  const std::lock_guard lock(all.mutex);
+  std::erase_if(all.by_hash, [](const auto& entry) { return entry.second.second.expired(); });
+  const auto [begin, end] = all.by_hash.equal_range(hash);
+  for (auto entry = begin; entry != end && owner == nullptr; ++entry) {
+    std::shared_ptr<const DeviceBuffer> candidate = entry->second.second.lock();
+    if (candidate != nullptr && entry->second.first == device && holds(*candidate, data, rounded.bytes())) owner = std::move(candidate);
+  }
+  if (owner == nullptr) {
+    owner = std::make_shared<const DeviceBuffer>(to_device(rounded.data(), rounded.bytes()));
+    all.by_hash.emplace(hash, std::pair(device, std::weak_ptr(owner)));
+  }
+  DeviceBuffer shared;
+  shared.data_ = owner->data_;
+  shared.bytes_ = owner->bytes_;
+  shared.owner_ = std::move(owner);
+  return shared;
 }
 
 }  // namespace frieze::cuda

@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <memory>
 #include <utility>
 
 #include <frieze/core/tensor.h>
@@ -46,10 +47,12 @@ class DeviceBuffer {
  public:
   DeviceBuffer() noexcept = default;
   explicit DeviceBuffer(std::size_t bytes);
-  DeviceBuffer(DeviceBuffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  DeviceBuffer(DeviceBuffer&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)), owner_(std::move(other.owner_)) {}
   DeviceBuffer& operator=(DeviceBuffer other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
+    std::swap(owner_, other.owner_);
     return *this;
   }
   ~DeviceBuffer();
@@ -61,19 +64,23 @@ class DeviceBuffer {
   }
   std::size_t bytes() const noexcept { return bytes_; }
 
-  /// Synchronous copies (never inside a capture). Throw CudaError.
+  /// Synchronous copies (never inside a capture). Throw CudaError, also for an upload into memory that is shared.
   void upload(const void* host, std::size_t bytes);
   void download(void* host, std::size_t bytes) const;
 
  private:
+  friend DeviceBuffer to_device(std::span<const float> values, DType t);
   void* data_ = nullptr;
   std::size_t bytes_ = 0;
+  std::shared_ptr<const DeviceBuffer> owner_ = nullptr;  // set: the memory is its, and not only ours
 };
 
 /// Copies a host array to new device memory.
 DeviceBuffer to_device(const void* host, std::size_t bytes);
 
-/// Row-major f32 values rounded to T and uploaded.
+/// Row-major f32 values rounded to T on the current device, to be read only: for as long as anybody holds them, whoever asks for the same
+/// values gets the same memory. So all sessions of a model, of every shape and on every thread, hold its packed weights once. Throws
+/// CudaError.
 DeviceBuffer to_device(std::span<const float> values, DType t);
 
 }  // namespace frieze::cuda

@@ -81,23 +81,31 @@ TEST_F(FaultsGpuTest, ACompileThatFailsAnywhereLeaksNothing) {
     net.run();
   };
   for (int i = 0; i < 3; ++i) compile_it();
-  Session witness = compile(model_, input_, Device::cuda(), {.tune = false});
-  witness.input().copy_from(x_);
-  witness.run();
-  const std::vector<float> right = witness.output().floats();
-  const std::int64_t before = used();
-  const auto points = walk(compile_it, [&](const std::string& where) {
-    witness.poison();
+  Quickstart other;
+  init_random(other, 2);
+  int allocations[2] = {};
+  // Beside a session of other weights, and beside one that has those of the session that fails.
+  for (const bool shared : {false, true}) {
+    Session witness = compile(shared ? model_ : other, input_, Device::cuda(), {.tune = false});
+    witness.input().copy_from(x_);
     witness.run();
-    EXPECT_EQ(witness.output().floats(), right) << where;
-  });
-  EXPECT_GT(points.at("cudaMalloc"), 3);
-  for (const char* name : {"cudaStreamCreateWithFlags", "kernel", "cudaStreamBeginCapture", "cudaGraphInstantiate", "cudaGraphLaunch"}) {
-    EXPECT_EQ(points.count(name), 1U) << name;
+    const std::vector<float> right = witness.output().floats();
+    const std::int64_t before = used();
+    const auto points = walk(compile_it, [&](const std::string& where) {
+      witness.poison();
+      witness.run();
+      EXPECT_EQ(witness.output().floats(), right) << where;
+    });
+    allocations[shared ? 1 : 0] = points.at("cudaMalloc");
+    for (const char* name : {"cudaStreamCreateWithFlags", "kernel", "cudaStreamBeginCapture", "cudaGraphInstantiate", "cudaGraphLaunch"}) {
+      EXPECT_EQ(points.count(name), 1U) << name;
+    }
+    // The driver keeps memory for graphs in steps of 2 MiB.
+    EXPECT_LE(used() - before, 4 << 20);
+    compile_it();
   }
-  // The driver keeps memory for graphs in steps of 2 MiB.
-  EXPECT_LE(used() - before, 4 << 20);
-  compile_it();
+  EXPECT_GT(allocations[0], 3);
+  EXPECT_LT(allocations[1], allocations[0]) << "weights are not allocated again";
 }
 
 TEST_F(FaultsGpuTest, ARunThatFailsAnywhereLeavesTheSessionUsable) {

@@ -10,6 +10,7 @@
 #include <frieze/layers/rms_norm2d/cuda/norm_call.h>
 #include <frieze/layers/rms_norm2d/cuda/norm_tuning.h>
 #include "layers/rms_norm2d_device.h"
+#include "support/kernel_watch.h"
 
 namespace frieze {
 namespace {
@@ -80,11 +81,31 @@ struct Problem {
   Format format;
   std::int64_t misalign = 0;  // elements
 };
-const Problem kProblems[] = {{{2, 64, 6, 40}, Format::nchw},   {{1, 100, 8, 16}, Format::nchw},   {{2, 48, 9, 13}, Format::nchw},
-                             {{2, 3, 17, 131}, Format::nchw},  {{1, 64, 8, 24}, Format::nchw, 1}, {{1, 2048, 4, 8}, Format::nchw},
-                             {{1, 20000, 1, 8}, Format::nchw}, {{2, 96, 7, 9}, Format::nhwc},     {{1, 1280, 3, 5}, Format::nhwc},
-                             {{2, 3, 19, 23}, Format::nhwc},   {{2, 33, 7, 11}, Format::nhwc},    {{1, 515, 3, 7}, Format::nhwc},
-                             {{1, 64, 8, 9}, Format::nhwc, 1}, {{1, 20001, 2, 4}, Format::nhwc},  {{2, 1, 9, 11}, Format::nhwc}};
+const Problem kProblems[] = {{{2, 64, 6, 40}, Format::nchw},
+                             {{1, 100, 8, 16}, Format::nchw},
+                             {{2, 48, 9, 13}, Format::nchw},
+                             {{2, 3, 17, 131}, Format::nchw},
+                             {{1, 64, 8, 24}, Format::nchw, 1},
+                             {{1, 2048, 4, 8}, Format::nchw},
+                             {{1, 20000, 1, 8}, Format::nchw},
+                             {{2, 96, 7, 9}, Format::nhwc},
+                             {{1, 1280, 3, 5}, Format::nhwc},
+                             {{2, 3, 19, 23}, Format::nhwc},
+                             {{2, 33, 7, 11}, Format::nhwc},
+                             {{1, 515, 3, 7}, Format::nhwc},
+                             {{1, 64, 8, 9}, Format::nhwc, 1},
+                             {{1, 20001, 2, 4}, Format::nhwc},
+                             {{2, 1, 9, 11}, Format::nhwc},
+                             // for kernels that no other one takes
+                             {{2, 2, 17, 131}, Format::nchw},
+                             {{2, 4, 17, 131}, Format::nchw},
+                             {{1, 96, 9, 13}, Format::nchw},
+                             {{1, 128, 9, 13}, Format::nchw},
+                             {{1, 2048, 3, 6}, Format::nchw},
+                             {{1, 8192, 1, 10}, Format::nchw},
+                             {{2, 2, 65, 33}, Format::nhwc},
+                             {{2, 4, 33, 31}, Format::nhwc, 1},
+                             {{1, 1024, 3, 5}, Format::nhwc}};
 
 RMSNorm2dOptions plain(EpsMode mode) {
   RMSNorm2dOptions o;
@@ -144,17 +165,21 @@ Outcome run_all(const Problem& problem, DType t, const RMSNorm2dOptions& options
   std::map<Bytes, bool> known;  // results, and whether they are the default's
   for (const NormConfig& config : configs) {
     const std::string what = concat_text(spec, problem.misalign > 0 ? " misaligned" : "", ": ", cuda::norm_config_text(config));
+    const auto enqueue = [&] { cuda::launch_norm(config, t, call.args, call.strides, stream); };
+    const std::vector<std::string> kernels = test::kernels_of(test::captured(stream, enqueue).get());
+    g_paths.insert(config.path);
+    if (test::each_kernel_once() && !test::first_time(kernels, cuda::norm_config_text(config))) continue;
+    test::note_launched(kernels);
     Bytes got;
-    for (int launch = 0; launch < 2; ++launch) {
+    for (int launch = 0; launch < (test::each_kernel_once() ? 1 : 2); ++launch) {
       y.poison();
-      cuda::launch_norm(config, t, call.args, call.strides, stream);
+      enqueue();
       CUDA_CHECK(cudaStreamSynchronize(stream));
       Bytes bytes = y.bytes();
       EXPECT_TRUE(launch == 0 || bytes == got) << what << ": another launch gave other bits";
       got = std::move(bytes);
     }
     ++outcome.configs;
-    g_paths.insert(config.path);
     const auto [at, is_new] = known.try_emplace(got, known.empty());
     outcome.other_bits += at->second ? 0 : 1;
     if (!is_new) continue;
@@ -204,6 +229,7 @@ TEST(RMSNorm2dConfigs, AllAreWithinTheBudgetAndAgree) {
     run(problem, kTypes[turn++ % 3], plain(EpsMode::add_inside));
     run(problem, kTypes[turn % 3], with_silu());
     run(problem, kTypes[(turn + 1) % 3], as_diffusers());
+    for (std::size_t i = 0; i < 3 && test::each_kernel_once(); ++i) run(problem, kTypes[i], with_silu());
   }
   EXPECT_EQ(g_paths.size(), static_cast<std::size_t>(NormConfig::Path::strided) + 1) << "a path that no problem takes";
 }

@@ -2,9 +2,11 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <utility>
 
+#include "support/kernel_watch.h"
 #include "support/parity.h"
 #include "support/parity_record.h"
 
@@ -45,16 +47,28 @@ Strides padded_strides(const Shape& shape, Format format) {
   return strides;
 }
 
+// A tensor as the case places it, at no address yet.
+TensorView view_of(const TensorSpec& spec, const ParityCase& c) {
+  return TensorView(nullptr, spec.shape, spec.dtype,
+                    c.padded_strides ? padded_strides(spec.shape, spec.format) : contiguous_strides(spec.shape, spec.format));
+}
+
+// From a multiple of 256 bytes to the tensor's last element.
+std::size_t bytes_to_the_end(const TensorView& view, const ParityCase& c) {
+  std::int64_t elements = c.misalign + 1;
+  for (int axis = 0; axis < view.shape.rank(); ++axis) elements += (view.shape[axis] - 1) * view.stride(axis);
+  return static_cast<std::size_t>(elements) * size_of(view.dtype);
+}
+
+std::size_t misaligned_bytes(const TensorView& view, const ParityCase& c) {
+  return static_cast<std::size_t>(c.misalign) * size_of(view.dtype);
+}
+
 // A tensor on the device between guards, and what its memory held before the launch.
 class FencedTensor {
  public:
-  FencedTensor(const TensorSpec& spec, const ParityCase& c)
-      : offset_(kGuardBytes + static_cast<std::size_t>(c.misalign) * size_of(spec.dtype)) {
-    view_ = TensorView(nullptr, spec.shape, spec.dtype,
-                       c.padded_strides ? padded_strides(spec.shape, spec.format) : contiguous_strides(spec.shape, spec.format));
-    std::int64_t last = 0;
-    for (int axis = 0; axis < spec.shape.rank(); ++axis) last += (spec.shape[axis] - 1) * view_.stride(axis);
-    const std::size_t bytes = offset_ + (static_cast<std::size_t>(last) + 1) * size_of(spec.dtype) + kGuardBytes;
+  FencedTensor(const TensorSpec& spec, const ParityCase& c) : view_(view_of(spec, c)), offset_(kGuardBytes + misaligned_bytes(view_, c)) {
+    const std::size_t bytes = kGuardBytes + bytes_to_the_end(view_, c) + kGuardBytes;
     image_.resize((bytes + 1) / 2, kGuard);
     memory_ = cuda::DeviceBuffer(image_.size() * 2);
     view_.data = static_cast<char*>(memory_.data()) + offset_;
@@ -201,27 +215,15 @@ bool only_plain_nodes(cudaGraph_t graph) {
          });
 }
 
-template <class Body>
-cuda::Graph capture(cudaStream_t stream, Body&& body) {
-  CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-  cudaGraph_t graph = nullptr;
-  try {
-    body();
-  } catch (...) {
-    (void)cudaStreamEndCapture(stream, &graph);
-    const cuda::Graph drop(graph);
-    (void)cudaGetLastError();
-    throw;
-  }
-  CUDA_CHECK(cudaStreamEndCapture(stream, &graph));
-  return cuda::Graph(graph);
+ParityCase without_values(ParityCase c) {
+  c.fill = Fill::normal;
+  return c;
 }
 
 // One case: its tensors on the device, and the launches over them.
 class Bench {
  public:
-  Bench(const Layer& layer, const ParityCase& c)
-      : layer_(layer), case_(c), device_(cuda::device_info(current_device())), stream_(cuda::make_stream()) {
+  Bench(const Layer& layer, const ParityCase& c) : layer_(layer), case_(c), device_(current_device()), stream_(cuda::make_stream()) {
     if (const char* shift = std::getenv("FRIEZE_PARITY_SEED"); shift != nullptr) case_.seed += std::strtoull(shift, nullptr, 10);
     for (const Shape& shape : c.inputs) specs_.push_back({shape, c.dtype, c.format});
     out_ = layer.infer(specs_).out;
@@ -240,10 +242,21 @@ class Bench {
     expect(!case_.in_place || out_.shape == specs_[0].shape, "in place needs an output of the input's shape");
     if (!passed_) return finish(report);
 
+    static std::map<std::string, std::string> lines;  // of cases under a tool, which differ in their values alone
+    const std::string same_code = concat_text(layer_.type_name(), ' ', layer_.describe(), ' ', describe(without_values(case_)));
+    if (each_kernel_once() && lines.contains(same_code)) {
+      report.describe = lines.at(same_code);
+      return report;
+    }
     cuda::PrepareArgs prepare{specs_, out_, case_.epilogue, &device_, stream_.get()};
     prepare.tune = case_.tune;
     const std::unique_ptr<cuda::Kernel> kernel = cuda::kernel_registry().prepare(layer_, prepare);
     report.describe = kernel->describe();
+    if (each_kernel_once()) {
+      lines.emplace(same_code, report.describe);
+      launch_once(*kernel);
+      return report;
+    }
     for (const TensorSpec& spec : specs_) tensors_.push_back(std::make_unique<FencedTensor>(spec, case_));
     if (!case_.in_place) own_output_ = std::make_unique<FencedTensor>(out_, case_);
     workspace_ = std::make_unique<FencedWorkspace>(kernel->workspace_bytes());
@@ -264,7 +277,8 @@ class Bench {
                                           ", NMSE ", report.nmse, ", worst at ", report.worst_index));
     expect(observe("the second launch", eager) == first, "a second launch gave other bits");
 
-    const cuda::Graph graph = capture(stream_.get(), eager);
+    const cuda::Graph graph = captured(stream_.get(), eager);
+    note_launched(kernels_of(graph.get()));
     expect(only_plain_nodes(graph.get()), "the captured launch is empty or holds other nodes than kernel, memset and memcpy");
     cudaGraphExec_t raw = nullptr;
     CUDA_CHECK(cudaGraphInstantiate(&raw, graph.get(), 0));
@@ -281,10 +295,13 @@ class Bench {
   }
 
  private:
-  static int current_device() {
-    int index = 0;
-    CUDA_CHECK(cudaGetDevice(&index));
-    return index;
+  static const cuda::DeviceInfo& current_device() {
+    static const cuda::DeviceInfo info = [] {
+      int index = 0;
+      CUDA_CHECK(cudaGetDevice(&index));
+      return cuda::device_info(index);
+    }();
+    return info;
   }
 
   FencedTensor& output() { return case_.in_place ? *tensors_[0] : *own_output_; }
@@ -324,6 +341,69 @@ class Bench {
     return output().bits();
   }
 
+  // See support/kernel_watch.h.
+  void launch_once(const cuda::Kernel& kernel) const {
+    const std::vector<std::string> kernels = kernels_on_paper(kernel);
+    if (!first_time(kernels, path_of(kernel))) return;
+    std::vector<cuda::DeviceBuffer> memory;
+    std::vector<TensorView> in;
+    const auto place = [&](const TensorSpec& spec) {
+      TensorView view = view_of(spec, case_);
+      memory.emplace_back(bytes_to_the_end(view, case_));
+      view.data = memory.back().as<char>() + misaligned_bytes(view, case_);
+      return view;
+    };
+    for (const TensorSpec& spec : specs_) {
+      in.push_back(place(spec));
+      const std::vector<float> some = random_values(1021, case_.seed, case_.fill, spec.dtype, 1);
+      std::vector<std::uint8_t> bytes(memory.back().bytes());
+      const std::size_t size = size_of(spec.dtype);
+      for (std::size_t i = 0; i < bytes.size() / size; ++i) store_element(spec.dtype, bytes.data(), i, some[i % some.size()]);
+      memory.back().upload(bytes.data(), bytes.size());
+    }
+    const TensorView out = case_.in_place ? in[0] : place(out_);
+    const cuda::DeviceBuffer workspace(kernel.workspace_bytes());
+    // The tool is told to leave libraries out, and then does not know what they write for our kernels to read.
+    if (!std::all_of(kernels.begin(), kernels.end(), is_own_kernel)) {
+      if (workspace.bytes() > 0) CUDA_CHECK(cudaMemset(workspace.data(), 0, workspace.bytes()));
+      if (!case_.in_place) CUDA_CHECK(cudaMemset(memory.back().data(), 0, memory.back().bytes()));
+      CUDA_CHECK(cudaDeviceSynchronize());
+    }
+    kernel.launch({in, out, workspace.data()}, stream_.get());
+    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+    note_launched(kernels);
+  }
+
+  // The kernels that a launch would run, from a capture in memory that all cases share.
+  std::vector<std::string> kernels_on_paper(const cuda::Kernel& kernel) const {
+    static const cuda::DeviceBuffer& shared = *new cuda::DeviceBuffer(std::size_t{1} << 29);  // never freed: no driver at exit
+    std::size_t used = 0;
+    const auto take = [&](std::size_t bytes) {
+      char* at = shared.as<char>() + used;
+      used = (used + bytes + 255) / 256 * 256;
+      check<CudaError>(used <= shared.bytes(), "the case takes more memory than cases under a tool share");
+      return at;
+    };
+    std::vector<TensorView> views;
+    for (const TensorSpec& spec : specs_) views.push_back(view_of(spec, case_));
+    if (!case_.in_place) views.push_back(view_of(out_, case_));
+    for (TensorView& view : views) view.data = take(bytes_to_the_end(view, case_)) + misaligned_bytes(view, case_);
+    const cuda::LaunchArgs args{std::span(views).first(specs_.size()), case_.in_place ? views[0] : views.back(),
+                                take(kernel.workspace_bytes())};
+    return kernels_of(captured(stream_.get(), [&] { kernel.launch(args, stream_.get()); }).get());
+  }
+
+  // What a kernel's way depends on besides its own name: how it says that it works, where tensors begin, whether packs of 16 bytes fill
+  // their channels and pixels.
+  std::string path_of(const cuda::Kernel& kernel) const {
+    const Shape& x = specs_[0].shape;
+    const auto size = static_cast<std::int64_t>(size_of(case_.dtype));
+    const std::int64_t channels = x.rank() < 2 ? 1 : x[1], images = x.rank() < 2 ? 1 : x[0];
+    const bool whole_channels = channels * size % 16 == 0, whole_pixels = x.elements() / images / channels * size % 16 == 0;
+    return concat_text(kernel.describe(), ' ', case_.format, ' ', case_.misalign * size % 16, case_.padded_strides, case_.in_place,
+                       images > 1, whole_channels, whole_pixels);
+  }
+
   ParityReport finish(const ParityReport& report) {
     record_parity(layer_.type_name(), case_.dtype, device_.name, case_, report, passed_);
     return report;
@@ -331,7 +411,7 @@ class Bench {
 
   const Layer& layer_;
   ParityCase case_;
-  cuda::DeviceInfo device_;
+  const cuda::DeviceInfo& device_;
   cuda::Stream stream_;
   std::vector<TensorSpec> specs_, own_;
   TensorSpec out_;
