@@ -47,6 +47,7 @@ std::optional<ChannelAffine> Layer::as_channel_affine() const { return std::null
 std::shared_ptr<const Layer> Layer::with_channel_affine(const ChannelAffine&) const { return nullptr; }
 std::optional<PrologueOp> Layer::as_prologue() const { return std::nullopt; }
 std::vector<std::shared_ptr<const Layer>> Layer::after_prologue(const PrologueOp&) const { return {}; }
+std::shared_ptr<const Layer> Layer::with_added(const Layer&, const TensorSpec&) const { return nullptr; }
 FormatRule Layer::formats(std::span<const TensorSpec>) const { return {}; }
 ErrorBudget Layer::budget(std::span<const TensorSpec>) const { return {}; }
 

@@ -93,6 +93,9 @@ class Layer : public Module {
   virtual std::optional<PrologueOp> as_prologue() const;
   /// Layers that, one after the other, compute this layer applied to `op` of x with less work; empty: none known.
   virtual std::vector<std::shared_ptr<const Layer>> after_prologue(const PrologueOp& op) const;
+  /// This layer plus `other` applied to a second input `in`, as one layer of two inputs; nullptr: no such layer. For sums whose operand is
+  /// cheaper to make again, where it is added, than to write and to read.
+  virtual std::shared_ptr<const Layer> with_added(const Layer& other, const TensorSpec& in) const;
   virtual FormatRule formats(std::span<const TensorSpec> in) const;
   virtual ErrorBudget budget(std::span<const TensorSpec> in) const;
   /// Options in one line for tables and receipts, e.g. "64->128 3x3 stride 2".

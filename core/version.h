@@ -12,7 +12,7 @@ std::string_view commit();
 std::string_view cuda_toolkit_version();
 /// cuBLAS headers of the build, e.g. "13.1.0.3", or "" in a CPU-only build.
 std::string_view cublas_version();
-/// cuDNN headers that were found when this was configured, e.g. "9.8.0", or "". No layer uses cuDNN yet.
+/// cuDNN headers that were found when this was configured, e.g. "9.8.0", or "". The library is loaded at run time and may be another 9.x.
 std::string_view cudnn_version();
 
 }  // namespace frieze

@@ -19,6 +19,9 @@ class Fuser {
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
       if (!removed_[i] && plan_.steps[i].epilogue.empty()) grow(i);
     }
+    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
+      if (!removed_[i]) take_in_operand(i);
+    }
     std::vector<Step> kept;
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
       if (!removed_[i]) kept.push_back(std::move(plan_.steps[i]));
@@ -86,6 +89,35 @@ class Fuser {
     }
     removed_[at] = true;
     consumer = std::move(merged);
+  }
+
+  // A step of one input that ends with one addition, of what another step of one input makes for it alone: both in one layer, if there
+  // is one.
+  void take_in_operand(std::size_t at) {
+    Step& step = plan_.steps[at];
+    if (step.inputs.size() != 2 || step.epilogue.size() != 1 || step.epilogue[0].op.kind != EpilogueOp::Kind::add) return;
+    const int operand = step.inputs[1];
+    if (operand == step.inputs[0] || users_[static_cast<std::size_t>(operand)].size() != 1) return;
+    for (std::size_t i = 0; i < at; ++i) {
+      const Step& maker = plan_.steps[i];
+      if (removed_[i] || maker.output != operand) continue;
+      if (maker.inputs.size() != 1 || !maker.epilogue.empty()) return;
+      std::shared_ptr<const Layer> both = step.layer->with_added(*maker.layer, plan_.spec(maker.inputs[0]));
+      if (both == nullptr) return;
+      step.inputs[1] = maker.inputs[0];
+      step.layer = std::move(both);
+      step.epilogue.clear();
+      std::vector<TensorSpec> specs;
+      for (const int id : step.inputs) specs.push_back(plan_.spec(id));
+      const Inferred inferred = step.layer->infer(specs);
+      step.flops = inferred.flops;
+      step.bytes = inferred.bytes;
+      removed_[i] = true;
+      for (std::size_t& user : users_[static_cast<std::size_t>(maker.inputs[0])]) {
+        if (user == i) user = at;
+      }
+      return;
+    }
   }
 
   Plan plan_;

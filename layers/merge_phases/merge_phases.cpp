@@ -1,6 +1,7 @@
 #include <frieze/layers/merge_phases/merge_phases.h>
 
 #include <frieze/core/error.h>
+#include <frieze/layers/channel_shortcut/channel_shortcut.h>
 #include <frieze/layers/pixel_shuffle/pixel_shuffle.h>
 
 namespace frieze {
@@ -16,22 +17,55 @@ TensorView merge_phases_view_input(const TensorView& x) {
 
 TensorView merge_phases_view_output(const TensorView& y) { return shuffle_view_fine(y, 2); }
 
+MergePhases::MergePhases(std::int64_t shortcut_channels) : shortcut_channels_(shortcut_channels) {
+  check<OptionError>(shortcut_channels >= 1, "MergePhases expects at least 1 channel of its shortcut, got ", shortcut_channels);
+}
+
 Inferred MergePhases::infer(std::span<const TensorSpec> in) const {
-  check_inputs(type_name(), in, 1);
+  check_inputs(type_name(), in, shortcut_channels_ > 0 ? 2 : 1);
   check_image(type_name(), in[0]);
   const Shape& x = in[0].shape;
   check<ShapeError>(x.c() % 4 == 0, type_name(), " expects channels that 4 divides, got ", x.c(), " (x ", x, ")");
   check<ShapeError>(x.h() >= 2 && x.w() >= 2, type_name(), " expects at least 2x2 corners, got ", x.h(), "x", x.w(), " (x ", x, ")");
   const Shape out{x.n(), x.c() / 4, checked_mul(x.h() - 1, 2, "height"), checked_mul(x.w() - 1, 2, "width")};
-  return {{out, in[0].dtype}, 0, 2 * static_cast<double>(TensorSpec{out, in[0].dtype}.bytes())};
+  Inferred inferred{{out, in[0].dtype}, 0, 2 * static_cast<double>(TensorSpec{out, in[0].dtype}.bytes())};
+  if (shortcut_channels_ == 0) return inferred;
+  check_image(type_name(), in[1]);
+  const Shape wanted{x.n(), shortcut_channels_, x.h() - 1, x.w() - 1};
+  check<ShapeError>(in[1].shape == wanted && x.c() % shortcut_channels_ == 0, type_name(), " expects a shortcut ", wanted,
+                    " of channels that divide ", x.c(), ", got ", in[1].shape, " (x ", x, ")");
+  inferred.flops = static_cast<double>(out.elements());
+  inferred.bytes += static_cast<double>(in[1].bytes());
+  return inferred;
 }
 
 void MergePhases::reference(const ReferenceArgs& args) const {
-  from_floats(to_floats(merge_phases_view_input(args.in[0])), merge_phases_view_output(args.out));
+  const TensorView merged = merge_phases_view_input(args.in[0]), out = merge_phases_view_output(args.out);
+  if (shortcut_channels_ == 0) return from_floats(to_floats(merged), out);
+  // The shortcut as its own layer makes it, which rounds nothing.
+  const HostTensor added({args.out.shape, DType::f32});
+  const TensorSpec s{args.in[1].shape, DType::f32};
+  const HostTensor from(s, to_floats(args.in[1]));
+  const TensorView inputs[] = {from.view()};
+  DuplicatingShortcut(args.out.shape.c(), 2).reference({inputs, added.view(), DType::f32});
+  const std::vector<float> a = to_floats(merged), b = to_floats(merge_phases_view_output(added.view()));
+  std::vector<double> sums(a.begin(), a.end());
+  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += b[i];
+  from_doubles(sums, out);
 }
 
 std::size_t MergePhases::absorbs(std::span<const TensorSpec>, std::span<const EpilogueOp> chain) const {
-  return !chain.empty() && chain[0].kind == EpilogueOp::Kind::add ? 1 : 0;
+  return shortcut_channels_ == 0 && !chain.empty() && chain[0].kind == EpilogueOp::Kind::add ? 1 : 0;
+}
+
+std::shared_ptr<const Layer> MergePhases::with_added(const Layer& other, const TensorSpec& in) const {
+  const auto* shortcut = dynamic_cast<const DuplicatingShortcut*>(&other);
+  if (shortcut == nullptr || shortcut->factor() != 2 || shortcut_channels_ > 0) return nullptr;
+  return std::make_shared<MergePhases>(in.shape.c());
+}
+
+std::string MergePhases::describe() const {
+  return shortcut_channels_ > 0 ? concat_text("with a shortcut of ", shortcut_channels_, " channels") : "";
 }
 
 }  // namespace frieze

@@ -1,5 +1,7 @@
 #pragma once
 /// The four phases of an upsampling convolution put together.
+#include <cstdint>
+
 #include <frieze/core/layer.h>
 
 namespace frieze {
@@ -11,11 +13,25 @@ namespace frieze {
 /// Source: its definition; Conv2d::after_prologue makes it.
 class MergePhases final : public Layer {
  public:
+  MergePhases() = default;
+  /// The same plus DuplicatingShortcut(C, 2) of a second input s [N,shortcut_channels,H,W], made where it is added:
+  /// y[n, o, 2h + i, 2w + j] += s[n, floor((4*o + 2*i + j) / R), h, w], R = 4*C / shortcut_channels; one rounding, of the sum in f32. s is
+  /// read once. Also throws OptionError on channels below 1, ShapeError on other than two inputs, an s of another N, H or W, or channels
+  /// that do not divide 4*C.
+  explicit MergePhases(std::int64_t shortcut_channels);
+  /// Of the second input; 0: there is none.
+  std::int64_t shortcut_channels() const { return shortcut_channels_; }
+
   Inferred infer(std::span<const TensorSpec> in) const override;
   void reference(const ReferenceArgs& args) const override;
   std::size_t absorbs(std::span<const TensorSpec> in, std::span<const EpilogueOp> chain) const override;
-  ErrorBudget budget(std::span<const TensorSpec>) const override { return {.roundings = 0, .terms = 0}; }
+  std::shared_ptr<const Layer> with_added(const Layer& other, const TensorSpec& in) const override;
+  ErrorBudget budget(std::span<const TensorSpec>) const override { return {.roundings = shortcut_channels_ > 0 ? 1.0 : 0.0, .terms = 0}; }
+  std::string describe() const override;
   std::string_view type_name() const override { return "MergePhases"; }
+
+ private:
+  std::int64_t shortcut_channels_ = 0;
 };
 
 /// Input and output as one shape [N,C,H,2,W,2].

@@ -6,6 +6,7 @@
 #include <frieze/graph/session.h>
 #include <frieze/layers/activation/activation.h>
 #include <frieze/layers/batch_norm2d/batch_norm2d.h>
+#include <frieze/layers/channel_shortcut/channel_shortcut.h>
 #include <frieze/layers/conv2d/conv2d.h>
 #include <frieze/layers/elementwise/elementwise.h>
 #include <frieze/layers/upsample/upsample.h>
@@ -83,6 +84,46 @@ TEST(RewriteTest, AnOutputOfTheModelStays) {
   const Plan plan = optimize(trace(model, kInput), {.fuse = false, .formats = false});
   EXPECT_EQ(kinds(plan),
             (std::vector<std::string>{"conv Conv2d", "norm BatchNorm2d", "relu relu", "upsample Upsample", "up Conv2d", "scale Scale"}));
+}
+
+// An up-block: the shortcut is made where it is added, unless somebody else wants it too.
+struct UpModel final : Module {
+  Conv2d up{8, 4, 3};
+  bool shared = false;
+  UpModel() {
+    add("up", up);
+    init_random(*this, 3);
+  }
+  std::vector<NamedValue> forward_named(const std::vector<NamedValue>& in) const override {
+    const Value shortcut = duplicating_shortcut(in[0].value, 4, 2);
+    std::vector<NamedValue> out{{"y", up(upsample(in[0].value, 2)) + shortcut}};
+    if (shared) out.push_back({"shortcut", shortcut});
+    return out;
+  }
+};
+
+TEST(RewriteTest, ShortcutsAreMadeWhereTheyAreAdded) {
+  UpModel model;
+  const std::vector<InputSpec> input{{"x", {2, 8, 5, 3}}};
+  const Plan plan = optimize(trace(model, input), {.formats = false});
+  ASSERT_EQ(kinds(plan), (std::vector<std::string>{"up Conv2d", "up:MergePhases MergePhases"}));
+  EXPECT_EQ(plan.steps[1].inputs.size(), 2U);
+  EXPECT_EQ(plan.steps[1].inputs[1], plan.inputs[0].value);
+  Session net = compile(model, input, Device::cpu()), exact = compile(model, input, Device::cpu(), {.passes = {.rewrite = false}});
+  const std::vector<float> x = random_values(2 * 8 * 5 * 3, 7, Fill::normal, DType::f32, 8);
+  for (Session* one : {&net, &exact}) {
+    one->input().copy_from(x);
+    one->poison();
+    one->run();
+  }
+  const std::vector<float> a = net.output().floats(), b = exact.output().floats();
+  ASSERT_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 3e-6) << i;
+
+  model.shared = true;
+  const Plan kept = optimize(trace(model, input), {.formats = false});
+  EXPECT_EQ(kinds(kept).size(), 3U);
+  EXPECT_EQ(kept.steps.back().epilogue.size(), 1U);
 }
 
 TEST(RewriteTest, AFoldedConvolutionKeepsItsOptionsAndBias) {

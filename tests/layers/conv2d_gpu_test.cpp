@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "support/environment.h"
 #include "support/parity.h"
 
 namespace frieze {
@@ -38,6 +39,11 @@ ParityCase image(const Shape& shape, DType dtype, Format format = Format::nhwc) 
   return {.inputs = {shape}, .dtype = dtype, .format = format};
 }
 
+// Without cuDNN, which has tests of its own, and without what earlier runs found fastest.
+class Conv2dGpu : public ::testing::Test {
+  test::Environment no_cudnn_{"FRIEZE_CUDNN", "off"}, no_file_{"FRIEZE_TUNING_CACHE", "off"};
+};
+
 const std::vector<std::vector<EpilogueOp>> kChains{
     {act(Activation::relu)},
     {act(Activation::gelu_tanh)},
@@ -53,7 +59,7 @@ const std::vector<std::vector<EpilogueOp>> kChains{
     {kAdd, act(Activation::silu), kMul, kAdd},
 };
 
-TEST(Conv2dGpu, PointwiseChannels) {
+TEST_F(Conv2dGpu, PointwiseChannels) {
   FRIEZE_NEEDS_GPU();
   for (const DType t : kTypes) {
     for (const std::int64_t c : {1, 3, 31, 32, 33, 64, 96, 384, 1025}) {
@@ -66,7 +72,7 @@ TEST(Conv2dGpu, PointwiseChannels) {
   }
 }
 
-TEST(Conv2dGpu, ThreeByThreeChannels) {
+TEST_F(Conv2dGpu, ThreeByThreeChannels) {
   FRIEZE_NEEDS_GPU();
   for (const DType t : kTypes) {
     for (const std::int64_t c : {1, 3, 31, 32, 33, 64, 96, 384, 1025}) {
@@ -83,7 +89,7 @@ TEST(Conv2dGpu, ThreeByThreeChannels) {
 }
 
 // Each tile, with pixels and channels that do not fill it. Sizes give up to 288 SMs a block each.
-TEST(Conv2dGpu, ImplicitGemmTiles) {
+TEST_F(Conv2dGpu, ImplicitGemmTiles) {
   FRIEZE_NEEDS_GPU();
   for (const DType t : kHalves) {
     for (const std::int64_t in : {16, 5}) {
@@ -97,7 +103,7 @@ TEST(Conv2dGpu, ImplicitGemmTiles) {
   }
 }
 
-TEST(Conv2dGpu, KernelsStridesPaddingsDilations) {
+TEST_F(Conv2dGpu, KernelsStridesPaddingsDilations) {
   FRIEZE_NEEDS_GPU();
   struct Case {
     Size2d kernel;
@@ -128,7 +134,7 @@ TEST(Conv2dGpu, KernelsStridesPaddingsDilations) {
   }
 }
 
-TEST(Conv2dGpu, Depthwise) {
+TEST_F(Conv2dGpu, Depthwise) {
   FRIEZE_NEEDS_GPU();
   for (const DType t : kTypes) {
     for (const int k : {3, 5, 7}) {
@@ -152,7 +158,7 @@ TEST(Conv2dGpu, Depthwise) {
   }
 }
 
-TEST(Conv2dGpu, Groups) {
+TEST_F(Conv2dGpu, Groups) {
   FRIEZE_NEEDS_GPU();
   for (const DType t : kTypes) {
     for (const Format f : kFormats) {
@@ -164,7 +170,7 @@ TEST(Conv2dGpu, Groups) {
   }
 }
 
-TEST(Conv2dGpu, GroupsOf32Pointwise) {
+TEST_F(Conv2dGpu, GroupsOf32Pointwise) {
   FRIEZE_NEEDS_GPU();
   for (const DType t : kTypes) {
     for (const bool bias : {false, true}) {
@@ -180,7 +186,7 @@ TEST(Conv2dGpu, GroupsOf32Pointwise) {
   }
 }
 
-TEST(Conv2dGpu, EpiloguesOfEveryPath) {
+TEST_F(Conv2dGpu, EpiloguesOfEveryPath) {
   FRIEZE_NEEDS_GPU();
   for (const DType t : kTypes) {
     for (const auto& chain : kChains) {
@@ -203,7 +209,7 @@ TEST(Conv2dGpu, EpiloguesOfEveryPath) {
 }
 
 // What runs where, for 1x1: cuBLASLt's epilogue, f32 sums with an own pass, or the implicit GEMM.
-TEST(Conv2dGpu, PointwiseEpilogueChoices) {
+TEST_F(Conv2dGpu, PointwiseEpilogueChoices) {
   FRIEZE_NEEDS_GPU();
   const auto c = [](const Shape& shape, DType t, const std::vector<EpilogueOp>& chain) {
     ParityCase parity = image(shape, t);
@@ -219,7 +225,7 @@ TEST(Conv2dGpu, PointwiseEpilogueChoices) {
 }
 
 // More columns than the workspace holds: whole chunks and a smaller last one.
-TEST(Conv2dGpu, ColumnsInChunks) {
+TEST_F(Conv2dGpu, ColumnsInChunks) {
   FRIEZE_NEEDS_GPU();
   ParityCase c = image({1, 64, 131, 129}, DType::f32);
   run(64, 16, 3, {}, c, "2 chunks");
@@ -235,7 +241,7 @@ TEST(Conv2dGpu, TunedColumnsInChunks) {
   run(384, 16, 3, {}, c, "fastest of");
 }
 
-TEST(Conv2dGpu, MisalignedTensors) {
+TEST_F(Conv2dGpu, MisalignedTensors) {
   FRIEZE_NEEDS_GPU();
   for (const DType t : kTypes) {
     for (const std::int64_t elements : {1, 3}) {
@@ -260,7 +266,7 @@ TEST(Conv2dGpu, MisalignedTensors) {
 }
 
 // NaN and infinities reach exactly the outputs that see them, also through cuBLASLt's ReLU; zeros, subnormals and mixed sizes.
-TEST(Conv2dGpu, SpecialValues) {
+TEST_F(Conv2dGpu, SpecialValues) {
   FRIEZE_NEEDS_GPU();
   for (const DType t : kTypes) {
     for (const Fill fill : {Fill::special, Fill::zeros, Fill::one_hot, Fill::constant, Fill::subnormal, Fill::mixed}) {
@@ -288,7 +294,7 @@ TEST(Conv2dGpu, SpecialValues) {
 }
 
 // Whatever the timing says, the answer is right.
-TEST(Conv2dGpu, Tuned) {
+TEST_F(Conv2dGpu, Tuned) {
   FRIEZE_NEEDS_GPU();
   for (const DType t : kTypes) {
     for (const auto& chain : {std::vector<EpilogueOp>{}, {act(Activation::relu)}, {act(Activation::silu), kAdd}}) {

@@ -11,6 +11,7 @@
 #include <frieze/layers/slice/slice.h>
 #include <frieze/layers/softmax/softmax.h>
 #include <frieze/layers/upsample/upsample.h>
+#include "support/environment.h"
 #include "support/large_tensor.h"
 
 namespace frieze {
@@ -103,6 +104,7 @@ void expect_large_conv(std::int64_t out, Size2d kernel, const Conv2dOptions& opt
 
 TEST(LargeGpu, Conv2d) {
   FRIEZE_NEEDS_GPU();
+  const test::Environment no_cudnn("FRIEZE_CUDNN", "off");
   const test::LargeCase nhwc{.inputs = {kMany}, .format = Format::nhwc, .halo = 2};
   expect_large_conv(64, 1, {}, nhwc, "1x1 as GEMM");
   expect_large_conv(64, 3, {}, nhwc, "implicit GEMM");

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <frieze/core/error.h>
+#include <frieze/layers/channel_shortcut/channel_shortcut.h>
 #include <frieze/layers/conv2d/conv2d.h>
 #include <frieze/layers/merge_phases/merge_phases.h>
 #include <frieze/layers/upsample/upsample.h>
@@ -80,6 +81,56 @@ TEST(MergePhasesGpu, CopiesAndSums) {
         expect_parity(MergePhases(), {.inputs = {x}, .dtype = t, .format = f, .epilogue = {add}});
       }
       expect_parity(MergePhases(), {.inputs = {{1, 64, 5, 5}}, .dtype = t, .format = f, .fill = Fill::special, .misalign = 1});
+    }
+  }
+}
+
+// Against the sum of what its two parts make.
+TEST(MergePhasesTest, ShortcutIsTheDuplicatingOne) {
+  for (const std::int64_t channels : {1, 2, 6, 12, 24}) {
+    const Shape x{2, 24, 4, 3}, s{2, channels, 3, 2};
+    const Floats corners = test::random_values(static_cast<std::size_t>(x.elements()), 5, Fill::normal, DType::f32, 1);
+    const Floats small = test::random_values(static_cast<std::size_t>(s.elements()), 6, Fill::normal, DType::f32, 1);
+    const DuplicatingShortcut shortcut(6, 2);
+    const auto both = MergePhases().with_added(shortcut, {s, DType::f32});
+    ASSERT_NE(both, nullptr);
+    for (const Format format : {Format::nchw, Format::nhwc}) {
+      const Floats merged = run_reference(MergePhases(), {{x, corners}}, DType::f32, format);
+      const Floats added = run_reference(shortcut, {{s, small}}, DType::f32, format);
+      const Floats got = run_reference(*both, {{x, corners}, {s, small}}, DType::f32, format);
+      ASSERT_EQ(got.size(), merged.size());
+      for (std::size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i], merged[i] + added[i]) << channels << " at " << i;
+    }
+  }
+  EXPECT_EQ(MergePhases().with_added(DuplicatingShortcut(6, 1), {{2, 6, 3, 2}, DType::f32}), nullptr);
+  EXPECT_EQ(MergePhases().with_added(MergePhases(), {{2, 6, 3, 2}, DType::f32}), nullptr);
+}
+
+TEST(MergePhasesTest, ShortcutsThatDoNotFit) {
+  EXPECT_THROW(MergePhases(0), OptionError);
+  EXPECT_THROW(inferred_shape(MergePhases(4), {{1, 16, 3, 3}}), ShapeError);
+  EXPECT_THROW(inferred_shape(MergePhases(4), {{1, 16, 3, 3}, {1, 4, 3, 3}}), ShapeError);
+  EXPECT_THROW(inferred_shape(MergePhases(3), {{1, 16, 3, 3}, {1, 3, 2, 2}}), ShapeError);
+  EXPECT_EQ(inferred_shape(MergePhases(8), {{1, 16, 3, 4}, {1, 8, 2, 3}}), (Shape{1, 4, 4, 6}));
+}
+
+TEST(MergePhasesGpu, Shortcuts) {
+  FRIEZE_NEEDS_GPU();
+  for (const DType t : {DType::f32, DType::f16, DType::bf16}) {
+    for (const Format f : {Format::nchw, Format::nhwc}) {
+      for (const std::int64_t repeat : {1, 2, 4, 8, 16}) {
+        for (const Shape& x : {Shape{1, 64, 2, 2}, Shape{2, 128, 4, 6}, Shape{1, 48, 9, 5}}) {
+          const Shape s{x.n(), x.c() / repeat, x.h() - 1, x.w() - 1};
+          const bool packs = f == Format::nhwc && repeat <= 4 && x.c() / 4 % static_cast<std::int64_t>(16 / size_of(t)) == 0;
+          test::ParityCase c{.inputs = {x, s}, .dtype = t, .format = f};
+          EXPECT_NE(expect_parity(MergePhases(s.c()), c).describe.find(packs ? "pack of channels" : "element a thread"), std::string::npos);
+          c.misalign = 1;
+          expect_parity(MergePhases(s.c()), c);
+          c.misalign = 0;
+          c.fill = Fill::special;
+          expect_parity(MergePhases(s.c()), c);
+        }
+      }
     }
   }
 }

@@ -16,7 +16,7 @@ spec = importlib.util.spec_from_file_location("gpu_results", ROOT / "tools" / "g
 gpu_results = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(gpu_results)
 
-VERSION = "frieze 0.1.0 (commit 0123456789ab)\nCUDA toolkit: 13.0.88\ncuBLAS: 13.1.0.3\ncuDNN: not found when this was built\n"
+VERSION = "frieze 0.1.0 (commit 0123456789ab)\nCUDA toolkit: 13.0.88\ncuBLAS: 13.1.0.3\ncuDNN: not in this build\n"
 MEMCHECK = "========= COMPUTE-SANITIZER\n[  PASSED  ] 2 tests.\n========= ERROR SUMMARY: {} errors\n"
 RACECHECK = "========= RACECHECK SUMMARY: {0} hazards displayed ({0} errors, {1} warnings)\n"
 

@@ -1,4 +1,4 @@
-# Decides FRIEZE_WITH_CUDA and enables the CUDA language.
+# Decides FRIEZE_WITH_CUDA and FRIEZE_WITH_CUDNN, and enables the CUDA language.
 include(CheckLanguage)
 set(FRIEZE_WITH_CUDA OFF)
 set(FRIEZE_WITH_CUDNN OFF)
@@ -31,4 +31,25 @@ if(FRIEZE_WITH_CUDA)
   set(CMAKE_CUDA_STANDARD 20)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
   find_package(CUDAToolkit 12.8 REQUIRED)
+endif()
+
+# cuDNN 9: its headers now; the library is loaded when a convolution first wants it, so programs run where there is none.
+if(NOT FRIEZE_CUDNN MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "FRIEZE_CUDNN must be AUTO, ON or OFF, got '${FRIEZE_CUDNN}'")
+endif()
+if(FRIEZE_CUDNN STREQUAL "ON" AND NOT FRIEZE_WITH_CUDA)
+  message(FATAL_ERROR "FRIEZE_CUDNN=ON needs CUDA, which is off")
+endif()
+if(FRIEZE_WITH_CUDA AND NOT FRIEZE_CUDNN STREQUAL "OFF")
+  find_path(FRIEZE_CUDNN_INCLUDE cudnn_graph.h HINTS ${cuDNN_ROOT} $ENV{cuDNN_ROOT} $ENV{CUDNN_PATH} PATHS ${CUDAToolkit_INCLUDE_DIRS}
+            PATH_SUFFIXES include include/x86_64-linux-gnu)
+  find_file(FRIEZE_CUDNN_LIBRARY libcudnn.so.9 HINTS ${cuDNN_ROOT} $ENV{cuDNN_ROOT} $ENV{CUDNN_PATH} PATHS ${CUDAToolkit_LIBRARY_DIR}
+            PATH_SUFFIXES lib lib64 lib/x86_64-linux-gnu)
+  if(FRIEZE_CUDNN_INCLUDE)
+    set(FRIEZE_WITH_CUDNN ON)
+  elseif(FRIEZE_CUDNN STREQUAL "ON")
+    message(FATAL_ERROR "FRIEZE_CUDNN=ON, but no cudnn_graph.h of cuDNN 9 was found: set CUDNN_PATH, or use FRIEZE_CUDNN=OFF")
+  else()
+    message(STATUS "frieze: no cuDNN 9, convolutions use own kernels and cuBLASLt only")
+  endif()
 endif()

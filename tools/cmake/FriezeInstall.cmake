@@ -9,7 +9,8 @@ include(CMakePackageConfigHelpers)
 # What users and authors of layers include. Those of own kernels get core/cuda with it; what is internal stays here.
 set(headers FILES_MATCHING PATTERN "*.h" PATTERN "simd" EXCLUDE PATTERN "passes" EXCLUDE PATTERN "graph/cuda" EXCLUDE
     PATTERN "layers/*/cuda" EXCLUDE PATTERN "graph/executor.h" EXCLUDE PATTERN "graph/text_table.h" EXCLUDE
-    PATTERN "graph/memory_text.h" EXCLUDE PATTERN "graph/step_times.h" EXCLUDE PATTERN "graph/report_style.h" EXCLUDE PATTERN "core/cuda/gemm_kernels.h" EXCLUDE)
+    PATTERN "graph/memory_text.h" EXCLUDE PATTERN "graph/step_times.h" EXCLUDE PATTERN "graph/report_style.h" EXCLUDE
+    PATTERN "core/cuda/gemm_kernels.h" EXCLUDE PATTERN "core/cuda/cudnn_*.h" EXCLUDE)
 if(FRIEZE_WITH_CUDA)
   list(APPEND headers PATTERN "*.cuh")
 else()

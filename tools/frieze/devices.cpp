@@ -45,8 +45,8 @@ std::string version_text() {
   std::string text = "frieze " + std::string(version()) + " (commit " + std::string(commit()) + ")\n";
   text += "CUDA toolkit: " + or_none(cuda_toolkit_version(), "none, CPU-only build") + '\n';
   text += "cuBLAS: " + or_none(cublas_version(), "none") + '\n';
-  text += "cuDNN: " + (cudnn_version().empty() ? std::string("not found when this was built; no layer needs it")
-                                               : std::string(cudnn_version()) + " found when this was built; no layer uses it yet");
+  text += "cuDNN: " + (cudnn_version().empty() ? std::string("not in this build; convolutions use own kernels and cuBLASLt")
+                                               : std::string(cudnn_version()) + " headers; loaded when a convolution wants it");
   return text;
 }
 

@@ -1,10 +1,9 @@
-// Conv2d on the GPU: packs the weights, builds the paths that apply, keeps the fastest.
+// Conv2d on the GPU: packs the weights and runs the path that was chosen.
 #include <algorithm>
 #include <limits>
 
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/handles.h>
-#include <frieze/core/cuda/tune.h>
 #include <frieze/core/error.h>
 #include <frieze/layers/conv2d/cuda/conv2d_paths.h>
 
@@ -52,19 +51,21 @@ class Conv2dKernel final : public Kernel {
     p_.g = geometry(layer, x, y);
     p_.dtype = args.out.dtype;
     p_.format = same_layout(x) && same_layout(y) ? Format::nhwc : args.out.format;
+    p_.budget = layer.budget(args.in.first(1));
     pack_weights(layer);
-    auto paths = make_conv_paths(p_, args);
-    const std::size_t chosen = paths.size() > 1 ? choose(paths, args) : 0;
-    if (paths.size() > 1) choice_ = concat_text(" (fastest of ", paths.size(), ")");
-    path_ = std::move(paths[chosen]);
+    ConvChoice choice = choose_conv_path(p_, args);
+    path_ = std::move(choice.path);
+    why_ = std::move(choice.why);
   }
 
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
     path_->launch(args.in[0].data, args.out.data, make_epilogue(epilogue_, args.in.subspan(1)), args.workspace, stream);
   }
   std::size_t workspace_bytes() const override { return path_->workspace_bytes(); }
-  std::size_t weight_bytes() const override { return weight_.bytes() + depthwise_.bytes() + bias_.bytes() + bias_f32_.bytes(); }
-  std::string describe() const override { return path_->describe() + choice_; }
+  std::size_t weight_bytes() const override {
+    return weight_.bytes() + depthwise_.bytes() + bias_.bytes() + bias_f32_.bytes() + path_->weight_bytes();
+  }
+  std::string describe() const override { return path_->describe() + why_; }
   bool rebindable() const override { return path_->only_own_kernels(); }
 
  private:
@@ -112,30 +113,11 @@ class Conv2dKernel final : public Kernel {
     p_.weights.has_bias = layer.has_bias();
   }
 
-  // Times the paths on scratch tensors: nothing that a user sees is touched.
-  static std::size_t choose(const std::vector<std::unique_ptr<ConvPath>>& paths, const PrepareArgs& args) {
-    std::size_t workspace = 0;
-    for (const auto& path : paths) workspace = std::max(workspace, path->workspace_bytes());
-    const DeviceBuffer x(static_cast<std::size_t>(args.in[0].bytes())), y(static_cast<std::size_t>(args.out.bytes()));
-    const DeviceBuffer operand(args.in.size() > 1 ? y.bytes() : 0), scratch(workspace);
-    CUDA_CHECK(cudaMemsetAsync(x.data(), 0x3C, x.bytes(), args.stream));  // 1.06 in f16, 0.011 in bf16 and f32
-    if (operand.bytes() > 0) CUDA_CHECK(cudaMemsetAsync(operand.data(), 0x3C, operand.bytes(), args.stream));
-    const std::vector<TensorView> operands(args.in.size() - 1, TensorView(operand.data(), args.out));
-    const EpilogueArgs epilogue = make_epilogue(args.epilogue, operands);
-    std::vector<std::function<void()>> runs;
-    for (const auto& path : paths) {
-      runs.emplace_back([&] { path->launch(x.data(), y.data(), epilogue, scratch.data(), args.stream); });
-    }
-    const std::size_t best = fastest(args.stream, runs);
-    CUDA_CHECK(cudaStreamSynchronize(args.stream));
-    return best;
-  }
-
   std::vector<EpilogueOp> epilogue_;
   DeviceBuffer weight_, depthwise_, bias_, bias_f32_;
   ConvProblem p_;
   std::unique_ptr<ConvPath> path_;
-  std::string choice_;
+  std::string why_;
 };
 
 std::unique_ptr<Kernel> make(const Conv2d& layer, const PrepareArgs& args) { return std::make_unique<Conv2dKernel>(layer, args); }

@@ -15,6 +15,8 @@ constexpr I ceil_div(I a, I b) {
   return (a + b - 1) / b;
 }
 
+bool is_pointwise(const ConvGeometry& g) { return g.taps() == 1 && g.stride_h == 1 && g.stride_w == 1 && g.pad_h == 0 && g.pad_w == 0; }
+
 class DirectPath final : public ConvPath {
  public:
   explicit DirectPath(const ConvProblem& p) : p_(p) { preload_direct(p.dtype, p.g); }
@@ -46,9 +48,8 @@ class GroupedPath final : public ConvPath {
   explicit GroupedPath(const ConvProblem& p) : p_(p), misaligned_(p) { preload_grouped_pointwise(p.dtype); }
   static bool takes(const ConvProblem& p, const PrepareArgs& args) {
     const ConvGeometry& g = p.g;
-    const bool pointwise = g.taps() == 1 && g.stride_h == 1 && g.stride_w == 1 && g.pad_h == 0 && g.pad_w == 0;
     const bool groups = g.groups > 1 && g.in_c == g.groups * kGroupedChannels && g.out_c == g.in_c;
-    return p.format == Format::nhwc && pointwise && groups && args.epilogue.empty();
+    return p.format == Format::nhwc && is_pointwise(g) && groups && args.epilogue.empty();
   }
   void launch(const void* x, void* y, const EpilogueArgs& epilogue, void* workspace, cudaStream_t stream) const override {
     if (is_aligned(x, 16) && is_aligned(y, 16)) {
@@ -178,41 +179,26 @@ bool prefers_columns(const ConvGeometry& g, const DeviceInfo& device) {
   return warp_groups && g.in_c >= 256 && g.out_c >= 256 && 2.0 * static_cast<double>(g.pixels * k) * g.out_c > 2e10;
 }
 
+const std::string kDirect = "direct", kGrouped = "grouped", kDepthwise = "depthwise", kGemm = "gemm", kImplicit = "implicit ";
+
 }  // namespace
 
-std::vector<std::unique_ptr<ConvPath>> make_conv_paths(const ConvProblem& p, const PrepareArgs& args) {
-  std::vector<std::unique_ptr<ConvPath>> paths;
+std::vector<std::string> conv_path_ids(const ConvProblem& p, const PrepareArgs& args) {
   const ConvGeometry& g = p.g;
-  if (p.format == Format::nhwc && p.depthwise_weights != nullptr) {
-    paths.push_back(std::make_unique<DepthwisePath>(p));
-    return paths;
-  }
-  if (GroupedPath::takes(p, args)) {
-    paths.push_back(std::make_unique<GroupedPath>(p));
-    return paths;
-  }
-  if (p.format != Format::nhwc || g.groups != 1) {
-    paths.push_back(std::make_unique<DirectPath>(p));
-    return paths;
-  }
+  if (p.format == Format::nhwc && p.depthwise_weights != nullptr) return {kDepthwise};
+  if (GroupedPath::takes(p, args)) return {kGrouped};
+  if (p.format != Format::nhwc || g.groups != 1) return {kDirect};
   const bool half = p.dtype != DType::f32;
-  const bool pointwise = g.taps() == 1 && g.stride_h == 1 && g.stride_w == 1 && g.pad_h == 0 && g.pad_w == 0;
-  const auto add_gemm = [&] {
-    if (pointwise) {
-      paths.push_back(std::make_unique<PointwisePath>(p, args));
-    } else {
-      paths.push_back(std::make_unique<ColumnsPath>(p, args));
-    }
-  };
+  std::vector<std::string> ids;
   const auto add_implicit = [&](int tile) {
-    if (ImplicitPath::blocks(g, tile) <= 0x7FFFFFFF) paths.push_back(std::make_unique<ImplicitPath>(p, tile));
+    if (ImplicitPath::blocks(g, tile) <= 0x7FFFFFFF) ids.push_back(kImplicit + std::to_string(tile));
   };
   // Small products with an epilogue that cuBLASLt lacks are one launch in the implicit GEMM, two in a Gemm.
   const bool library_epilogue = Gemm::library_takes(p.dtype, args.epilogue);
   const double flops = 2.0 * static_cast<double>(g.pixels) * g.taps() * g.in_c * g.out_c;
-  const bool gemm_first = !half || (pointwise ? library_epilogue || flops > 1e9 : prefers_columns(g, *args.device));
+  const bool gemm_first = !half || (is_pointwise(g) ? library_epilogue || flops > 1e9 : prefers_columns(g, *args.device));
   const int tile = ImplicitPath::default_tile(g, args.device->sm_count);
-  if (gemm_first) add_gemm();
+  if (gemm_first) ids.push_back(kGemm);
   if (half && (!gemm_first || args.tune)) {
     add_implicit(tile);
     for (int other = 0; args.tune && other < kImplicitTileCount; ++other) {
@@ -220,8 +206,17 @@ std::vector<std::unique_ptr<ConvPath>> make_conv_paths(const ConvProblem& p, con
       if (other != tile && kImplicitTiles[other].columns < 2 * g.out_c) add_implicit(other);
     }
   }
-  if (paths.empty() || (!gemm_first && args.tune)) add_gemm();
-  return paths;
+  if (ids.empty() || (!gemm_first && args.tune)) ids.push_back(kGemm);
+  return ids;
+}
+
+std::unique_ptr<ConvPath> make_conv_path(const ConvProblem& p, const PrepareArgs& args, const std::string& id) {
+  if (id == kDepthwise) return std::make_unique<DepthwisePath>(p);
+  if (id == kGrouped) return std::make_unique<GroupedPath>(p);
+  if (id == kDirect) return std::make_unique<DirectPath>(p);
+  if (id == kGemm && is_pointwise(p.g)) return std::make_unique<PointwisePath>(p, args);
+  if (id == kGemm) return std::make_unique<ColumnsPath>(p, args);
+  return std::make_unique<ImplicitPath>(p, std::stoi(id.substr(kImplicit.size())));
 }
 
 }  // namespace frieze::cuda

@@ -1,0 +1,85 @@
+#include <frieze/core/cuda/cudnn_library.h>
+
+#include <dlfcn.h>
+
+#include <array>
+
+#include <frieze/core/cuda/handles.h>
+
+namespace frieze::cuda {
+namespace {
+
+// Where the loader finds it, then where it was found when this was built.
+void* open_library() {
+  for (const char* name : {"libcudnn.so.9", FRIEZE_CUDNN_LIBRARY}) {
+    if (*name == '\0') continue;
+    if (void* library = ::dlopen(name, RTLD_NOW | RTLD_LOCAL)) return library;
+  }
+  return nullptr;
+}
+
+template <class F>
+bool find(void* library, const char* name, F& function) {
+  function = reinterpret_cast<F>(::dlsym(library, name));
+  return function != nullptr;
+}
+
+bool load(CudnnLibrary& c, std::string& why_not) {
+  void* const library = open_library();
+  if (library == nullptr) {
+    const char* error = ::dlerror();
+    why_not = error != nullptr ? error : "libcudnn.so.9 was not found";
+    return false;
+  }
+  const bool whole = find(library, "cudnnGetVersion", c.version) && find(library, "cudnnGetErrorString", c.error_string) &&
+                     find(library, "cudnnGetLastErrorString", c.last_error) && find(library, "cudnnCreate", c.create) &&
+                     find(library, "cudnnDestroy", c.destroy) && find(library, "cudnnSetStream", c.set_stream) &&
+                     find(library, "cudnnBackendCreateDescriptor", c.create_descriptor) &&
+                     find(library, "cudnnBackendDestroyDescriptor", c.destroy_descriptor) &&
+                     find(library, "cudnnBackendFinalize", c.finalize) && find(library, "cudnnBackendSetAttribute", c.set_attribute) &&
+                     find(library, "cudnnBackendGetAttribute", c.get_attribute) && find(library, "cudnnBackendExecute", c.execute);
+  if (!whole) {
+    why_not = "libcudnn.so.9 lacks a function";
+    return false;
+  }
+  const std::size_t version = c.version();
+  if (version / 10000 == 9) return true;
+  why_not = concat_text("version ", version, " is not of 9");
+  return false;
+}
+
+}  // namespace
+
+const CudnnLibrary* cudnn_library() {
+  static const CudnnLibrary* const library = []() -> const CudnnLibrary* {
+    static CudnnLibrary functions;
+    std::string why_not;
+    if (load(functions, why_not)) return &functions;
+    log_warning(concat_text("cuDNN is not used: ", why_not).c_str());
+    return nullptr;
+  }();
+  return library;
+}
+
+void check_cudnn(cudnnStatus_t status, const char* what) {
+  if (status == CUDNN_STATUS_SUCCESS) return;
+  std::array<char, 512> words{};
+  cudnn_library()->last_error(words.data(), words.size());
+  words.back() = '\0';
+  throw CudaError(concat_text(what, ": ", cudnn_library()->error_string(status), ": ", words.data()));
+}
+
+CudnnHandle::~CudnnHandle() {
+  if (handle_ != nullptr && cudnn_library()->destroy(handle_) != CUDNN_STATUS_SUCCESS) log_warning("a cuDNN handle could not be destroyed");
+}
+
+CudnnDescriptor::~CudnnDescriptor() {
+  if (descriptor_ != nullptr && cudnn_library()->destroy_descriptor(descriptor_) != CUDNN_STATUS_SUCCESS)
+    log_warning("a cuDNN descriptor could not be destroyed");
+}
+
+std::int64_t CudnnDescriptor::count(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type) const {
+  return get(name, type, 0, nullptr);
+}
+
+}  // namespace frieze::cuda
