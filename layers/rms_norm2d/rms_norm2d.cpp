@@ -168,20 +168,22 @@ std::size_t RMSNorm2d::absorbs(std::span<const TensorSpec>, std::span<const Epil
   return taken;
 }
 
-// f32: 2 ulp are 4 u: half the error of the sum, of the mean and of + eps, then one rounding each of r and of x*r; one more of *weight.
+// f32: half the error of the sum, of the mean and of + eps, then one rounding each of r and of x*r, which makes 4 u; one more of *weight.
+// Measured over ten seeds, right kernels take 0.56 of that: one u more leaves them under a half.
 // Additions round at the scale of their summands. An activation passes on an error of t as |t * f'(t)|, which stays below max|f(t)|
 // (relative to f(t) it grows with t^2 in the tail of gelu), and rounds 1 + tanh in the tail of the tanh form at the scale of 1.
 // In 16 bits the store dominates; an earlier rounding point may fall on the other side of a tie and moves the result by one unit of T,
-// at the scale of the summands. More than two of them in one element do not happen: one does in some of 10^4 elements.
+// at the scale of the summands, 2 u and a little where it is multiplied on. More than two of them in one element do not happen: one does
+// in some of 10^4 elements.
 ErrorBudget RMSNorm2d::budget(std::span<const TensorSpec> in) const {
   const DType t = in[0].dtype;
   const bool sums = options_.bias || options_.residual == ResidualMode::after;
   const bool activated = options_.activation != Activation::none && options_.activation != Activation::relu;
   const double terms = (sums ? 4.0 : 0.0) + (activated ? 8.0 : 0.0);
-  if (t == DType::f32) return {.roundings = 4.0 + (options_.weight ? 1 : 0) + (activated ? 16 : 0), .terms = terms};
+  if (t == DType::f32) return {.roundings = 5.0 + (options_.weight ? 1 : 0) + (activated ? 16 : 0), .terms = terms};
   if (options_.rounding == Rounding::once) return {.roundings = 1.05, .terms = terms};
   const int points = 1 + (options_.rounding == Rounding::wan ? 1 : 0) + (options_.weight ? 1 : 0) + (options_.bias ? 1 : 0);
-  const double moved = 2.0 * std::min(points, 2), unit = unit_roundoff(t) / unit_roundoff(DType::f32);
+  const double moved = 2.5 * std::min(points, 2), unit = unit_roundoff(t) / unit_roundoff(DType::f32);
   return {.roundings = 1.05 + moved, .terms = sums || activated ? terms + moved * unit : 0.0};
 }
 

@@ -5,6 +5,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/layers/linear_attention2d/linear_attention2d.h>
+#include "support/kernel_watch.h"
 #include "support/parity.h"
 #include "support/reference.h"
 
@@ -104,10 +105,13 @@ TEST(LinearAttention2dGpu, HeadsGroupsAndSizes) {
     for (const Format f : {Format::nchw, Format::nhwc}) {
       for (const int d : {1, 3, 8, 16, 31, 32, 33, 64}) {
         for (const Shape& x : {Shape{1, 3 * d, 1, 1}, Shape{2, 6 * d, 5, 7}, Shape{1, 9 * d, 33, 31}}) {
+          if (test::each_kernel_once() && x.h() > 5) continue;  // minutes under racecheck
           expect_parity(LinearAttention2d(d), {.inputs = {x}, .dtype = t, .format = f});
         }
       }
-      expect_parity(LinearAttention2d(32), {.inputs = {{1, 192, 97, 101}}, .dtype = t, .format = f});  // several segments
+      if (!test::each_kernel_once()) {
+        expect_parity(LinearAttention2d(32), {.inputs = {{1, 192, 97, 101}}, .dtype = t, .format = f});  // several segments
+      }
       for (const Fill fill : {Fill::zeros, Fill::constant, Fill::one_hot, Fill::special}) {
         expect_parity(LinearAttention2d(8), {.inputs = {{2, 48, 9, 9}}, .dtype = t, .format = f, .fill = fill});
       }
@@ -128,7 +132,7 @@ TEST(LinearAttention2dGpu, HeadsOf32InRegisters) {
     expect_parity(layer, {.inputs = {{2, 192, 9, 29}}, .dtype = t, .format = Format::nhwc, .misalign = 1});
   }
   // So many pixels that a block multiplies a thousand of them.
-  expect_parity(layer, {.inputs = {{1, 1536, 161, 163}}, .dtype = DType::bf16, .format = Format::nhwc});
+  if (!test::each_kernel_once()) expect_parity(layer, {.inputs = {{1, 1536, 161, 163}}, .dtype = DType::bf16, .format = Format::nhwc});
 }
 
 TEST(LinearAttention2dGpu, LongSumsAreSplit) {
