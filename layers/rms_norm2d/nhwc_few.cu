@@ -84,10 +84,12 @@ __global__ void __launch_bounds__(256) rms_norm2d_nhwc_packs_per_thread(const __
 
 template <class T, bool kFull>
 void (*pick(std::int64_t channels))(NormArgs) {
+  if constexpr (sizeof(T) == 2) {  // 4 channels of f32 are a pack, which nhwc_rows takes
+    if (channels == 4) return &rms_norm2d_nhwc_packs_per_thread<T, 4, kFull>;
+  }
   switch (channels) {
     case 2: return &rms_norm2d_nhwc_packs_per_thread<T, 2, kFull>;
     case 3: return &rms_norm2d_nhwc_packs_per_thread<T, 3, kFull>;
-    case 4: return &rms_norm2d_nhwc_packs_per_thread<T, 4, kFull>;
     default: throw CudaError(concat_text("RMSNorm2d has no nhwc kernel of ", channels, " channels a thread"));
   }
 }
