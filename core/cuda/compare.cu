@@ -39,29 +39,30 @@ __global__ void far_of_grid(const T* a, const T* b, std::int64_t count, float re
 constexpr int kThreads = 256;
 constexpr std::int64_t kBlocks = 1024;
 
-template <class T>
-std::uint64_t count_far_of(const void* a, const void* b, std::int64_t count, double relative, double absolute, cudaStream_t stream) {
-  const DeviceBuffer found(16);  // the count, then the largest
-  CUDA_CHECK(cudaMemsetAsync(found.data(), 0, found.bytes(), stream));
-  auto* const far = found.as<unsigned long long>();
-  auto* const largest = reinterpret_cast<unsigned int*>(found.as<char>() + 8);
+}  // namespace
+
+void enqueue_count_far(DType dtype, const void* a, const void* b, std::int64_t count, double relative, double absolute, void* found,
+                       cudaStream_t stream) {
+  CUDA_CHECK(cudaMemsetAsync(found, 0, 16, stream));  // the count, then the largest
+  auto* const far = static_cast<unsigned long long*>(found);
+  auto* const largest = reinterpret_cast<unsigned int*>(static_cast<char*>(found) + 8);
   const auto blocks = static_cast<unsigned>(std::clamp<std::int64_t>((count + kThreads - 1) / kThreads, 1, kBlocks));
-  launch_kernel(largest_of_grid<T>, blocks, kThreads, 0, stream, static_cast<const T*>(a), count, largest);
-  launch_kernel(far_of_grid<T>, blocks, kThreads, 0, stream, static_cast<const T*>(a), static_cast<const T*>(b), count,
-                static_cast<float>(relative), static_cast<float>(absolute), largest, far);
+  dispatch(dtype, [&](auto t) {
+    using T = decltype(t);
+    launch_kernel(largest_of_grid<T>, blocks, kThreads, 0, stream, static_cast<const T*>(a), count, largest);
+    launch_kernel(far_of_grid<T>, blocks, kThreads, 0, stream, static_cast<const T*>(a), static_cast<const T*>(b), count,
+                  static_cast<float>(relative), static_cast<float>(absolute), largest, far);
+  });
+}
+
+std::uint64_t count_far(DType dtype, const void* a, const void* b, std::int64_t count, double relative, double absolute,
+                        cudaStream_t stream) {
+  const DeviceBuffer found(16);
+  enqueue_count_far(dtype, a, b, count, relative, absolute, found.data(), stream);
   CUDA_CHECK(cudaStreamSynchronize(stream));
   std::uint64_t result = 0;
   found.download(&result, sizeof result);
   return result;
-}
-
-}  // namespace
-
-std::uint64_t count_far(DType dtype, const void* a, const void* b, std::int64_t count, double relative, double absolute,
-                        cudaStream_t stream) {
-  if (dtype == DType::f32) return count_far_of<float>(a, b, count, relative, absolute, stream);
-  if (dtype == DType::f16) return count_far_of<__half>(a, b, count, relative, absolute, stream);
-  return count_far_of<__nv_bfloat16>(a, b, count, relative, absolute, stream);
 }
 
 }  // namespace frieze::cuda

@@ -13,4 +13,8 @@ namespace frieze::cuda {
 std::uint64_t count_far(DType dtype, const void* a, const void* b, std::int64_t count, double relative, double absolute,
                         cudaStream_t stream);
 
+/// Its work without the waiting: `found` is 16 bytes of device memory, of which the first 8 become the count.
+void enqueue_count_far(DType dtype, const void* a, const void* b, std::int64_t count, double relative, double absolute, void* found,
+                       cudaStream_t stream);
+
 }  // namespace frieze::cuda

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/compare.h>
 #include <frieze/core/cuda/gemm_kernels.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/yardstick.h>
@@ -83,6 +84,22 @@ TEST(KernelsGpu, TheOwnProductIsExactOnSmallIntegers) {
     const HostTensor got({{kM, kN}, t});
     y.download(got.data(), got.bytes());
     EXPECT_EQ(got.floats(), expected) << t;
+  }
+}
+
+TEST(KernelsGpu, FarElementsAreCounted) {
+  FRIEZE_NEEDS_GPU();
+  const cuda::Stream stream = cuda::make_stream();
+  std::vector<float> a(1001, 2), b(1001, 2.5F);  // every one 0.5 apart, of 2.5
+  b[7] = b[1000] = 4;
+  a[5] = std::nanf("");
+  for (const DType t : kTypes) {
+    const cuda::DeviceBuffer device_a = cuda::to_device(a, t), device_b = cuda::to_device(b, t), found(16);
+    run(stream.get(), [&] { cuda::enqueue_count_far(t, device_a.data(), device_b.data(), 1001, 0.25, 0, found.data(), stream.get()); });
+    std::uint64_t count = 0;
+    found.download(&count, sizeof count);
+    EXPECT_EQ(count, 3U) << t << ": two that are 2 apart, and the NaN";
+    EXPECT_EQ(cuda::count_far(t, device_a.data(), device_b.data(), 1001, 0, 0.1, stream.get()), 1001U) << t;
   }
 }
 
