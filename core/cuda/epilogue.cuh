@@ -5,21 +5,41 @@
 
 namespace frieze::cuda {
 
+/// activate() of N numbers whose results will be rounded to T. 16-bit types do not see the errors of the fast exponential and division,
+/// 2^-17 at the worst from -80 on (CUDA Programming Guide, "Intrinsic Functions": they grow with |x|); what lies below, and NaN, sends
+/// the whole pack the slow way, as a branch for each number would keep them from running side by side.
+template <class T, int N>
+__device__ __forceinline__ void activate_pack(Activation f, float (&v)[N]) {
+  if (sizeof(T) == 2 && f == Activation::silu) {
+    bool fast = true;
+#pragma unroll
+    for (int j = 0; j < N; ++j) fast &= v[j] > -80.0F;
+    if (fast) {
+#pragma unroll
+      for (int j = 0; j < N; ++j) v[j] = __fdividef(v[j], 1.0F + __expf(-v[j]));
+      return;
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < N; ++j) v[j] = activate(f, v[j]);
+}
+
 /// Applies the chain to N neighbouring values that will be stored at `offset`. For N > 1 every operand must be aligned to N elements
 /// at `offset`, and N * sizeof(T) must be at most 16. Pass the arguments as `const __grid_constant__ EpilogueArgs`: the loop indexes
 /// them, and a plain copy would go to local memory. The code is long (it holds every activation): call it in one place, in a rolled loop.
+/// The operand of operation `ready` may be handed over: a kernel that loads it before its sums does not wait for it behind them.
 template <class T, int N>
-__device__ __forceinline__ void apply_epilogue(const EpilogueArgs& e, float (&v)[N], std::int64_t offset) {
+__device__ __forceinline__ void apply_epilogue(const EpilogueArgs& e, float (&v)[N], std::int64_t offset, int ready = -1,
+                                               const Pack<T, N>& loaded = {}) {
   static_assert(N == 1 || N * sizeof(T) <= 16);
 #pragma unroll 1
   for (int i = 0; i < e.count; ++i) {
     if (e.ops[i].kind == EpilogueOp::Kind::activation) {
-      const Activation f = e.ops[i].activation;
-#pragma unroll
-      for (int j = 0; j < N; ++j) v[j] = activate(f, v[j]);
+      activate_pack<T>(e.ops[i].activation, v);
       continue;
     }
-    const auto operand = *reinterpret_cast<const Pack<T, N>*>(static_cast<const T*>(e.ops[i].operand) + offset);
+    Pack<T, N> operand = loaded;
+    if (i != ready) operand = *reinterpret_cast<const Pack<T, N>*>(static_cast<const T*>(e.ops[i].operand) + offset);
     if (e.ops[i].kind == EpilogueOp::Kind::add) {
 #pragma unroll
       for (int j = 0; j < N; ++j) v[j] += widen(operand.v[j]);

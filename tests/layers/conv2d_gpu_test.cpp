@@ -138,18 +138,22 @@ TEST_F(Conv2dGpu, Depthwise) {
   FRIEZE_NEEDS_GPU();
   for (const DType t : kTypes) {
     for (const int k : {3, 5, 7}) {
-      const std::string strips = "own depthwise " + std::to_string(k) + "x" + std::to_string(k);
+      const std::string tiles = "own depthwise " + std::to_string(k) + "x" + std::to_string(k);
       for (const std::int64_t c : {8, 32, 64, 96, 384}) {
         const Conv2dOptions options{.groups = static_cast<int>(c)};
-        run(c, c, k, options, image({1, c, 7, 9}, t), strips);
-        run(c, c, k, options, image({2, c, 1, 1}, t), strips);
+        run(c, c, k, options, image({1, c, 7, 9}, t), tiles);
+        run(c, c, k, options, image({2, c, 1, 1}, t), tiles);
         run(c, c, k, options, image({1, c, 5, 6}, t, Format::nchw), "direct, 4 pixels x 1 channels");
       }
       for (const std::int64_t c : {3, 31, 33, 1025}) {
         run(c, c, k, {.groups = static_cast<int>(c)}, image({1, c, 5, 3}, t), "single pixels and channels");
       }
-      run(16, 16, k, {.padding = 0, .groups = 16, .bias = false}, image({7, 16, 7, 12}, t), strips);
-      run(16, 16, k, {.padding = 8, .groups = 16}, image({1, 16, 3, 5}, t), strips);
+      run(16, 16, k, {.padding = 0, .groups = 16, .bias = false}, image({7, 16, 7, 12}, t), tiles);
+      run(16, 16, k, {.padding = 8, .groups = 16}, image({1, 16, 3, 5}, t), tiles);
+      if (k < 7) {  // long tiles, several along each axis, the last ones cut off; channels that chunks of a tile do not divide
+        run(512, 512, k, {.groups = 512}, image({2, 512, 40, 70}, t), tiles);
+        run(520, 520, k, {.groups = 520}, image({4, 520, 34, 30}, t), tiles);
+      }
       run(16, 16, k, {.stride = 2, .groups = 16}, image({1, 16, 9, 8}, t), "single pixels,");
       run(16, 16, k, {.dilation = 2, .groups = 16}, image({1, 16, 9, 8}, t), "single pixels,");
     }

@@ -50,12 +50,21 @@ void launch_gather_columns(DType dtype, const ConvGeometry& g, int tap_size, con
                            cudaStream_t stream);
 void preload_gather_columns(DType dtype);
 
-/// Depthwise, nhwc; `w` as [taps, C] of the run's type, 16-byte aligned.
+/// Depthwise, nhwc; `w` as [taps, C] of the run's type, 16-byte aligned. By tiles where the kernel, the channels and the alignment allow.
 void launch_depthwise(DType dtype, const ConvGeometry& g, const void* w, const float* bias, const void* x, void* y,
                       const EpilogueArgs& epilogue, cudaStream_t stream);
 void preload_depthwise(DType dtype);
-/// "3x3 strips of 4 pixels, 8 channels a thread", for aligned pointers.
+/// "own depthwise, single pixels, 8 channels a thread", for aligned pointers.
 std::string describe_depthwise(DType dtype, const ConvGeometry& g);
+
+/// 3x3, 5x5 or 7x7 of stride and dilation 1, and channels of a multiple of 16 bytes.
+bool takes_depthwise_tile(DType dtype, const ConvGeometry& g);
+/// The same, x, y and the epilogue's operands 16-byte aligned.
+void launch_depthwise_tile(DType dtype, const ConvGeometry& g, const void* w, const float* bias, const void* x, void* y,
+                           const EpilogueArgs& epilogue, cudaStream_t stream);
+void preload_depthwise_tile(DType dtype);
+/// "own depthwise 3x3, tiles of 16x8 pixels and 32 channels, 4 a thread".
+std::string describe_depthwise_tile(DType dtype, const ConvGeometry& g);
 
 /// 1 x 1 of stride 1 in groups of 32 channels in and out, nhwc, x and y 16-byte aligned, no epilogue. Weights as ConvWeights with
 /// row = 32.

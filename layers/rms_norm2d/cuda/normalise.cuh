@@ -2,7 +2,7 @@
 /// What every kernel of RMSNorm2d does with one pixel's numbers: packs in and out, 1/rms, and the chain up to the store.
 #include <frieze/layers/rms_norm2d/cuda/rms_norm2d_kernels.h>
 #include <frieze/core/cuda/launch.cuh>
-#include <frieze/layers/rms_norm2d/cuda/async_copy.cuh>
+#include <frieze/core/cuda/async_copy.cuh>
 
 namespace frieze::cuda {
 

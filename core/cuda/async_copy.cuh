@@ -12,6 +12,12 @@ __device__ __forceinline__ void copy_async_16(void* to_shared, const void* from_
                "l"(from_global)
                : "memory");
 }
+/// The same where `inside`, else 16 zero bytes; `from_global` is an address in any case.
+__device__ __forceinline__ void copy_async_16_or_zero(void* to_shared, const void* from_global, bool inside) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(to_shared))),
+               "l"(from_global), "r"(inside ? 16 : 0)
+               : "memory");
+}
 /// Ends a group of copies, which may be empty.
 __device__ __forceinline__ void commit_async() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 /// Waits until at most the `pending` youngest groups of this thread, 0 to 3, are still under way.
