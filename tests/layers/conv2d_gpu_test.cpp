@@ -237,7 +237,7 @@ TEST_F(Conv2dGpu, ColumnsInChunks) {
   run(64, 16, 3, {}, c, "2 chunks");
 }
 
-TEST(Conv2dGpu, TunedColumnsInChunks) {
+TEST_F(Conv2dGpu, TunedColumnsInChunks) {
   FRIEZE_NEEDS_GPU();
   ParityCase c = image({2, 384, 81, 80}, DType::f16);
   c.epilogue = {act(Activation::silu)};
