@@ -13,7 +13,7 @@ __device__ __forceinline__ int padded(int i) {
 // block loads a window of `lanes` packs, beginning at the multiple of 16 bytes at or before the tile's first pixel: `shift` elements
 // before it, the same number for all rows of a thread, since they are a multiple of V channels apart. It stores the packs that begin in
 // the tile, lanes - 2 of each row, whole; so the pixels of the last pack's far side are summed too. Neighbouring tiles load 2 packs
-// of a row twice, the second time from L2.
+// of a row twice, the second time from L2: y must not be what is read.
 template <class T, int K, bool kFull>
 __global__ void __launch_bounds__(512)
     rms_norm2d_nchw_shifted_tile_per_block(const __grid_constant__ NormArgs a, int lanes_log2, std::uint32_t tiles_of_image) {
@@ -143,100 +143,109 @@ __global__ void __launch_bounds__(512)
   }
 }
 
-// The same for few channels: a warp owns a tile and a thread one window pack of all C rows, which have C different shifts.
+// The 16 bytes that begin `bytes`, 0 to 15, behind the beginning of `low`, which `high` follows.
+template <class T>
+__device__ __forceinline__ uint4 across(const uint4& low, const uint4& high, int bytes) {
+  unsigned w[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+  for (int i = 0; i < 6; ++i) w[i] = (bytes & 8) != 0 ? w[i + 2] : w[i];
+#pragma unroll
+  for (int i = 0; i < 5; ++i) w[i] = (bytes & 4) != 0 ? w[i + 1] : w[i];
+  if constexpr (sizeof(T) == 2) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) w[i] = __funnelshift_r(w[i], w[i + 1], (bytes & 2) * 8);
+  }
+  return make_uint4(w[0], w[1], w[2], w[3]);
+}
+// The pack of the lane before (-1) or behind (1).
+template <int kWhere>
+__device__ __forceinline__ uint4 neighbour(const uint4& w) {
+  const auto swap = [](unsigned v) { return kWhere > 0 ? __shfl_down_sync(~0U, v, 1) : __shfl_up_sync(~0U, v, 1); };
+  return make_uint4(swap(w.x), swap(w.y), swap(w.z), swap(w.w));
+}
+
+// Few channels: a warp loads a window of 32 packs of each channel's row, the lanes swap parts of them, so that each has the same V pixels
+// of all C rows in registers, and swap again before the store. It stores whole packs, 1 to 30 of the window: V * 30 pixels of each row,
+// which begin up to V - 1 before those of a row of another shift. Only a row's ends are stored by element.
 template <class T, int C, bool kFull>
 __global__ void __launch_bounds__(256)
     rms_norm2d_nchw_shifted_tile_per_warp(const __grid_constant__ NormArgs a, std::uint32_t tiles_of_image) {
-  constexpr int V = 16 / static_cast<int>(sizeof(T)), kColumns = 32 * V, kTile = kColumns - 2 * V, kPitch = kColumns + V + kColumns / V + 1;
-  using W = WordOf<T, V>;
-  extern __shared__ float floats[];
+  constexpr int V = 16 / static_cast<int>(sizeof(T)), kSize = static_cast<int>(sizeof(T));
   const NormFormula& f = a.formula;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  float* const values = floats + warp * (C + 2) * kPitch;  // [C][kPitch], then 1/rms and its power
-  float* const inverse = values + C * kPitch;
-  float* const power = inverse + kPitch;
   const std::uint32_t tile = blockIdx.x * (blockDim.x / 32) + warp, image = tile / tiles_of_image;
   if (image >= a.images) return;
-  const std::int64_t first_pixel = std::int64_t{tile - image * tiles_of_image} * kTile;
-  const int left = static_cast<int>(min(a.pixels - first_pixel, std::int64_t{2} * kColumns));
-  const std::int64_t start = std::int64_t{image} * C * a.pixels + first_pixel, elements = a.images * C * a.pixels;
+  const std::int64_t first_pixel = std::int64_t{tile - image * tiles_of_image} * (30 * V) - V;  // of lane 0
+  const std::int64_t elements = a.images * C * a.pixels, start = std::int64_t{image} * C * a.pixels + first_pixel;
+  // Of row c: where the window begins in the tensor, and the elements of it in front of lane 0's pixels.
+  const auto shift = [&](int c) { return static_cast<int>((start + c * a.pixels) & (V - 1)); };
+  const auto place = [&](int c) { return start + c * a.pixels - shift(c) + lane * V; };
+  const auto load = [&](const void* from, int c) {
+    const std::int64_t at = place(c);
+    return at >= 0 ? load_some<T, V>(from, at, elements) : uint4{};
+  };
 
   if (blockIdx.x < a.early_blocks && lane < C) {
-    const std::int64_t row = start + lane * a.pixels, from = row - row % V;
-    if (from + kColumns <= elements) prefetch_to_l2(static_cast<const T*>(a.x) + from, kColumns * sizeof(T));
+    const std::int64_t from = start + lane * a.pixels - shift(lane);
+    if (from >= 0 && from + 32 * V <= elements) prefetch_to_l2(static_cast<const T*>(a.x) + from, 512);
   }
   pdl_wait();
-  W x[C];
-  int pixel[C];  // of the pack's first element
+  uint4 x[C];
 #pragma unroll
-  for (int c = 0; c < C; ++c) {
-    pixel[c] = lane * V - static_cast<int>((start + c * a.pixels) % V);
-    x[c] = W{};
-    if (pixel[c] < left) x[c] = load_some<T, V>(a.x, start + c * a.pixels + pixel[c], elements);
-  }
+  for (int c = 0; c < C; ++c) x[c] = load(a.x, c);
   pdl_trigger();
+  float v[C][V];
 #pragma unroll
   for (int c = 0; c < C; ++c) {
-    float v[V];
-    unpack<T, V>(x[c], v);
-    if (kFull && f.residual_mode == ResidualMode::before && pixel[c] < left) {
+    unpack<T, V>(across<T>(x[c], neighbour<1>(x[c]), shift(c) * kSize), v[c]);
+    if (kFull && f.residual_mode == ResidualMode::before) {
+      const uint4 w = load(a.residual, c);
       float add[V];
-      unpack<T, V>(load_some<T, V>(a.residual, start + c * a.pixels + pixel[c], elements), add);
+      unpack<T, V>(across<T>(w, neighbour<1>(w), shift(c) * kSize), add);
 #pragma unroll
-      for (int j = 0; j < V; ++j) v[j] += add[j];
-      x[c] = pack<T, V>(v);
-      unpack<T, V>(x[c], v);
+      for (int j = 0; j < V; ++j) v[c][j] = rounded<T>(v[c][j] + add[j]);
     }
-#pragma unroll
-    for (int j = 0; j < V; ++j) values[c * kPitch + padded<V>(pixel[c] + j + V)] = v[j];
   }
-  __syncwarp();
-  bool special = false;
+  const std::int64_t pixel = first_pixel + lane * V;
+  float r[V];
 #pragma unroll
-  for (int m = 0; m < V; ++m) {
-    const int i = lane + 32 * m, at = padded<V>(i + V);
+  for (int j = 0; j < V; ++j) {
     SquareSum<T> sum;
-    if (i < kTile + V) {
 #pragma unroll
-      for (int c = 0; c < C; ++c) sum.add(values[c * kPitch + at]);
-    }
-    SplitInverse r{1.0F, inverse_rms<T>(f, sum)};
-    if (kMayLeaveRange<T> && i < left && i < kTile + V && left_range(f, sum.value())) {
+    for (int c = 0; c < C; ++c) sum.add(v[c][j]);
+    r[j] = inverse_rms<T>(f, sum);
+    if (kMayLeaveRange<T> && left_range(f, sum.value()) && pixel + j >= 0 && pixel + j < a.pixels) {
       const float scale = range_scale(f, sum.value());
       SquareSum<T> scaled;
 #pragma unroll
-      for (int c = 0; c < C; ++c) scaled.add(values[c * kPitch + at] * scale);
-      r = split_inverse_rms(f, scaled.exact(), scale);
-      special = true;
-    }
-    if (i < kTile + V) {
-      inverse[at] = r.rest;
-      if (kMayLeaveRange<T>) power[at] = r.power;
+      for (int c = 0; c < C; ++c) scaled.add(v[c][j] * scale);
+      const SplitInverse split = split_inverse_rms(f, scaled.exact(), scale);
+      r[j] = split.rest;
+#pragma unroll
+      for (int c = 0; c < C; ++c) v[c][j] *= split.power;
     }
   }
-  if (kMayLeaveRange<T>) special = __any_sync(~0U, special);
-  __syncwarp();
   const T* __restrict__ weight = static_cast<const T*>(a.weight);
   const T* __restrict__ bias = static_cast<const T*>(a.bias);
 #pragma unroll
   for (int c = 0; c < C; ++c) {
-    if (pixel[c] >= kTile || pixel[c] >= left || (pixel[c] < 0 && first_pixel != 0)) continue;
-    float v[V];
-    unpack<T, V>(x[c], v);
-    if (kMayLeaveRange<T> && special) {
-#pragma unroll
-      for (int j = 0; j < V; ++j) v[j] *= power[padded<V>(pixel[c] + j + V)];
-    }
     const float w = weight != nullptr ? widen(weight[c]) : 1.0F, b = bias != nullptr ? widen(bias[c]) : 0.0F;
 #pragma unroll
-    for (int j = 0; j < V; ++j) {
-      v[j] = scale_and_shift<T, kFull>(f, v[j], inverse[padded<V>(pixel[c] + j + V)], weight != nullptr, w, bias != nullptr, b);
+    for (int j = 0; j < V; ++j) v[c][j] = scale_and_shift<T, kFull>(f, v[c][j], r[j], weight != nullptr, w, bias != nullptr, b);
+    uint4 add{};
+    if (kFull && f.residual_mode == ResidualMode::after) {
+      add = load(a.residual, c);
+      add = across<T>(add, neighbour<1>(add), shift(c) * kSize);
     }
-    const std::int64_t offset = start + c * a.pixels + pixel[c];
-    W add{};
-    if (kFull && f.residual_mode == ResidualMode::after) add = load_some<T, V>(a.residual, offset, elements);
-    finish<T, kFull, V>(f, v, add);
-    store_some<T, V>(static_cast<T*>(a.y) + offset, pack<T, V>(v), pixel[c], 0, left);
+    finish<T, kFull, V>(f, v[c], add);
+    const uint4 own = pack<T, V>(v[c]), before = neighbour<-1>(own);
+    const int bytes = shift(c) * kSize;
+    const uint4 out = bytes == 0 ? own : across<T>(before, own, 16 - bytes);
+    const std::int64_t at = pixel - shift(c);  // the pixel of the pack's first element
+    if (lane > 0 && lane < 31 && at < a.pixels) {
+      const int from = static_cast<int>(min(at, std::int64_t{0}));  // below 0 in front of the row
+      store_some<T, V>(static_cast<T*>(a.y) + place(c), out, from, 0, from + static_cast<int>(min(a.pixels - at, std::int64_t{V})));
+    }
   }
 }
 
@@ -273,7 +282,9 @@ void launch_nchw_shifted(const NormConfig& c, DType dtype, const NormArgs& args,
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
     const bool full = is_full(args.formula);
-    const std::int64_t tile_pixels = (c.lanes - 2) * c.vector, tiles = ceil_div<std::int64_t>(args.pixels, tile_pixels);
+    // A warp's tile begins up to a pack before its place.
+    const std::int64_t tile_pixels = (c.lanes - 2) * c.vector, reach = args.pixels + (c.loads == 1 ? c.vector - 1 : 0);
+    const std::int64_t tiles = ceil_div(reach, tile_pixels);
     LaunchShape shape{dim3(), dim3(static_cast<unsigned>(c.threads)), norm_shared_bytes(c, args.channels, dtype)};
     shape.dependent = true;
     if (c.loads == 1) {

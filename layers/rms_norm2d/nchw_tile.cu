@@ -6,22 +6,24 @@ namespace frieze::cuda {
 namespace {
 
 // One block owns a tile of lanes * V pixels of one image and all channels, or, in a cluster, every cluster-th share of them.
-// Everything that it loads stays in registers, so x is read once. K loads a thread; channel = (k * rows + row) of this block's.
+// Everything that it loads stays in registers, so x is read once. K loads a thread; channel = (k * rows + row) of this block's. Any number
+// of lanes: tiles that divide the pixels evenly among multiprocessors are seldom powers of two.
 template <class T, int V, int K, bool kFull>
 __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
-    rms_norm2d_nchw_tile_per_block(const __grid_constant__ NormArgs a, int lanes_log2) {
+    rms_norm2d_nchw_tile_per_block(const __grid_constant__ NormArgs a, int lanes) {
   namespace cg = cooperative_groups;
   using W = WordOf<T, V>;
   extern __shared__ float4 shared_floats[];
   float* const shared = reinterpret_cast<float*>(shared_floats);
   const NormFormula& f = a.formula;
-  const int tid = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x), warps = threads / 32;
-  const int lanes = 1 << lanes_log2, lane = tid & (lanes - 1), row = tid >> lanes_log2, rows = threads >> lanes_log2;
+  const int tid = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
+  const int row = tid / lanes, lane = tid - row * lanes, rows = threads / lanes;  // a last part of a row has nothing to do
   const int tile_pixels = lanes * V;
-  float* const inverse = shared;               // [tile_pixels] 1/rms
-  float* const power = inverse + tile_pixels;  // [tile_pixels] see SplitInverse
-  const int group = lanes < 32 ? tid / 32 : row, groups = lanes < 32 ? warps : rows;
-  // [groups][tile_pixels], a group of threads being a warp or, if longer, a row
+  const bool shuffles = lanes < 32 && (lanes & (lanes - 1)) == 0;  // a warp owns whole rows
+  float* const inverse = shared;                                   // [tile_pixels] 1/rms
+  float* const power = inverse + tile_pixels;                      // [tile_pixels] see SplitInverse
+  // [groups][tile_pixels], a group of threads being a warp of whole rows or else a row
+  const int group = shuffles ? tid / 32 : row, groups = shuffles ? threads / 32 : rows;
   const SharedSums<T> partial{power + tile_pixels, groups * tile_pixels};
   // [2][ranks][tile_pixels] the sums of every block of the cluster
   [[maybe_unused]] float* const gathered = partial.floats + SquareSum<T>::kFloats * partial.count;
@@ -35,7 +37,7 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
   const auto pixels = static_cast<std::uint32_t>(a.pixels), tiles = (pixels + tile_pixels - 1) / tile_pixels;
   const std::uint32_t tile = blockIdx.x / ranks, image = tile / tiles;
   const std::uint32_t pixel = (tile - image * tiles) * tile_pixels + lane * V;
-  const bool inside = pixel < pixels;
+  const bool inside = pixel < pixels && row < rows;
   const int channels = static_cast<int>(a.channels);
   const int first = row + static_cast<int>(rank) * rows * K;
   const std::int64_t base = (std::int64_t{image} * channels + first) * a.pixels + pixel, step = std::int64_t{rows} * a.pixels;
@@ -89,8 +91,8 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
   };
   // The sum of this thread's sums and those of all other channels, for thread t < tile_pixels of the tile's pixel t.
   const auto sum_pixels = [&](SquareSum<T>(&sum)[V], [[maybe_unused]] int round) {
-    reduce_in_warp(sum, lanes);
-    if (lanes >= 32 || (tid & 31) < lanes) put_sums(partial, group * tile_pixels + lane * V, sum);
+    if (shuffles) reduce_in_warp(sum, lanes);
+    if (shuffles ? (tid & 31) < lanes : row < rows) put_sums(partial, group * tile_pixels + lane * V, sum);
     __syncthreads();
     SquareSum<T> all;
     if (tid < tile_pixels) {
@@ -232,7 +234,7 @@ void launch_nchw_tile(const NormConfig& c, DType dtype, const NormArgs& args, cu
                       norm_shared_bytes(c, args.channels, dtype)};
     shape.cluster = c.cluster;
     shape.dependent = true;
-    launch_kernel(kernel, shape, stream, args, log2_of(c.lanes));
+    launch_kernel(kernel, shape, stream, args, c.lanes);
   });
 }
 

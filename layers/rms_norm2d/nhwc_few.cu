@@ -3,38 +3,47 @@
 namespace frieze::cuda {
 namespace {
 
-// Few channels side by side: V pixels are C packs of 16 bytes, wherever a pixel begins in them. One thread owns them.
+// Few channels side by side: V pixels are C packs of 16 bytes, wherever a pixel begins in them. One thread owns them; a warp loads and
+// stores its packs in the order of memory, and hands them to their owners through shared memory.
 template <class T, int C, bool kFull>
 __global__ void __launch_bounds__(256) rms_norm2d_nhwc_packs_per_thread(const __grid_constant__ NormArgs a) {
   constexpr int V = 16 / static_cast<int>(sizeof(T));
   using W = WordOf<T, V>;
+  __shared__ uint4 shared[8][36 * C];
   const NormFormula& f = a.formula;
-  const std::int64_t first = (std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * V * C, elements = a.images * a.pixels * C;
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const std::int64_t elements = a.images * a.pixels * C, first = (std::int64_t{blockIdx.x} * blockDim.x + warp * 32) * V * C;
+  const int count = static_cast<int>(min(elements - first, std::int64_t{32} * V * C));  // of the warp; at most 0 behind the last one
   if (blockIdx.x < a.early_blocks && threadIdx.x == 0) prefetch_run<T>(a.x, first, std::int64_t{blockDim.x} * V * C, elements);
   pdl_wait();
-  if (first >= elements) return;
-  const int count = static_cast<int>(min(elements - first, std::int64_t{V} * C));  // less for the last thread alone
-  const auto load = [&](const void* from, int i) {
-    const T* p = static_cast<const T*>(from) + first + i * V;
-    if ((i + 1) * V <= count) return *reinterpret_cast<const W*>(p);
-    W w{};
+  // A gap behind every 8 packs: owners of neighbouring packs and neighbouring owners both meet all banks.
+  const auto spot = [&](int pack) -> W& { return shared[warp][pack + pack / 8]; };
+  const auto load = [&](const void* from, W(&own)[C]) {
+    W w[C];
 #pragma unroll
-    for (int j = 0; j < V; ++j) {
-      if (i * V + j < count) reinterpret_cast<T*>(&w)[j] = p[j];
+    for (int i = 0; i < C; ++i) {
+      w[i] = W{};
+      if ((i * 32 + lane) * V < count) w[i] = load_some<T, V>(static_cast<const T*>(from) + first, (i * 32 + lane) * V, count);
     }
-    return w;
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < C; ++i) spot(i * 32 + lane) = w[i];
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < C; ++i) own[i] = spot(lane * C + i);
   };
   W x[C];
-#pragma unroll
-  for (int i = 0; i < C; ++i) x[i] = load(a.x, i);
+  load(a.x, x);
   pdl_trigger();
   float v[C][V];
+  W other[C] = {};
+  if (kFull && f.residual_mode != ResidualMode::none) load(a.residual, other);
 #pragma unroll
   for (int i = 0; i < C; ++i) {
     unpack<T, V>(x[i], v[i]);
     if (kFull && f.residual_mode == ResidualMode::before) {
       float add[V];
-      unpack<T, V>(load(a.residual, i), add);
+      unpack<T, V>(other[i], add);
 #pragma unroll
       for (int j = 0; j < V; ++j) v[i][j] = rounded<T>(v[i][j] + add[j]);
     }
@@ -64,21 +73,17 @@ __global__ void __launch_bounds__(256) rms_norm2d_nhwc_packs_per_thread(const __
       at = scale_and_shift<T, kFull>(f, at, r, weight != nullptr, w, bias != nullptr, b);
     }
   }
+  __syncwarp();
 #pragma unroll
   for (int i = 0; i < C; ++i) {
-    W add{};
-    if (kFull && f.residual_mode == ResidualMode::after) add = load(a.residual, i);
-    finish<T, kFull, V>(f, v[i], add);
-    const W out = pack<T, V>(v[i]);
-    T* to = static_cast<T*>(a.y) + first + i * V;
-    if ((i + 1) * V <= count) {
-      *reinterpret_cast<W*>(to) = out;
-    } else {
+    finish<T, kFull, V>(f, v[i], other[i]);
+    spot(lane * C + i) = pack<T, V>(v[i]);
+  }
+  __syncwarp();
 #pragma unroll
-      for (int j = 0; j < V; ++j) {
-        if (i * V + j < count) to[j] = reinterpret_cast<const T*>(&out)[j];
-      }
-    }
+  for (int i = 0; i < C; ++i) {
+    const int place = (i * 32 + lane) * V;
+    if (place < count) store_some<T, V>(static_cast<T*>(a.y) + first + place, spot(i * 32 + lane), place, 0, count);
   }
 }
 

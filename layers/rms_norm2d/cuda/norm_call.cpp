@@ -102,7 +102,10 @@ NormCall make_norm_call(const TensorView& x, const TensorView& y, const TensorVi
       p.images = 1;
       p.pixels = pixels;
     }
-    p.alignment = alignment_of({x.data, y.data, residual != nullptr ? residual->data : nullptr, weight, bias});
+    const void* const added = residual != nullptr ? residual->data : nullptr;
+    p.alignment = alignment_of({x.data, y.data, added, weight, bias});
+    const bool whole_rows = p.format == Format::nhwc || p.pixels * static_cast<std::int64_t>(size_of(p.dtype)) % 16 == 0;
+    p.in_place = !whole_rows && y.data != nullptr && (y.data == x.data || y.data == added);
     call.strides = contiguous_norm_strides(p);
   } else {
     const TensorView* const views[] = {&x, &y, residual};

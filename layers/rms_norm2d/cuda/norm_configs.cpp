@@ -15,6 +15,26 @@ constexpr std::int64_t kMostBlocks = 0x7FFFFFFF;
 
 constexpr std::size_t kSharedOfSm = 227 * 1024;
 
+// Tiles of any number of lanes with as many rows of threads as the channels need: they divide the pixels among multiprocessors where
+// powers of two leave some idle, and no thread has more to load than there is.
+void add_exact_tiles(const NormProblem& p, std::vector<NormConfig>& out) {
+  const int wide = 16 / static_cast<int>(size_of(p.dtype));
+  for (const int k : p.full ? std::vector<int>{4, 8} : std::vector<int>{2, 3, 4, 6, 8, 16}) {
+    const int most = k <= 4 && !p.full ? 1024 : 512;
+    for (int cluster = 1; cluster <= (p.compute_capability >= 90 ? 8 : 1); ++cluster) {
+      const std::int64_t rows = ceil_div(p.channels, std::int64_t{k} * cluster);
+      if (rows < 8 || (cluster > 1 && rows * k * (cluster - 1) >= p.channels)) continue;
+      for (const int lanes : {2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24, 32}) {
+        const std::int64_t threads = ceil_div(rows * lanes, 32) * 32;
+        if (threads > most || threads < 96 || std::int64_t{lanes} * wide > threads) continue;
+        if (ceil_div(p.pixels, std::int64_t{lanes} * wide) * p.images * cluster > kMostBlocks) continue;
+        const NormConfig c{Path::nchw_tile, wide, lanes, static_cast<int>(threads), k, lanes * wide, cluster, 1, 0};
+        if (std::find(out.begin(), out.end(), c) == out.end()) out.push_back(c);
+      }
+    }
+  }
+}
+
 void add_rings(const NormProblem& p, std::vector<NormConfig>& out) {
   const int wide = 16 / static_cast<int>(size_of(p.dtype));
   const std::vector<int> loads = p.full ? std::vector<int>{4, 8} : std::vector<int>{4, 8, 16};
@@ -94,7 +114,7 @@ void add_unaligned_nhwc(const NormProblem& p, std::vector<NormConfig>& out) {
 std::size_t norm_shared_bytes(const NormConfig& c, std::int64_t channels, DType dtype) {
   const auto lanes = static_cast<std::size_t>(c.lanes), threads = static_cast<std::size_t>(c.threads);
   const std::size_t columns = lanes * static_cast<std::size_t>(c.vector), c64 = static_cast<std::size_t>(channels);
-  const std::size_t groups = lanes < 32 ? threads / 32 : threads / lanes;
+  const std::size_t groups = lanes < 32 && (lanes & (lanes - 1)) == 0 ? threads / 32 : threads / lanes;
   const std::size_t parts = dtype == DType::f32 ? 2 : 1;  // floats of a sum
   switch (c.path) {
     case Path::nchw_tile:
@@ -104,7 +124,7 @@ std::size_t norm_shared_bytes(const NormConfig& c, std::int64_t channels, DType 
              columns * (2 + parts * groups) * sizeof(float);
     case Path::nchw_shifted: {
       const std::size_t pitch = columns + static_cast<std::size_t>(c.vector) + lanes + 1;  // with its gaps
-      return (c.loads == 1 ? threads / 32 * (c64 + 2) : 2 + parts * (threads / lanes)) * pitch * sizeof(float);
+      return c.loads == 1 ? 0 : (2 + parts * (threads / lanes)) * pitch * sizeof(float);
     }
     case Path::nhwc_flat: {
       const auto pixels = static_cast<std::size_t>(c.pixels);
@@ -137,8 +157,11 @@ std::vector<NormConfig> all_norm_configs(const NormProblem& p) {
         }
       }
     }
-    if (vector == wide) add_rings(p, out);
-    if (p.alignment % 16 == 0 && vector != wide) add_shifted(p, out);
+    if (vector == wide) {
+      add_exact_tiles(p, out);
+      add_rings(p, out);
+    }
+    if (p.alignment % 16 == 0 && vector != wide && !p.in_place) add_shifted(p, out);
   }
   if (p.contiguous && nhwc) {
     const std::int64_t pixels = p.images * p.pixels;

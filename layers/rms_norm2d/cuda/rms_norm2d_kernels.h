@@ -86,6 +86,8 @@ struct NormProblem {
   bool full = false;       ///< residual, activation or roundings: kernels that hold fewer packs
   std::int64_t images = 1, channels = 1, pixels = 1;
   int alignment = 16;  ///< bytes, of every pointer
+  /// y is x or the residual, and rows of pixels begin anywhere: blocks that read a little of their neighbours' do not apply.
+  bool in_place = false;
   int compute_capability = 0, sm_count = 0;
   std::size_t shared_memory = 0;
 
