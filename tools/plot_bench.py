@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """The picture of a bench: how near each shape comes to a copy, ours and the peers'.
 
-    python3 tools/plot_bench.py peers.json --out rms_norm2d.svg
+    python3 tools/plot_bench.py tools/results/GPU.json peers.json --out rms_norm2d.svg
 
-Takes what tools/peers/rms_norm2d.py writes, or what `frieze bench-op … --json` prints (then without peers). One dot a kernel and shape, at
-time of the copy / time of the kernel: 1.0 is as fast as a copy, further right is faster, and the axis begins at 0. SVG or PNG, by the
-name of --out.
+Takes what tools/peers/rms_norm2d.py writes and, then without peers, what `frieze bench-op … --json` prints or tools/gpu_check.sh keeps of
+it. Of several files with the same tensor the last one counts. One dot a kernel and tensor, at time of the copy / time of the kernel:
+1.0 is as fast as a copy, further right is faster, and the axis begins at 0. SVG or PNG, by the name of --out.
 """
 import argparse
 import json
@@ -29,8 +29,9 @@ LABELS = {"frieze": "Frieze", "compile": "torch.compile", "compile max-autotune"
 
 
 def read_rows(report):
-    """(shape, dtype, format, {name: ratio}) of either kind of report."""
+    """(shape, dtype, format, {name: ratio}) of every kind of report."""
     rows = []
+    report = report.get("benches", {}).get("rms_norm2d", report)
     if "results" in report:
         for r in report["results"]:
             rows.append((r["shape"], r["dtype"], r["format"], {"frieze": r["ratio"]} if r.get("ratio") else {}))
@@ -43,14 +44,16 @@ def read_rows(report):
     return [row for row in rows if row[3]]
 
 
+def device_of(report):
+    """"NVIDIA H100 80GB HBM3, 2026-11-24", as far as the report says so."""
+    return ", ".join(filter(None, [report.get("device") or report.get("gpu", {}).get("name"), report.get("date", "")[:10]]))
+
+
 def label(shape, dtype):
     return f"{shape.replace('x', '×')}  {dtype}"
 
 
-def draw(report, title):
-    rows = read_rows(report)
-    if not rows:
-        raise SystemExit("no row with a ratio in this file")
+def draw(rows, title):
     formats = [f for f in ("nchw", "nhwc") if any(row[2] == f for row in rows)]
     most = max(sum(row[2] == f for row in rows) for f in formats)
     highest = max(max(row[3].values()) for row in rows)
@@ -85,15 +88,21 @@ def draw(report, title):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("report")
+    parser.add_argument("reports", nargs="+")
     parser.add_argument("--out", required=True)
     parser.add_argument("--title")
     options = parser.parse_args()
-    with open(options.report) as file:
-        report = json.load(file)
-    title = options.title or "RMSNorm2d on " + ", ".join(filter(None, [report.get("device"), report.get("date"), "cold L2"]))
+    rows, devices = {}, {}
+    for path in options.reports:
+        with open(path) as file:
+            report = json.load(file)
+        rows.update({row[:3]: row for row in read_rows(report)})
+        devices[device_of(report)] = True
+    if not rows:
+        raise SystemExit("no row with a ratio in " + ", ".join(options.reports))
+    title = options.title or "RMSNorm2d on " + "; ".join(filter(None, devices)) + ", cold L2"
     matplotlib.rcParams["svg.hashsalt"] = "frieze"  # the same picture is the same file
-    draw(report, title).savefig(options.out, dpi=160, metadata={"Date": None} if options.out.endswith(".svg") else None)
+    draw(list(rows.values()), title).savefig(options.out, dpi=160, metadata={"Date": None} if options.out.endswith(".svg") else None)
     return 0
 
 

@@ -15,7 +15,7 @@ __device__ __forceinline__ int padded(int i) {
 // the tile, lanes - 2 of each row, whole; so the pixels of the last pack's far side are summed too. Neighbouring tiles load 2 packs
 // of a row twice, the second time from L2: y must not be what is read.
 template <class T, int K, bool kFull>
-__global__ void __launch_bounds__(512)
+__global__ void __launch_bounds__(512, K <= 8 && !kFull ? 2 : 1)
     rms_norm2d_nchw_shifted_tile_per_block(const __grid_constant__ NormArgs a, int lanes_log2, std::uint32_t tiles_of_image) {
   constexpr int V = 16 / static_cast<int>(sizeof(T));
   using W = WordOf<T, V>;
@@ -45,38 +45,27 @@ __global__ void __launch_bounds__(512)
         prefetch_to_l2(static_cast<const T*>(a.x) + base + k * step, bytes);
     }
   }
+  // x, or x + residual, rounded, of the k-th load.
+  const auto load = [&](int k) {
+    const W word = load_some<T, V>(a.x, base + k * step, elements);
+    if (!kFull || f.residual_mode != ResidualMode::before) return word;
+    float v[V], add[V];
+    unpack<T, V>(word, v);
+    unpack<T, V>(load_some<T, V>(a.residual, base + k * step, elements), add);
+#pragma unroll
+    for (int j = 0; j < V; ++j) v[j] += add[j];
+    return pack<T, V>(v);
+  };
   pdl_wait();
   W x[K];
 #pragma unroll
   for (int k = 0; k < K; ++k) {
     x[k] = W{};
-    if (inside && row + k * rows < channels) x[k] = load_some<T, V>(a.x, base + k * step, elements);
+    if (inside && row + k * rows < channels) x[k] = load(k);
   }
   pdl_trigger();
-  if (kFull && f.residual_mode == ResidualMode::before) {
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      if (!inside || row + k * rows >= channels) continue;
-      float v[V], add[V];
-      unpack<T, V>(x[k], v);
-      unpack<T, V>(load_some<T, V>(a.residual, base + k * step, elements), add);
-#pragma unroll
-      for (int j = 0; j < V; ++j) v[j] += add[j];
-      x[k] = pack<T, V>(v);
-    }
-  }
-  const auto sum_pixels = [&](const float* scale) {
-    SquareSum<T> sum[V];
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      float v[V];
-      unpack<T, V>(x[k], v);
-#pragma unroll
-      for (int j = 0; j < V; ++j) {
-        if (scale != nullptr) v[j] *= scale[padded<V>(pixel + j + V)];
-        sum[j].add(v[j]);
-      }
-    }
+  // Of all channels, for thread t < reach of the tile's pixel t.
+  const auto sum_pixels = [&](const SquareSum<T>(&sum)[V]) {
 #pragma unroll
     for (int j = 0; j < V; ++j) partial.put(row * pitch + padded<V>(pixel + j + V), sum[j]);
     __syncthreads();
@@ -87,8 +76,16 @@ __global__ void __launch_bounds__(512)
     }
     return all;
   };
+  SquareSum<T> squares[V];
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+    float v[V];
+    unpack<T, V>(x[k], v);
+#pragma unroll
+    for (int j = 0; j < V; ++j) squares[j].add(v[j]);
+  }
   const int own = padded<V>(tid + V);
-  const SquareSum<T> sum = sum_pixels(nullptr);
+  const SquareSum<T> sum = sum_pixels(squares);
   bool special = false;
   if (tid < reach) {
     inverse[own] = inverse_rms<T>(f, sum);
@@ -99,39 +96,17 @@ __global__ void __launch_bounds__(512)
   } else {
     __syncthreads();
   }
-  if (kMayLeaveRange<T> && special) {
-    const float scale = tid < left ? range_scale(f, sum.value()) : 1.0F;
-    for (int i = tid; i < pitch; i += threads) power[i] = 1.0F;  // what stands before the tile is stored by its neighbour
-    __syncthreads();
-    if (tid < reach) power[own] = scale;
-    __syncthreads();
-    const double scaled = sum_pixels(power).exact();
-    __syncthreads();
-    if (tid < reach && scale != 1.0F) {
-      const SplitInverse split = split_inverse_rms(f, scaled, scale);
-      power[own] = split.power;
-      inverse[own] = split.rest;
-    }
-    __syncthreads();
-  }
 
-  const bool begins_row = pixel < 0 && first_pixel == 0;
-  if (!inside || pixel >= tile_pixels || (pixel < 0 && !begins_row)) return;
-  float r[V];
-#pragma unroll
-  for (int j = 0; j < V; ++j) r[j] = inverse[padded<V>(pixel + j + V)];
+  const bool stored = inside && pixel < tile_pixels && (pixel >= 0 || first_pixel == 0);  // else by a neighbour
   const T* __restrict__ weight = static_cast<const T*>(a.weight);
   const T* __restrict__ bias = static_cast<const T*>(a.bias);
-#pragma unroll
-  for (int k = 0; k < K; ++k) {
+  const auto store = [&](const W& word, int k, const float(&r)[V], const float* powers) {
     const int channel = row + k * rows;
-    if (channel >= channels) continue;
-    keep(x[k]);
     float v[V];
-    unpack<T, V>(x[k], v);
-    if (kMayLeaveRange<T> && special) {
+    unpack<T, V>(word, v);
+    if (powers != nullptr) {
 #pragma unroll
-      for (int j = 0; j < V; ++j) v[j] *= power[padded<V>(pixel + j + V)];
+      for (int j = 0; j < V; ++j) v[j] *= powers[padded<V>(pixel + j + V)];
     }
     const float w = weight != nullptr ? widen(weight[channel]) : 1.0F, b = bias != nullptr ? widen(bias[channel]) : 0.0F;
 #pragma unroll
@@ -140,6 +115,49 @@ __global__ void __launch_bounds__(512)
     if (kFull && f.residual_mode == ResidualMode::after) add = load_some<T, V>(a.residual, base + k * step, elements);
     finish<T, kFull, V>(f, v, add);
     store_some<T, V>(static_cast<T*>(a.y) + base + k * step, pack<T, V>(v), pixel, 0, left);
+  };
+  float r[V];
+  if (kMayLeaveRange<T> && special) {
+    // Rare: everything again, scaled, from memory rather than from registers, which this path must not cost all others.
+    const float scale = tid < left ? range_scale(f, sum.value()) : 1.0F;
+    for (int i = tid; i < pitch; i += threads) power[i] = 1.0F;  // what stands before the tile is stored by its neighbour
+    __syncthreads();
+    if (tid < reach) power[own] = scale;
+    __syncthreads();
+#pragma unroll
+    for (int j = 0; j < V; ++j) squares[j] = {};
+#pragma unroll 1
+    for (int k = 0; k < K; ++k) {
+      if (!inside || row + k * rows >= channels) continue;
+      float v[V];
+      unpack<T, V>(load(k), v);
+#pragma unroll
+      for (int j = 0; j < V; ++j) squares[j].add(v[j] * power[padded<V>(pixel + j + V)]);
+    }
+    const double scaled = sum_pixels(squares).exact();
+    __syncthreads();
+    if (tid < reach && scale != 1.0F) {
+      const SplitInverse split = split_inverse_rms(f, scaled, scale);
+      power[own] = split.power;
+      inverse[own] = split.rest;
+    }
+    __syncthreads();
+#pragma unroll
+    for (int j = 0; j < V; ++j) r[j] = inverse[padded<V>(pixel + j + V)];
+#pragma unroll 1
+    for (int k = 0; k < K; ++k) {
+      if (stored && row + k * rows < channels) store(load(k), k, r, power);
+    }
+    return;
+  }
+  if (!stored) return;
+#pragma unroll
+  for (int j = 0; j < V; ++j) r[j] = inverse[padded<V>(pixel + j + V)];
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+    if (row + k * rows >= channels) continue;
+    keep(x[k]);
+    store(x[k], k, r, nullptr);
   }
 }
 
@@ -190,62 +208,78 @@ __global__ void __launch_bounds__(256)
     if (from >= 0 && from + 32 * V <= elements) prefetch_to_l2(static_cast<const T*>(a.x) + from, 512);
   }
   pdl_wait();
-  uint4 x[C];
+  uint4 x[C];  // the window's packs, then those of the thread's pixels
 #pragma unroll
   for (int c = 0; c < C; ++c) x[c] = load(a.x, c);
   pdl_trigger();
-  float v[C][V];
+  const auto to_pixels = [&](const uint4& w, int c) { return across<T>(w, neighbour<1>(w), shift(c) * kSize); };
 #pragma unroll
   for (int c = 0; c < C; ++c) {
-    unpack<T, V>(across<T>(x[c], neighbour<1>(x[c]), shift(c) * kSize), v[c]);
+    x[c] = to_pixels(x[c], c);
     if (kFull && f.residual_mode == ResidualMode::before) {
-      const uint4 w = load(a.residual, c);
-      float add[V];
-      unpack<T, V>(across<T>(w, neighbour<1>(w), shift(c) * kSize), add);
+      float v[V], add[V];
+      unpack<T, V>(x[c], v);
+      unpack<T, V>(to_pixels(load(a.residual, c), c), add);
 #pragma unroll
-      for (int j = 0; j < V; ++j) v[c][j] = rounded<T>(v[c][j] + add[j]);
+      for (int j = 0; j < V; ++j) v[j] += add[j];
+      x[c] = pack<T, V>(v);
     }
   }
   const std::int64_t pixel = first_pixel + lane * V;
+  SquareSum<T> sums[V];
+#pragma unroll
+  for (int c = 0; c < C; ++c) {
+    float v[V];
+    unpack<T, V>(x[c], v);
+#pragma unroll
+    for (int j = 0; j < V; ++j) sums[j].add(v[j]);
+  }
   float r[V];
+  bool special = false;
 #pragma unroll
   for (int j = 0; j < V; ++j) {
-    SquareSum<T> sum;
-#pragma unroll
-    for (int c = 0; c < C; ++c) sum.add(v[c][j]);
-    r[j] = inverse_rms<T>(f, sum);
-    if (kMayLeaveRange<T> && left_range(f, sum.value()) && pixel + j >= 0 && pixel + j < a.pixels) {
-      const float scale = range_scale(f, sum.value());
-      SquareSum<T> scaled;
-#pragma unroll
-      for (int c = 0; c < C; ++c) scaled.add(v[c][j] * scale);
-      const SplitInverse split = split_inverse_rms(f, scaled.exact(), scale);
-      r[j] = split.rest;
-#pragma unroll
-      for (int c = 0; c < C; ++c) v[c][j] *= split.power;
-    }
+    r[j] = inverse_rms<T>(f, sums[j]);
+    if (kMayLeaveRange<T>) special = special || (left_range(f, sums[j].value()) && pixel + j >= 0 && pixel + j < a.pixels);
   }
   const T* __restrict__ weight = static_cast<const T*>(a.weight);
   const T* __restrict__ bias = static_cast<const T*>(a.bias);
+  const auto store = [&](const float* power) {
 #pragma unroll
-  for (int c = 0; c < C; ++c) {
-    const float w = weight != nullptr ? widen(weight[c]) : 1.0F, b = bias != nullptr ? widen(bias[c]) : 0.0F;
+    for (int c = 0; c < C; ++c) {
+      keep(x[c]);
+      float v[V];
+      unpack<T, V>(x[c], v);
+      const float w = weight != nullptr ? widen(weight[c]) : 1.0F, b = bias != nullptr ? widen(bias[c]) : 0.0F;
 #pragma unroll
-    for (int j = 0; j < V; ++j) v[c][j] = scale_and_shift<T, kFull>(f, v[c][j], r[j], weight != nullptr, w, bias != nullptr, b);
-    uint4 add{};
-    if (kFull && f.residual_mode == ResidualMode::after) {
-      add = load(a.residual, c);
-      add = across<T>(add, neighbour<1>(add), shift(c) * kSize);
+      for (int j = 0; j < V; ++j) {
+        v[j] = scale_and_shift<T, kFull>(f, power != nullptr ? v[j] * power[j] : v[j], r[j], weight != nullptr, w, bias != nullptr, b);
+      }
+      uint4 add{};
+      if (kFull && f.residual_mode == ResidualMode::after) add = to_pixels(load(a.residual, c), c);
+      finish<T, kFull, V>(f, v, add);
+      const uint4 own = pack<T, V>(v), before = neighbour<-1>(own);
+      const int bytes = shift(c) * kSize;
+      const uint4 out = bytes == 0 ? own : across<T>(before, own, 16 - bytes);
+      const std::int64_t at = pixel - shift(c);  // the pixel of the pack's first element
+      if (lane > 0 && lane < 31 && at < a.pixels) {
+        const int from = static_cast<int>(min(at, std::int64_t{0}));  // below 0 in front of the row
+        store_some<T, V>(static_cast<T*>(a.y) + place(c), out, from, 0, from + static_cast<int>(min(a.pixels - at, std::int64_t{V})));
+      }
     }
-    finish<T, kFull, V>(f, v[c], add);
-    const uint4 own = pack<T, V>(v[c]), before = neighbour<-1>(own);
-    const int bytes = shift(c) * kSize;
-    const uint4 out = bytes == 0 ? own : across<T>(before, own, 16 - bytes);
-    const std::int64_t at = pixel - shift(c);  // the pixel of the pack's first element
-    if (lane > 0 && lane < 31 && at < a.pixels) {
-      const int from = static_cast<int>(min(at, std::int64_t{0}));  // below 0 in front of the row
-      store_some<T, V>(static_cast<T*>(a.y) + place(c), out, from, 0, from + static_cast<int>(min(a.pixels - at, std::int64_t{V})));
-    }
+  };
+  if (kMayLeaveRange<T> && __any_sync(~0U, special)) {
+    uint4 words[C];
+    float rest[V], power[V];
+#pragma unroll
+    for (int c = 0; c < C; ++c) words[c] = x[c];
+#pragma unroll
+    for (int j = 0; j < V; ++j) rest[j] = r[j];
+    split_pixels(f, reinterpret_cast<const T*>(words), V, 1, V, rest, power);
+#pragma unroll
+    for (int j = 0; j < V; ++j) r[j] = rest[j];
+    store(power);
+  } else {
+    store(nullptr);
   }
 }
 

@@ -9,7 +9,7 @@ namespace {
 // Everything that it loads stays in registers, so x is read once. K loads a thread; channel = (k * rows + row) of this block's. Any number
 // of lanes: tiles that divide the pixels evenly among multiprocessors are seldom powers of two.
 template <class T, int V, int K, bool kFull>
-__global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
+__global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512, K > 4 && K * sizeof(WordOf<T, V>) <= 128 && !kFull ? 2 : 1)
     rms_norm2d_nchw_tile_per_block(const __grid_constant__ NormArgs a, int lanes) {
   namespace cg = cooperative_groups;
   using W = WordOf<T, V>;
@@ -50,6 +50,15 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
       if (first + k * rows < channels) prefetch_to_l2(p + k * step, bytes);
     }
   }
+  // x + residual, rounded, of the k-th load.
+  const auto added = [&](const W& word, int k) {
+    float v[V], add[V];
+    unpack<T, V>(word, v);
+    unpack<T, V>(*reinterpret_cast<const W*>(static_cast<const T*>(a.residual) + base + k * step), add);
+#pragma unroll
+    for (int j = 0; j < V; ++j) v[j] += add[j];
+    return pack<T, V>(v);
+  };
   pdl_wait();
   W x[K];
   {
@@ -62,33 +71,11 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
   }
   pdl_trigger();
   if (kFull && f.residual_mode == ResidualMode::before) {
-    const T* p = static_cast<const T*>(a.residual) + base;
 #pragma unroll
     for (int k = 0; k < K; ++k) {
-      if (!inside || first + k * rows >= channels) continue;
-      float v[V], add[V];
-      unpack<T, V>(x[k], v);
-      unpack<T, V>(*reinterpret_cast<const W*>(p + k * step), add);
-#pragma unroll
-      for (int j = 0; j < V; ++j) v[j] += add[j];
-      x[k] = pack<T, V>(v);
+      if (inside && first + k * rows < channels) x[k] = added(x[k], k);
     }
   }
-
-  const auto square = [&](const float* scale, SquareSum<T>(&sum)[V]) {
-#pragma unroll
-    for (int j = 0; j < V; ++j) sum[j] = {};
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      float v[V];
-      unpack<T, V>(x[k], v);
-#pragma unroll
-      for (int j = 0; j < V; ++j) {
-        if (scale != nullptr) v[j] *= scale[j];
-        sum[j].add(v[j]);
-      }
-    }
-  };
   // The sum of this thread's sums and those of all other channels, for thread t < tile_pixels of the tile's pixel t.
   const auto sum_pixels = [&](SquareSum<T>(&sum)[V], [[maybe_unused]] int round) {
     if (shuffles) reduce_in_warp(sum, lanes);
@@ -120,34 +107,26 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
     return all;
   };
 
-  float r[V];  // y = x * power * r, the power only where x^2 leaves the range of f32
   SquareSum<T> sums[V];
-  square(nullptr, sums);
-  bool special = false;
-  if (rows == 1 && ranks == 1) {  // a thread has all channels of its pixels
-    float scale[V];
-    SquareSum<T> scaled[V];
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+    float v[V];
+    unpack<T, V>(x[k], v);
+#pragma unroll
+    for (int j = 0; j < V; ++j) sums[j].add(v[j]);
+  }
+  const bool alone = rows == 1 && ranks == 1;  // a thread has all channels of its pixels
+  float r[V];
+  SquareSum<T> sum;
+  bool special = false;  // squares leave the range of f32
+  if (alone) {
 #pragma unroll
     for (int j = 0; j < V; ++j) {
-      if (kMayLeaveRange<T>) {
-        scale[j] = range_scale(f, sums[j].value());
-        special = special || scale[j] != 1.0F;
-      }
-    }
-    if (kMayLeaveRange<T> && special) square(scale, scaled);
-#pragma unroll
-    for (int j = 0; j < V; ++j) {
-      if (kMayLeaveRange<T> && special) power[lane * V + j] = 1.0F;
-      if (kMayLeaveRange<T> && special && scale[j] != 1.0F) {
-        const SplitInverse split = split_inverse_rms(f, scaled[j].exact(), scale[j]);
-        power[lane * V + j] = split.power;
-        r[j] = split.rest;
-      } else {
-        r[j] = inverse_rms<T>(f, sums[j]);
-      }
+      r[j] = inverse_rms<T>(f, sums[j]);
+      if (kMayLeaveRange<T>) special = special || left_range(f, sums[j].value());
     }
   } else {
-    const SquareSum<T> sum = sum_pixels(sums, 0);
+    sum = sum_pixels(sums, 0);
     if (tid < tile_pixels) {
       inverse[tid] = inverse_rms<T>(f, sum);
       if (kMayLeaveRange<T>) special = left_range(f, sum.value());
@@ -157,26 +136,60 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512)
     } else {
       __syncthreads();
     }
-    if (kMayLeaveRange<T> && special) {
-      const float scale = range_scale(f, sum.value());
-      if (tid < tile_pixels) power[tid] = scale;
-      __syncthreads();
-      float scales[V];
+  }
+  if (kMayLeaveRange<T> && special) {
+    // Rare: everything again, scaled, from memory rather than from registers, which this path must not cost all others.
+    float scale[V];
 #pragma unroll
-      for (int j = 0; j < V; ++j) scales[j] = power[lane * V + j];
-      square(scales, sums);
+    for (int j = 0; j < V; ++j) scale[j] = range_scale(f, sums[j].value());
+    if (!alone) {
+      if (tid < tile_pixels) power[tid] = range_scale(f, sum.value());
+      __syncthreads();
+      load_floats<V>(power + lane * V, scale);
+    }
+    const auto again = [&](int k) {
+      const W word = *reinterpret_cast<const W*>(static_cast<const T*>(a.x) + base + k * step);
+      return kFull && f.residual_mode == ResidualMode::before ? added(word, k) : word;
+    };
+#pragma unroll
+    for (int j = 0; j < V; ++j) sums[j] = {};
+#pragma unroll 1
+    for (int k = 0; k < K; ++k) {
+      if (!inside || first + k * rows >= channels) continue;
+      float v[V];
+      unpack<T, V>(again(k), v);
+#pragma unroll
+      for (int j = 0; j < V; ++j) sums[j].add(v[j] * scale[j]);
+    }
+    if (alone) {
+#pragma unroll
+      for (int j = 0; j < V; ++j) {
+        const SplitInverse split = scale[j] == 1.0F ? SplitInverse{1.0F, r[j]} : split_inverse_rms(f, sums[j].exact(), scale[j]);
+        scale[j] = split.power;
+        r[j] = split.rest;
+      }
+    } else {
       const double scaled = sum_pixels(sums, 1).exact();
       __syncthreads();
-      if (tid < tile_pixels) {
-        const SplitInverse split = scale == 1.0F ? SplitInverse{1.0F, inverse[tid]} : split_inverse_rms(f, scaled, scale);
+      if (tid < tile_pixels && power[tid] != 1.0F) {
+        const SplitInverse split = split_inverse_rms(f, scaled, power[tid]);
         power[tid] = split.power;
         inverse[tid] = split.rest;
       }
       __syncthreads();
+      load_floats<V>(power + lane * V, scale);
+      load_floats<V>(inverse + lane * V, r);
     }
-    load_floats<V>(inverse + lane * V, r);
+#pragma unroll 1
+    for (int k = 0; k < K; ++k) {
+      if (!inside || first + k * rows >= channels) continue;
+      W word[1] = {again(k)};
+      store_rows<T, V, 1, kFull>(a, word, r, scale, base + k * step, step, first + k * rows, rows, inside);
+    }
+    return;
   }
-  store_rows<T, V, K, kFull>(a, x, r, kMayLeaveRange<T> && special ? power + lane * V : nullptr, base, step, first, rows, inside);
+  if (!alone) load_floats<V>(inverse + lane * V, r);
+  store_rows<T, V, K, kFull>(a, x, r, nullptr, base, step, first, rows, inside);
 }
 
 // The kernels there are: bytes of an access x loads of a thread.

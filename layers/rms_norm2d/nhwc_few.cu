@@ -35,49 +35,63 @@ __global__ void __launch_bounds__(256) rms_norm2d_nhwc_packs_per_thread(const __
   W x[C];
   load(a.x, x);
   pdl_trigger();
-  float v[C][V];
   W other[C] = {};
   if (kFull && f.residual_mode != ResidualMode::none) load(a.residual, other);
+  if (kFull && f.residual_mode == ResidualMode::before) {
 #pragma unroll
-  for (int i = 0; i < C; ++i) {
-    unpack<T, V>(x[i], v[i]);
-    if (kFull && f.residual_mode == ResidualMode::before) {
-      float add[V];
+    for (int i = 0; i < C; ++i) {
+      float v[V], add[V];
+      unpack<T, V>(x[i], v);
       unpack<T, V>(other[i], add);
 #pragma unroll
-      for (int j = 0; j < V; ++j) v[i][j] = rounded<T>(v[i][j] + add[j]);
+      for (int j = 0; j < V; ++j) v[j] += add[j];
+      x[i] = pack<T, V>(v);
     }
   }
+  // Channel c of the thread's pixel p.
+  const auto value = [&](int p, int c) { return widen(reinterpret_cast<const T*>(&x[(p * C + c) / V])[(p * C + c) % V]); };
+  float r[V];
+  bool special = false;
 #pragma unroll
   for (int p = 0; p < V; ++p) {
     SquareSum<T> sum;
 #pragma unroll
-    for (int c = 0; c < C; ++c) sum.add(v[(p * C + c) / V][(p * C + c) % V]);
-    float r = inverse_rms<T>(f, sum);
-    if (kMayLeaveRange<T> && left_range(f, sum.value())) {
-      const float scale = range_scale(f, sum.value());
-      SquareSum<T> scaled;
-#pragma unroll
-      for (int c = 0; c < C; ++c) scaled.add(v[(p * C + c) / V][(p * C + c) % V] * scale);
-      const SplitInverse split = split_inverse_rms(f, scaled.exact(), scale);
-      r = split.rest;
-#pragma unroll
-      for (int c = 0; c < C; ++c) v[(p * C + c) / V][(p * C + c) % V] *= split.power;
-    }
-#pragma unroll
-    for (int c = 0; c < C; ++c) {
-      const T* __restrict__ weight = static_cast<const T*>(a.weight);
-      const T* __restrict__ bias = static_cast<const T*>(a.bias);
-      const float w = weight != nullptr ? widen(weight[c]) : 1.0F, b = bias != nullptr ? widen(bias[c]) : 0.0F;
-      float& at = v[(p * C + c) / V][(p * C + c) % V];
-      at = scale_and_shift<T, kFull>(f, at, r, weight != nullptr, w, bias != nullptr, b);
-    }
+    for (int c = 0; c < C; ++c) sum.add(value(p, c));
+    r[p] = inverse_rms<T>(f, sum);
+    if (kMayLeaveRange<T>) special = special || left_range(f, sum.value());
   }
-  __syncwarp();
+  const T* __restrict__ weight = static_cast<const T*>(a.weight);
+  const T* __restrict__ bias = static_cast<const T*>(a.bias);
+  const auto put = [&](const float* power) {
+    __syncwarp();
 #pragma unroll
-  for (int i = 0; i < C; ++i) {
-    finish<T, kFull, V>(f, v[i], other[i]);
-    spot(lane * C + i) = pack<T, V>(v[i]);
+    for (int i = 0; i < C; ++i) {
+      keep(x[i]);
+      float v[V];
+      unpack<T, V>(x[i], v);
+#pragma unroll
+      for (int j = 0; j < V; ++j) {
+        const int p = (i * V + j) / C, c = (i * V + j) % C;
+        const float w = weight != nullptr ? widen(weight[c]) : 1.0F, b = bias != nullptr ? widen(bias[c]) : 0.0F;
+        v[j] = scale_and_shift<T, kFull>(f, power != nullptr ? v[j] * power[p] : v[j], r[p], weight != nullptr, w, bias != nullptr, b);
+      }
+      finish<T, kFull, V>(f, v, other[i]);
+      spot(lane * C + i) = pack<T, V>(v);
+    }
+  };
+  if (kMayLeaveRange<T> && __any_sync(~0U, special)) {
+    uint4 words[C];
+    float rest[V], power[V];
+#pragma unroll
+    for (int c = 0; c < C; ++c) words[c] = x[c];
+#pragma unroll
+    for (int j = 0; j < V; ++j) rest[j] = r[j];
+    split_pixels(f, reinterpret_cast<const T*>(words), V, C, 1, rest, power);
+#pragma unroll
+    for (int j = 0; j < V; ++j) r[j] = rest[j];
+    put(power);
+  } else {
+    put(nullptr);
   }
   __syncwarp();
 #pragma unroll

@@ -132,22 +132,20 @@ TEST(RMSNorm2dDirect, InPlaceOfManyBlocks) {
   FRIEZE_NEEDS_GPU();
   const cuda::Stream stream = cuda::make_stream();
   for (const DType t : {DType::f32, DType::bf16}) {
-    for (const Layout& layout : {kNchw, kNhwc}) {
-      for (const Shape& shape : {Shape{1, 3, 1023, 1025}, Shape{1, 33, 513, 511}}) {
-        DirectCase c{options(false, false, ResidualMode::none), shape, t, layout, layout};
-        c.prepare();
-        OnDevice d(c);
-        rms_norm2d(d.x.view(), d.y.view(), c.call, stream.get());
-        rms_norm2d(d.x.view(), d.x.view(), c.call, stream.get());
-        CUDA_CHECK(cudaStreamSynchronize(stream.get()));
-        const std::vector<float> apart = d.y.floats(), in_place = d.x.floats();
-        std::size_t different = 0;
-        for (std::size_t i = 0; i < apart.size(); ++i) {
-          const double limit = 2 * test::ulp_at(t, static_cast<double>(apart[i]));  // another kernel may run
-          different += std::abs(static_cast<double>(apart[i]) - static_cast<double>(in_place[i])) <= limit ? 0 : 1;
-        }
-        EXPECT_EQ(different, 0U) << shape << ' ' << t << ' ' << layout.name;
+    for (const Shape& shape : {Shape{1, 3, 1023, 1025}, Shape{1, 9, 513, 511}}) {
+      DirectCase c{options(false, false, ResidualMode::none), shape, t};
+      c.prepare();
+      OnDevice d(c);
+      rms_norm2d(d.x.view(), d.y.view(), c.call, stream.get());
+      rms_norm2d(d.x.view(), d.x.view(), c.call, stream.get());
+      CUDA_CHECK(cudaStreamSynchronize(stream.get()));
+      const std::vector<float> apart = d.y.floats(), in_place = d.x.floats();
+      std::size_t different = 0;
+      for (std::size_t i = 0; i < apart.size(); ++i) {
+        const double limit = 2 * test::ulp_at(t, static_cast<double>(apart[i]));  // another kernel may run
+        different += std::abs(static_cast<double>(apart[i]) - static_cast<double>(in_place[i])) <= limit ? 0 : 1;
       }
+      EXPECT_EQ(different, 0U) << shape << ' ' << t;
     }
   }
 }

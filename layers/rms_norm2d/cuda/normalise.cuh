@@ -216,6 +216,30 @@ static __device__ __noinline__ SplitInverse split_inverse_rms(const NormFormula&
   return {ldexpf(1.0F, power), static_cast<float>(ldexp(mantissa, exponent - power))};
 }
 
+/// For one thread's pixels, each with all its channels, whose squares may leave the range of f32: element c of pixel p is
+/// x[p * pixel_step + c * channel_step]. `r` holds 1/rms and keeps it where nothing is scaled. Out of line and on copies, so that it
+/// costs others no registers.
+template <class T>
+static __device__ __noinline__ void split_pixels(const NormFormula& f, const T* x, int pixels, int pixel_step, int channel_step, float* r,
+                                                 float* power) {
+  const int channels = static_cast<int>(f.channels);
+#pragma unroll 1
+  for (int p = 0; p < pixels; ++p) {
+    const auto sum_scaled = [&](float scale) {
+      SquareSum<T> sum;
+#pragma unroll 1
+      for (int c = 0; c < channels; ++c) sum.add(widen(x[p * pixel_step + c * channel_step]) * scale);
+      return sum;
+    };
+    const float scale = range_scale(f, sum_scaled(1.0F).value());
+    power[p] = 1.0F;
+    if (scale == 1.0F) continue;
+    const SplitInverse split = split_inverse_rms(f, sum_scaled(scale).exact(), scale);
+    power[p] = split.power;
+    r[p] = split.rest;
+  }
+}
+
 /// silu and relu are what networks put behind a norm; bf16 results do not need the last bits of expf and of the division.
 template <class T>
 __device__ __forceinline__ float quick_silu(float t) {
