@@ -15,7 +15,7 @@ __device__ __forceinline__ int padded(int i) {
 // the tile, lanes - 2 of each row, whole; so the pixels of the last pack's far side are summed too. Neighbouring tiles load 2 packs
 // of a row twice, the second time from L2: y must not be what is read.
 template <class T, int K, bool kFull>
-__global__ void __launch_bounds__(512, K <= 8 && !kFull ? 2 : 1)
+__global__ void __launch_bounds__(512)
     rms_norm2d_nchw_shifted_tile_per_block(const __grid_constant__ NormArgs a, int lanes_log2, std::uint32_t tiles_of_image) {
   constexpr int V = 16 / static_cast<int>(sizeof(T));
   using W = WordOf<T, V>;

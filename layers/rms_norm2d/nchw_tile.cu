@@ -9,37 +9,38 @@ namespace {
 // Everything that it loads stays in registers, so x is read once. K loads a thread; channel = (k * rows + row) of this block's. Any number
 // of lanes: tiles that divide the pixels evenly among multiprocessors are seldom powers of two.
 template <class T, int V, int K, bool kFull>
-__global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512, K > 4 && K * sizeof(WordOf<T, V>) <= 128 && !kFull ? 2 : 1)
-    rms_norm2d_nchw_tile_per_block(const __grid_constant__ NormArgs a, int lanes) {
+__global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512, sizeof(T) == 2 && (K == 5 || K == 6) && !kFull ? 2 : 1)
+    rms_norm2d_nchw_tile_per_block(const __grid_constant__ NormArgs a, int lanes, int rows, int ranks, std::uint32_t tiles) {
   namespace cg = cooperative_groups;
   using W = WordOf<T, V>;
   extern __shared__ float4 shared_floats[];
   float* const shared = reinterpret_cast<float*>(shared_floats);
   const NormFormula& f = a.formula;
-  const int tid = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
-  const int row = tid / lanes, lane = tid - row * lanes, rows = threads / lanes;  // a last part of a row has nothing to do
+  const int tid = static_cast<int>(threadIdx.x);
+  const int row = tid / lanes, lane = tid - row * lanes;  // a last part of a row has nothing to do
   const int tile_pixels = lanes * V;
   const bool shuffles = lanes < 32 && (lanes & (lanes - 1)) == 0;  // a warp owns whole rows
   float* const inverse = shared;                                   // [tile_pixels] 1/rms
   float* const power = inverse + tile_pixels;                      // [tile_pixels] see SplitInverse
   // [groups][tile_pixels], a group of threads being a warp of whole rows or else a row
-  const int group = shuffles ? tid / 32 : row, groups = shuffles ? threads / 32 : rows;
+  const int group = shuffles ? tid / 32 : row, groups = shuffles ? static_cast<int>(blockDim.x) / 32 : rows;
   const SharedSums<T> partial{power + tile_pixels, groups * tile_pixels};
   // [2][ranks][tile_pixels] the sums of every block of the cluster
   [[maybe_unused]] float* const gathered = partial.floats + SquareSum<T>::kFloats * partial.count;
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  const unsigned ranks = cg::this_cluster().num_blocks(), rank = cg::this_cluster().block_rank();
+  const int rank = static_cast<int>(blockIdx.x) % ranks;  // clusters lie along x
   if (ranks > 1) cg::this_cluster().barrier_arrive();
 #else
-  const unsigned ranks = 1, rank = 0;
+  ranks = 1;
+  const int rank = 0;
 #endif
-  const auto pixels = static_cast<std::uint32_t>(a.pixels), tiles = (pixels + tile_pixels - 1) / tile_pixels;
-  const std::uint32_t tile = blockIdx.x / ranks, image = tile / tiles;
+  const auto pixels = static_cast<std::uint32_t>(a.pixels);
+  const std::uint32_t tile = blockIdx.x / static_cast<unsigned>(ranks), image = tile / tiles;
   const std::uint32_t pixel = (tile - image * tiles) * tile_pixels + lane * V;
   const bool inside = pixel < pixels && row < rows;
   const int channels = static_cast<int>(a.channels);
-  const int first = row + static_cast<int>(rank) * rows * K;
+  const int first = row + rank * rows * K;
   const std::int64_t base = (std::int64_t{image} * channels + first) * a.pixels + pixel, step = std::int64_t{rows} * a.pixels;
 
   if (sizeof(W) == 16 && blockIdx.x < a.early_blocks && lane == 0 && inside) {
@@ -88,19 +89,19 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512, K > 4 && K * si
     }
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     if (ranks > 1) {  // every block stores its sums into every block's shared memory, then reads its own
-      const int count = static_cast<int>(ranks) * tile_pixels;
+      const int count = ranks * tile_pixels;
       float* const here = gathered + round * SquareSum<T>::kFloats * count;
       if (round == 0) cg::this_cluster().barrier_wait();  // all have begun
       if (tid < tile_pixels) {
-        for (unsigned r = 0; r < ranks; ++r) {
-          SharedSums<T>{cg::this_cluster().map_shared_rank(here, r), count}.put(static_cast<int>(rank) * tile_pixels + tid, all);
+        for (int r = 0; r < ranks; ++r) {
+          SharedSums<T>{cg::this_cluster().map_shared_rank(here, r), count}.put(rank * tile_pixels + tid, all);
         }
       }
       cg::this_cluster().sync();
       all = {};
       if (tid < tile_pixels) {
 #pragma unroll 8
-        for (int r = 0; r < static_cast<int>(ranks); ++r) all.join(SharedSums<T>{here, count}.get(r * tile_pixels + tid));
+        for (int r = 0; r < ranks; ++r) all.join(SharedSums<T>{here, count}.get(r * tile_pixels + tid));
       }
     }
 #endif
@@ -189,12 +190,14 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512, K > 4 && K * si
     return;
   }
   if (!alone) load_floats<V>(inverse + lane * V, r);
-  store_rows<T, V, K, kFull>(a, x, r, nullptr, base, step, first, rows, inside);
+  std::int64_t to = base, stride = step;  // not eight offsets over the barrier
+  keep(to), keep(stride);
+  store_rows<T, V, K, kFull>(a, x, r, nullptr, to, stride, first, rows, inside);
 }
 
 // The kernels there are: bytes of an access x loads of a thread.
 template <class T, int V, bool kFull>
-void (*pick_loads(int loads))(NormArgs, int) {
+void (*pick_loads(int loads))(NormArgs, int, int, int, std::uint32_t) {
   constexpr bool kWide = sizeof(T) * V == 16;
   if constexpr (kWide) {
     switch (loads) {
@@ -242,12 +245,12 @@ void launch_nchw_tile(const NormConfig& c, DType dtype, const NormArgs& args, cu
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
     const auto kernel = pick<T>(c, is_full(args.formula));
-    const std::int64_t tile_pixels = std::int64_t{c.lanes} * c.vector, tiles = ceil_div(args.pixels, tile_pixels) * args.images;
-    LaunchShape shape{dim3(static_cast<unsigned>(tiles * c.cluster)), dim3(static_cast<unsigned>(c.threads)),
+    const std::int64_t tiles_of_image = ceil_div(args.pixels, std::int64_t{c.lanes} * c.vector);
+    LaunchShape shape{grid_of(tiles_of_image * args.images * c.cluster), dim3(static_cast<unsigned>(c.threads)),
                       norm_shared_bytes(c, args.channels, dtype)};
     shape.cluster = c.cluster;
     shape.dependent = true;
-    launch_kernel(kernel, shape, stream, args, c.lanes);
+    launch_kernel(kernel, shape, stream, args, c.lanes, c.threads / c.lanes, c.cluster, static_cast<std::uint32_t>(tiles_of_image));
   });
 }
 

@@ -28,8 +28,10 @@ struct Word<16> {
 template <class T, int V>
 using WordOf = typename Word<static_cast<int>(sizeof(T)) * V>::Type;
 
+/// The compiler forgets what it knows of `w`: it cannot keep in registers, over a barrier, what it could compute again.
 __device__ __forceinline__ void keep(unsigned short& w) { asm volatile("" : "+h"(w)); }
 __device__ __forceinline__ void keep(unsigned& w) { asm volatile("" : "+r"(w)); }
+__device__ __forceinline__ void keep(std::int64_t& w) { asm volatile("" : "+l"(w)); }
 __device__ __forceinline__ void keep(uint2& w) { keep(w.x), keep(w.y); }
 __device__ __forceinline__ void keep(uint4& w) { keep(w.x), keep(w.y), keep(w.z), keep(w.w); }
 
