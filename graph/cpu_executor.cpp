@@ -56,6 +56,7 @@ class CpuExecutor final : public Executor {
     for (const Step& step : plan_.steps) {
       receipt_.steps.push_back({step.label(), std::string(step.layer->type_name()), "reference", 0, 0});
     }
+    if (options_.on_prepared) options_.on_prepared(static_cast<int>(plan_.steps.size()), static_cast<int>(plan_.steps.size()));
   }
 
   void run() override {

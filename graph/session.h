@@ -51,6 +51,9 @@ struct CompileOptions {
   bool keep_values = false;  ///< the arena reuses no memory, so that every value can be read after a run
   /// Bytes that a session may hold, 0: no limit. A larger one is refused before its first run with MemoryError, which shows the bill.
   std::int64_t max_memory = 0;
+  /// Called on the compiling thread while steps are prepared and tuned, with how many are ready and how many there are; the last call has
+  /// both equal. Where there is nothing to prepare, on the CPU, that is the only one.
+  std::function<void(int ready, int steps)> on_prepared = nullptr;
 };
 
 /// A model input or output of a session: typed memory on the session's device.

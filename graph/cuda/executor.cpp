@@ -236,6 +236,7 @@ class CudaExecutor final : public Executor {
       }
       receipt_.memory.weights += static_cast<std::int64_t>(prepared.kernel->weight_bytes());
       steps_.push_back(std::move(prepared));
+      if (options_.on_prepared) options_.on_prepared(static_cast<int>(steps_.size()), static_cast<int>(plan_.steps.size()));
     }
     CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
     receipt_.prepare_ms = watch.ms();

@@ -113,6 +113,23 @@ TEST_F(CaptureTest, TheFactsAreThoseOfThePlan) {
   EXPECT_TRUE(contains(receipt.text(), "2 kernels, 1 memset"));
 }
 
+TEST_F(CaptureTest, TellsHowManyStepsArePreparedAndStopsIfAsked) {
+  const Busy model;
+  std::vector<int> told;
+  int steps = 0;
+  CompileOptions options;
+  options.on_prepared = [&](int ready, int all) { told.push_back(ready), steps = all; };
+  const Session session = net(model, DType::f32, kShape, options);
+  EXPECT_EQ(steps, static_cast<int>(session.plan().steps.size()));
+  std::vector<int> each;
+  for (int i = 1; i <= steps; ++i) each.push_back(i);
+  EXPECT_EQ(told, each);
+  options.on_prepared = [](int, int) { throw OptionError("enough"); };
+  EXPECT_THROW((void)net(model, DType::f32, kShape, options), OptionError);
+  Session again = net(model);  // nothing is left behind
+  again.run();
+}
+
 TEST_F(CaptureTest, AnEagerSessionCapturesNothing) {
   const Busy model;
   Session session = net(model, DType::f32, kShape, {.capture = false}), captured = net(model);

@@ -35,6 +35,15 @@ TEST(SessionTest, RunsAModelOnTheCpu) {
   EXPECT_EQ(net.output("y").floats(), (std::vector<float>{0, -6, 0, -6}));
 }
 
+TEST(SessionTest, TellsThatItsStepsAreReady) {
+  std::vector<std::pair<int, int>> told;
+  CompileOptions options;
+  options.on_prepared = [&](int ready, int steps) { told.emplace_back(ready, steps); };
+  const Session net = compile(chain(), {{"x", {1, 1, 2, 2}}}, Device::cpu(), options);
+  const int steps = static_cast<int>(net.plan().steps.size());
+  EXPECT_EQ(told, (std::vector<std::pair<int, int>>{{steps, steps}}));
+}
+
 TEST(SessionTest, PortsGoByName) {
   Session net = two_port_session();
   net.input("a").copy_from(std::vector<float>{1, 2, 3, 4});

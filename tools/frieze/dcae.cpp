@@ -37,18 +37,24 @@ class ProgressBar {
   void file(std::size_t index, const char* what) { index_ = index, what_ = what, show(0, 1); }
   void what(const char* what) { what_ = what; }
   void show(int done, int total) {
+    draw(done, total, total > 1 ? concat_text(what_, where(), ", tile ", done, " of ", total) : concat_text(what_, where()));
+  }
+  // Of one shape, the first time that it comes.
+  void compiling(int ready, int steps) {
+    draw(ready, steps, concat_text("preparing and tuning", where(), ", step ", ready, " of ", steps));
+  }
+
+ private:
+  std::string where() const { return concat_text(", file ", index_ + 1, " of ", files_); }
+  void draw(int done, int total, const std::string& text) {
     if (!on_) return;
     constexpr int kWidth = 30;
     const int filled = kWidth * done / total;
     std::cerr << "\r\x1b[K[" << std::string(static_cast<std::size_t>(filled), '#')
-              << std::string(static_cast<std::size_t>(kWidth - filled), '.') << "] " << what_ << ", file " << index_ + 1 << " of "
-              << files_;
-    if (total > 1) std::cerr << ", tile " << done << " of " << total;
-    std::cerr << std::flush;
+              << std::string(static_cast<std::size_t>(kWidth - filled), '.') << "] " << text << std::flush;
     shown_ = true;
   }
 
- private:
   std::size_t files_, index_ = 0;
   const char* what_ = "";
   bool on_, shown_ = false;
@@ -98,6 +104,8 @@ class Runner {
     load_weights();
     compile_.passes.rewrite = !options.exact;
     compile_.allow_tf32 = options.tf32;
+    compile_.tune = !options.no_tune;
+    compile_.on_prepared = [this](int ready, int steps) { progress_.compiling(ready, steps); };
   }
 
   FileReport run(const DcaeFile& file, std::size_t index) {

@@ -22,6 +22,7 @@ struct DcaeOptions {
   bool tile = false;
   int tile_size = 0, tile_stride = 0;  ///< 0: the default
   bool exact = false;                  ///< no rewriting of layers
+  bool no_tune = false;                ///< default kernels, nothing is timed
   bool tf32 = false, json = false;
 };
 /// Reads, runs and writes every input; reports to `out`, progress to stderr if that is a terminal. Files that were done before a later

@@ -36,6 +36,7 @@ void add_options(CLI::App* command, DcaeOptions& o, DcaeTask task) {
   command->add_option("--tile-stride", o.tile_stride, "Pixels from one tile to the next [448]")->check(CLI::PositiveNumber)->needs(tile);
   command->add_flag("--exact", o.exact, "Keep every layer as the model has it: slower, rounds as the original does");
   command->add_flag("--tf32", o.tf32, "Let f32 matrix products on the GPU use TF32: faster, about three digits");
+  command->add_flag("--no-tune", o.no_tune, "Default kernels, instead of the fastest found or cached");
   command->add_flag("--json", o.json, "Report as JSON");
   command->footer(footer());
 }
