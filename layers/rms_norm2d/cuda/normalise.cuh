@@ -1,8 +1,8 @@
 #pragma once
 /// What every kernel of RMSNorm2d does with one pixel's numbers: packs in and out, 1/rms, and the chain up to the store.
 #include <frieze/layers/rms_norm2d/cuda/rms_norm2d_kernels.h>
-#include <frieze/core/cuda/launch.cuh>
 #include <frieze/core/cuda/async_copy.cuh>
+#include <frieze/core/cuda/launch.cuh>
 
 namespace frieze::cuda {
 
