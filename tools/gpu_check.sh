@@ -128,7 +128,7 @@ if wants sanitizers; then
   # Only our own kernels are watched: cuBLASLt's have races that are none, and initcheck does not see what they write. racecheck 2025.3 lets
   # those for Hopper crash where it leaves them out, so that nothing may launch them; it looks at shared memory alone, which no kernel of
   # ours behind them uses.
-  libraries='LinearGpu.*:Conv2dGpu.Pointwise*:Conv2dGpu.ThreeByThree*:Conv2dGpu.Epilogues*:Conv2dGpu.Special*:Conv2dGpu.Misaligned*'
+  libraries='LinearGpu.*:Conv2dGpu.Pointwise*:Conv2dGpu.ThreeByThree*:Conv2dGpu.Epilogues*:Conv2dGpu.Special*:Conv2dGpu.Misaligned*:Conv2dCudnnGpu.*'
   export FRIEZE_EACH_KERNEL_ONCE=1 FRIEZE_RESULTS_DIR=$logs/watched
   for tool in memcheck racecheck initcheck synccheck; do
     watch=("$sanitizer" --tool "$tool" --kernel-name kernel_substring=6frieze --error-exitcode 86 --print-limit 100 --max-connections 64)
