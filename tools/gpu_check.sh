@@ -7,7 +7,7 @@
 #     --out DIR    the results file and DIR/logs go there instead of tools/results and the build folder
 # Environment:
 #   FRIEZE_BUILD             a folder with bin/frieze and tests/*_tests that are built already; nothing is built then
-#   FRIEZE_SHARDS            into how many processes the layers' tests are split, tests and sanitizers alike [one for 4 cores, at most 3]
+#   FRIEZE_SHARDS            into how many processes the layers' and tools' tests are split, tests and sanitizers alike [one for 4 cores, at most 3]
 #   FRIEZE_TEST_SECONDS      most seconds for one test program [1200]
 #   FRIEZE_SEEDS             with how many seeds the parity tests run [1]; 10 is what error budgets are judged by
 #   FRIEZE_SANITIZER_FILTER  the GoogleTest filter of what runs under compute-sanitizer, out of the layers' tests
@@ -104,7 +104,7 @@ if wants tests; then
   for program in "${programs[@]}"; do
     name=$(basename "$program")
     # The others one after the other and whole: some of their tests measure time.
-    if [[ $name == layers_tests ]]; then
+    if [[ $name == layers_tests || $name == tools_tests ]]; then
       sharded "test_$name" "${FRIEZE_TEST_SECONDS:-1200}" "$program"
     else
       shards=1 sharded "test_$name" "${FRIEZE_TEST_SECONDS:-1200}" "$program"

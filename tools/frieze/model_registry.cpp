@@ -8,6 +8,8 @@
 #include <frieze/models/denoiser/denoiser.h>
 #include <frieze/models/quickstart.h>
 
+#include "tools/frieze/json.h"
+
 namespace frieze::tools {
 namespace {
 
@@ -85,6 +87,10 @@ PreparedModel prepare_model(const ModelOptions& options) {
     model.weights_note = "the model's own";
   }
   return model;
+}
+
+std::string PreparedModel::json(const std::string& dtype, const std::string& report) const {
+  return JsonObject().add("model", entry->name).add("dtype", dtype).add("weights", weights_note).raw("report", report).text();
 }
 
 void fill_input(const PreparedModel& model, Session& net) {

@@ -41,6 +41,8 @@ struct PreparedModel {
   bool has_photo() const { return !photo.pixels.empty(); }
   /// The photograph as the model's input. Needs has_photo().
   HostTensor photo_input() const { return HostTensor({inputs[0].shape, inputs[0].dtype, inputs[0].format}, entry->from_image(photo)); }
+  /// {"model", "dtype", "weights", "report"} of a report that is JSON already.
+  std::string json(const std::string& dtype, const std::string& report) const;
 };
 /// DC-AE under the names "dcae:MODEL", "dcae-encoder:MODEL" and "dcae-decoder:MODEL", MODEL a folder or a published variant; nullopt for
 /// every other name.

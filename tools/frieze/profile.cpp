@@ -6,7 +6,6 @@
 #include <frieze/core/error.h>
 
 #include "tools/frieze/commands.h"
-#include "tools/frieze/json.h"
 #include "tools/frieze/model_registry.h"
 
 namespace frieze::tools {
@@ -31,13 +30,7 @@ int profile_command(const ProfileCommandOptions& options, std::ostream& out) {
     write_file(options.html, std::as_bytes(std::span(page)));
   }
   if (options.json) {
-    out << JsonObject()
-               .add("model", model.entry->name)
-               .add("dtype", options.dtype)
-               .add("weights", model.weights_note)
-               .raw("report", report.json())
-               .text()
-        << '\n';
+    out << model.json(options.dtype, report.json()) << '\n';
   } else {
     out << model.entry->name << ", " << model.weights_note << " weights\n" << report.text();
   }

@@ -1,7 +1,6 @@
 #include <frieze/graph/verify.h>
 
 #include "tools/frieze/commands.h"
-#include "tools/frieze/json.h"
 #include "tools/frieze/model_registry.h"
 
 namespace frieze::tools {
@@ -15,13 +14,7 @@ int verify_command(const VerifyCommandOptions& options, std::ostream& out) {
   if (model.has_photo()) verify_options.inputs.push_back(model.photo_input());
   const VerifyReport report = verify(net, verify_options);
   if (options.json) {
-    out << JsonObject()
-               .add("model", model.entry->name)
-               .add("dtype", options.dtype)
-               .add("weights", model.weights_note)
-               .raw("report", report.json())
-               .text()
-        << '\n';
+    out << model.json(options.dtype, report.json()) << '\n';
   } else {
     out << report.text();
   }

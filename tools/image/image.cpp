@@ -62,28 +62,6 @@ Image decode_image(std::span<const std::byte> bytes, const std::string& name) {
 
 Image read_image(const std::filesystem::path& path) { return decode_image(read_file(path, kMaxFileBytes), path.string()); }
 
-void write_png(const std::filesystem::path& path, const Image& image) {
-  const std::size_t count = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height);
-  check<ShapeError>(image.width > 0 && image.height > 0 && image.channels >= 1 && image.channels <= 4 &&
-                        image.pixels.size() == count * static_cast<std::size_t>(image.channels),
-                    path.string(), ": an image of ", image.width, "x", image.height, " pixels and ", image.channels,
-                    " channels cannot hold ", image.pixels.size(), " values");
-  std::vector<unsigned char> levels(image.pixels.size());
-  for (std::size_t i = 0; i < levels.size(); ++i) {
-    const float v = image.pixels[i];
-    check<IoError>(std::isfinite(v), path.string(), ": cannot write: value ", i, " of the picture is ", v);
-    levels[i] = static_cast<unsigned char>(std::lround(std::clamp(v, 0.0f, 1.0f) * 255.0f));
-  }
-  std::vector<std::byte> file;
-  const auto append = [](void* to, void* data, int size) {
-    const auto* bytes = static_cast<const std::byte*>(data);
-    static_cast<std::vector<std::byte>*>(to)->insert(static_cast<std::vector<std::byte>*>(to)->end(), bytes, bytes + size);
-  };
-  const int encoded = stbi_write_png_to_func(append, &file, image.width, image.height, image.channels, levels.data(), 0);
-  check<IoError>(encoded != 0, path.string(), ": cannot write: not enough memory for the PNG");
-  write_file(path, file);
-}
-
 std::vector<float> to_rgb_planes(const Image& image) {
   const std::size_t pixels = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height);
   const std::size_t channels = static_cast<std::size_t>(image.channels);
