@@ -151,8 +151,9 @@ TEST_F(Conv2dGpu, Depthwise) {
       run(16, 16, k, {.padding = 0, .groups = 16, .bias = false}, image({7, 16, 7, 12}, t), tiles);
       run(16, 16, k, {.padding = 8, .groups = 16}, image({1, 16, 3, 5}, t), tiles);
       if (k < 7) {  // long tiles, several along each axis, the last ones cut off; channels that chunks of a tile do not divide
-        run(512, 512, k, {.groups = 512}, image({2, 512, 40, 70}, t), tiles);
-        run(520, 520, k, {.groups = 520}, image({4, 520, 34, 30}, t), tiles);
+        const std::string rows = ", tiles of " + std::string(t == DType::f32 ? "16x" : k == 3 ? "4x" : "8x");
+        run(512, 512, k, {.groups = 512}, image({2, 512, 40, 70}, t), tiles + rows);
+        run(520, 520, k, {.groups = 520}, image({4, 520, 34, 30}, t), tiles + rows);
       }
       run(16, 16, k, {.stride = 2, .groups = 16}, image({1, 16, 9, 8}, t), "single pixels,");
       run(16, 16, k, {.dilation = 2, .groups = 16}, image({1, 16, 9, 8}, t), "single pixels,");

@@ -15,7 +15,6 @@ import argparse
 import json
 import math
 import pathlib
-import statistics
 import struct
 import subprocess
 import tempfile
@@ -24,6 +23,8 @@ import time
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from device_time import short, time_runs
 
 TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "I64": torch.int64}
 SANA = {
@@ -257,19 +258,6 @@ def bench_frieze(options, folder, size):
     return {"ms": json.loads(done.stdout)["graph"]["device_us"] / 1e3} if done.returncode == 0 else {"error": done.stderr.strip()}
 
 
-def time_runs(run, rounds, in_a_row=10):
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    times = []
-    for _ in range(rounds):
-        begin.record()
-        for _ in range(in_a_row):
-            run()
-        end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end) / in_a_row)
-    return {"ms": statistics.median(times), "lowest": min(times), "highest": max(times)}
-
-
 def time_eager(net, z, rounds):
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
@@ -279,7 +267,7 @@ def time_eager(net, z, rounds):
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         net(z)
-    return time_runs(graph.replay, rounds)
+    return time_runs(graph.replay, rounds, in_a_row=10)
 
 
 def time_compiled(net, z, rounds):
@@ -289,7 +277,7 @@ def time_compiled(net, z, rounds):
     for _ in range(4):  # compiles, captures
         run(z)
     torch.cuda.synchronize()
-    return {"compile_s": time.monotonic() - begin, **time_runs(lambda: run(z), rounds)}
+    return {"compile_s": time.monotonic() - begin, **time_runs(lambda: run(z), rounds, in_a_row=10)}
 
 
 def measure(options, folder, size):
@@ -299,7 +287,7 @@ def measure(options, folder, size):
         try:
             found = make()
         except Exception as error:  # a peer that fails is a result, too
-            found = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:200]}
+            found = {"error": short(error)}
         ways[name] = found
         print(f"{size:5}  {name:40} {found['error'] if 'error' in found else format(found['ms'], '.3f') + ' ms'}", flush=True)
 

@@ -14,7 +14,6 @@ PyTorch in float64; PyTorch's own f16 stands beside it. Needs PyTorch, NumPy, Pi
 import argparse
 import json
 import pathlib
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ import tempfile
 import numpy as np
 import torch
 from PIL import Image
+
+from device_time import short, time_runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools/train"))
@@ -37,10 +38,6 @@ PEERS = [  # name, mode of torch.compile or None, memory format
 ]
 
 
-def short(error):
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-
-
 def bench_frieze(options):
     command = [options.frieze, "bench", "denoiser", "--device", "cuda", "--dtype", "f16", "--size", f"{options.size}x{options.size}", "--rounds",
                str(options.rounds), "--json"]
@@ -49,19 +46,6 @@ def bench_frieze(options):
         return {"error": done.stderr.strip()}
     report = json.loads(done.stdout)
     return {"ms": report["graph"]["device_us"] / 1e3, "eager_ms": report["eager"]["device_us"] / 1e3}
-
-
-def time_runs(run, rounds, in_a_row=20):
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    times = []
-    for _ in range(rounds):
-        begin.record()
-        for _ in range(in_a_row):
-            run()
-        end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end) / in_a_row)
-    return {"ms": statistics.median(times), "lowest": min(times), "highest": max(times)}
 
 
 def time_peer(mode, layout, options):
@@ -75,7 +59,7 @@ def time_peer(mode, layout, options):
             y = run(x)
         torch.cuda.synchronize()
         expected = net(x.float().half()).float() if mode else None
-        found = time_runs(lambda: run(x), options.rounds)
+        found = time_runs(lambda: run(x), options.rounds, in_a_row=20)
         if mode:
             found["max_abs_difference_from_eager"] = (run(x).float() - expected).abs().max().item()
     return found

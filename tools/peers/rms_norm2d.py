@@ -21,6 +21,8 @@ import time
 
 import torch
 
+from device_time import short
+
 try:
     import triton
     import triton.language as tl
@@ -148,11 +150,6 @@ def time_graphs(graphs, launches, rounds):
             end.synchronize()
             times[name].append(1000 * begin.elapsed_time(end) / launches)
     return times
-
-
-def short(error):
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text[:200]
 
 
 def measure(shape, dtype, layout, options, out_of_time):
