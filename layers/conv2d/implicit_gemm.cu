@@ -1,10 +1,10 @@
 // k x k convolution as a matrix product whose left operand is gathered on the way to shared memory.
 #include <cstdint>
-#include <type_traits>
 
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/layers/conv2d/cuda/conv2d_kernels.h>
 #include <frieze/core/cuda/epilogue.cuh>
+#include <frieze/layers/conv2d/cuda/tensor_core.cuh>
 
 namespace frieze::cuda {
 namespace {
@@ -26,20 +26,6 @@ __device__ __forceinline__ void load_matrices(std::uint32_t (&r)[4], std::uint32
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"(from_shared)
                : "memory");
-}
-
-// d[16,8] += a[16,16] * b[16,8].
-template <class T>
-__device__ __forceinline__ void multiply_add(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
-  if constexpr (std::is_same_v<T, __half>) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  } else {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  }
 }
 
 constexpr int kDepth = kImplicitDepth, kRowBytes = kDepth * 2, kChunks = kRowBytes / 16;

@@ -58,7 +58,10 @@ class GroupedPath final : public ConvPath {
       misaligned_.launch(x, y, epilogue, workspace, stream);
     }
   }
-  std::string describe() const override { return "own grouped 1x1, whole groups of 2 pixels a thread"; }
+  std::string describe() const override {
+    const bool half = p_.dtype != DType::f32;
+    return concat_text("own grouped 1x1, ", half ? "64 pixels of a group a warp, tensor cores" : "whole groups of 2 pixels a thread");
+  }
 
  private:
   const ConvProblem& p_;
