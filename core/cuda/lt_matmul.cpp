@@ -14,6 +14,8 @@
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/tune.h>
+#include <frieze/core/tuning_cache.h>
+#include <frieze/core/version.h>
 
 namespace frieze::cuda {
 namespace {
@@ -68,6 +70,28 @@ template <class V>
 void set(cublasLtMatmulDesc_t op, cublasLtMatmulDescAttributes_t what, const V& value) {
   LT_CHECK(cublasLtMatmulDescSetAttribute(op, what, &value, sizeof value));
 }
+// Which algorithm of the library this is, and how it is set.
+std::string algorithm_text(const cublasLtMatmulAlgo_t& algorithm) {
+  std::string text;
+  const auto add = [&](const char* what, cublasLtMatmulAlgoConfigAttributes_t attribute, auto value) {
+    std::size_t written = 0;
+    LT_CHECK(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, attribute, &value, sizeof value, &written));
+    text += concat_text(text.empty() ? "" : " ", what, ' ', value);
+  };
+  add("algo", CUBLASLT_ALGO_CONFIG_ID, 0);
+  add("tile", CUBLASLT_ALGO_CONFIG_TILE_ID, 0U);
+  add("stages", CUBLASLT_ALGO_CONFIG_STAGES_ID, 0U);
+  add("split-k", CUBLASLT_ALGO_CONFIG_SPLITK_NUM, 0);
+  add("reduction", CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, 0U);
+  add("swizzle", CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, 0U);
+  add("option", CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, 0U);
+  add("shape", CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, std::uint16_t{0});
+  add("cluster", CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, std::uint16_t{0});
+  return text;
+}
+
+constexpr const char* kNone = "none is right";  // in the tuning cache
+
 template <class V>
 void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t what, const V& value) {
   LT_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, what, &value, sizeof value));
@@ -84,6 +108,7 @@ struct LtMatmul::State {
   Layout w_layout, x_layout, y_layout;
   std::vector<cublasLtMatmulHeuristicResult_t> candidates;
   std::size_t chosen = 0;
+  bool remembered = false;
 
   State(const LtMatmulSpec& s, const void* weight, const PrepareArgs& args)
       : spec(s),
@@ -130,6 +155,23 @@ struct LtMatmul::State {
              cublasLtMatmulAlgoCheck(handle.get(), op.get(), w_layout.get(), x_layout.get(), y_layout.get(), y_layout.get(), &c.algo,
                                      &checked) != CUBLAS_STATUS_SUCCESS;
     });
+  }
+
+  // What the choice depends on. A pointer's alignment is not part of it: all are multiples of 16 bytes.
+  std::string key() const {
+    return concat_text("cublasLt, ", spec.in, " -> ", spec.out, spec.allow_tf32 ? " tf32, " : ", ", spec.m, "x", spec.k, " * ", spec.k, "x",
+                       spec.n, ", rows of ", spec.ldx, " and ", spec.ldw, spec.bias != nullptr ? ", bias" : "",
+                       spec.residual ? ", residual" : "",
+                       spec.activation != Activation::none ? concat_text(", ", name(spec.activation)) : "");
+  }
+
+  // Keeps the candidate of this text alone, or none for kNone; false if there is no such candidate.
+  bool keep_remembered(const std::string& text) {
+    const auto found = std::find_if(candidates.begin(), candidates.end(), [&](const auto& c) { return algorithm_text(c.algo) == text; });
+    if (found == candidates.end() && text != kNone) return false;
+    candidates = found == candidates.end() ? decltype(candidates)() : decltype(candidates)(1, *found);
+    remembered = true;
+    return true;
   }
 
   void launch(std::size_t candidate, const void* x, const void* residual, void* y, void* workspace, cudaStream_t stream) const {
@@ -250,6 +292,15 @@ LtMatmul::~LtMatmul() = default;
 std::optional<LtMatmul> LtMatmul::plan(const LtMatmulSpec& spec, const void* w, const PrepareArgs& args) {
   auto state = std::make_unique<State>(spec, w, args);
   state->find_candidates(args.device->compute_capability);
+  // Another process, and another layer of the same shape, gets the same algorithm and so the same bits; and it need not wait.
+  const std::string machine = tuned_machine(*args.device, concat_text("cuBLASLt ", cublasLtGetVersion())), key = state->key();
+  if (args.tune) {
+    const auto known = tuning_cache().find(machine, key);
+    if (known && state->keep_remembered(*known)) {
+      if (state->candidates.empty()) return std::nullopt;
+      return LtMatmul(std::move(state));
+    }
+  }
   const bool rounds = spec.out != DType::f32 && (spec.bias != nullptr || spec.residual);
   if (!args.tune && !rounds && !state->candidates.empty() && spec.activation == Activation::none)
     state->candidates.erase(state->candidates.begin() + 1, state->candidates.end());
@@ -259,6 +310,10 @@ std::optional<LtMatmul> LtMatmul::plan(const LtMatmulSpec& spec, const void* w, 
     if (spec.activation != Activation::none) state->keep_right_activations(scratch, args.stream);
     if (args.tune && state->candidates.size() > 1) state->choose_fastest(scratch, args.stream);
     CUDA_CHECK(cudaStreamSynchronize(args.stream));
+  }
+  if (args.tune) {
+    const bool none = state->candidates.empty();
+    tuning_cache().store(machine, key, none ? kNone : algorithm_text(state->candidates[state->chosen].algo));
   }
   if (state->candidates.empty()) return std::nullopt;
   return LtMatmul(std::move(state));
@@ -276,7 +331,8 @@ std::string LtMatmul::describe() const {
   std::size_t written = 0;
   LT_CHECK(
       cublasLtMatmulAlgoConfigGetAttribute(&state_->candidates[state_->chosen].algo, CUBLASLT_ALGO_CONFIG_ID, &id, sizeof id, &written));
-  std::string text = concat_text("cublasLt algo ", id, " (", state_->chosen + 1, " of ", state_->candidates.size(), ")");
+  std::string text = concat_text("cublasLt algo ", id);
+  text += state_->remembered ? " (tuned, from the cache)" : concat_text(" (", state_->chosen + 1, " of ", state_->candidates.size(), ")");
   if (s.in == DType::f32 && s.allow_tf32) text += ", tf32";
   if (s.bias != nullptr) text += ", bias";
   if (s.residual) text += ", residual";

@@ -26,9 +26,10 @@ struct LtMatmulSpec {
 /// store. Pointers must be multiples of 16 bytes. Same bits for the same inputs.
 class LtMatmul {
  public:
-  /// Chooses an algorithm: the library's first, or the fastest of all it offers if args.tune. Algorithms that reduce partial sums in
-  /// the output's type are left out (they would round more than once), and so is everything whose activation, tried on the device, is
-  /// not ours to within the type's rounding: NaN and infinities included. Nothing if no algorithm is left. Throws CudaError.
+  /// Chooses an algorithm: the library's first, or the fastest of all it offers if args.tune, which the tuning cache remembers. Algorithms
+  /// that reduce partial sums in the output's type are left out (they would round more than once), and so is everything whose activation,
+  /// tried on the device, is not ours to within the type's rounding: NaN and infinities included. Nothing if no algorithm is left. Throws
+  /// CudaError.
   static std::optional<LtMatmul> plan(const LtMatmulSpec& spec, const void* w, const PrepareArgs& args);
 
   LtMatmul(LtMatmul&&) noexcept;
@@ -38,7 +39,7 @@ class LtMatmul {
   /// Enqueues. `residual` is read only if the spec has one.
   void launch(const void* x, const void* residual, void* y, void* workspace, cudaStream_t stream) const;
   std::size_t workspace_bytes() const;
-  /// "cublasLt algo 66 of 8, bias, relu".
+  /// "cublasLt algo 66 (2 of 8), bias, relu", or "cublasLt algo 66 (tuned, from the cache), bias, relu".
   std::string describe() const;
 
  private:

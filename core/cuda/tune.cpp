@@ -6,6 +6,7 @@
 
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/handles.h>
+#include <frieze/core/version.h>
 
 namespace frieze::cuda {
 namespace {
@@ -15,6 +16,11 @@ constexpr double kRoundMs = 0.2;  // what one candidate runs for in one round: f
 constexpr int kMaxRepeats = 20;
 
 }  // namespace
+
+std::string tuned_machine(const DeviceInfo& device, std::string_view library) {
+  return concat_text(device.name, ", ", device.sm_count, " SMs, driver ", device.driver_version, ", runtime ", device.runtime_version,
+                     ", frieze ", version(), library.empty() ? "" : ", ", library);
+}
 
 std::size_t fastest(cudaStream_t stream, std::span<const std::function<void()>> candidates) {
   check<CudaError>(!candidates.empty(), "nothing to choose from");

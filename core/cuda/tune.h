@@ -5,8 +5,16 @@
 #include <cstddef>
 #include <functional>
 #include <span>
+#include <string>
+#include <string_view>
+
+#include <frieze/core/cuda/kernel.h>
 
 namespace frieze::cuda {
+
+/// The name of this device, its driver and the versions that a tuned choice holds for, in the tuning cache; with that of a library whose
+/// kernels are among the choices.
+std::string tuned_machine(const DeviceInfo& device, std::string_view library = {});
 
 /// The candidate that ran fastest on `stream`, by the median of a few rounds in which all are visited in turn: a GPU under load slows
 /// down within milliseconds, and who is timed first would win. An earlier candidate wins against a later one that is less than 2 %

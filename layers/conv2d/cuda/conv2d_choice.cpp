@@ -7,9 +7,9 @@
 #include <frieze/core/cuda/cold_timing.h>
 #include <frieze/core/cuda/compare.h>
 #include <frieze/core/cuda/handles.h>
+#include <frieze/core/cuda/tune.h>
 #include <frieze/core/error.h>
 #include <frieze/core/tuning_cache.h>
-#include <frieze/core/version.h>
 #include <frieze/layers/conv2d/cuda/conv2d_paths.h>
 
 namespace frieze::cuda {
@@ -21,12 +21,7 @@ constexpr double kReplayMicroseconds = 300;  // of one graph of launches
 constexpr int kMostLaunches = 32;
 constexpr double kWorthwhile = 0.99;  // of the time of a path that is named earlier
 constexpr double kHopeless = 1.15;    // of the best time, after the first look
-constexpr int kPathSet = 1;           // raised when a path computes or runs in another way than it did
-
-std::string machine_text(const DeviceInfo& d, bool cudnn) {
-  return concat_text(d.name, ", ", d.sm_count, " SMs, driver ", d.driver_version, ", runtime ", d.runtime_version, ", frieze ", version(),
-                     ", ", cudnn ? cudnn_version_text() : "no cuDNN");
-}
+constexpr int kPathSet = 2;           // raised when a path computes or runs in another way than it did
 
 std::string key_text(const ConvProblem& p, const PrepareArgs& args) {
   const ConvGeometry& g = p.g;
@@ -175,7 +170,8 @@ ConvChoice choose_conv_path(const ConvProblem& p, const PrepareArgs& args) {
   if (!cudnn && ids.size() == 1) return {make_conv_path(p, args, ids[0]), ""};
   if (!args.tune) return first_of_cudnn(p, args, ids[0]);
 
-  const std::string machine = machine_text(*args.device, cudnn), key = key_text(p, args) + (always ? ", cuDNN always" : "");
+  const std::string machine = tuned_machine(*args.device, cudnn ? cudnn_version_text() : "no cuDNN"),
+                    key = key_text(p, args) + (always ? ", cuDNN always" : "");
   if (const auto known = tuning_cache().find(machine, key)) {
     if (std::find(ids.begin(), ids.end(), *known) != ids.end()) return {make_conv_path(p, args, *known), " (tuned, from the cache)"};
     if (auto path = cudnn ? make_cudnn_path(p, args, *known) : nullptr) return {std::move(path), " (tuned, from the cache)"};

@@ -10,10 +10,10 @@
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/cold_timing.h>
 #include <frieze/core/cuda/handles.h>
+#include <frieze/core/cuda/tune.h>
 #include <frieze/core/error.h>
 #include <frieze/core/host_memory.h>
 #include <frieze/core/tuning_cache.h>
-#include <frieze/core/version.h>
 
 namespace frieze::cuda {
 namespace {
@@ -24,10 +24,6 @@ constexpr double kReplayMicroseconds = 200;   // of one graph
 constexpr int kMostLaunches = 64;
 constexpr double kWorthwhile = 0.995;  // of the default's time
 constexpr double kHopeless = 1.1;      // of the best time, after the first look
-
-std::string machine_text(const DeviceInfo& d) {
-  return concat_text(d.name, ", ", d.sm_count, " SMs, driver ", d.driver_version, ", runtime ", d.runtime_version, ", frieze ", version());
-}
 
 // "2^10" for 513 to 1024.
 std::string power_above(std::int64_t v) { return concat_text("2^", std::bit_width(static_cast<std::uint64_t>(v - 1))); }
@@ -164,7 +160,7 @@ NormChoice choose_norm(const NormCall& call, bool tune, const DeviceInfo& device
   if (!tune) return {default_norm_config(call.problem), "default"};
   const std::vector<NormConfig> candidates = norm_candidates(call.problem);
   if (candidates.size() == 1) return {candidates[0], "default: the only one"};
-  const std::string machine = machine_text(device), key = norm_class_text(call);
+  const std::string machine = tuned_machine(device), key = norm_class_text(call);
   if (const auto known = remembered(candidates, machine, key)) return {*known, "tuned, from the cache"};
 
   Buffers buffers(call.problem, call.args.formula.residual_mode != ResidualMode::none, device);
