@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include <frieze/core/error.h>
+#include <frieze/core/parallel.h>
 #include <frieze/core/weights.h>
 
 namespace frieze {
@@ -146,15 +147,14 @@ std::string find_key(const Weights& weights, const std::string& key, const Param
 }  // namespace
 
 void load(Module& module, const Weights& weights) {
-  // Everything is read before anything is assigned, so that an error leaves the module as it was.
-  std::vector<std::pair<Parameter*, std::vector<float>>> filled;
+  std::vector<std::pair<Parameter*, std::vector<std::string>>> sources;
   std::map<std::string, std::string> used;  // tensor -> parameter
   module.visit_parameters([&](const std::string& key, Parameter& p) {
     const std::string found = find_key(weights, key, p);
     const Shape& shape = weights.at(found).shape;
     check<WeightsError>(fits(p, shape), weights.source(), ": tensor '", found, "' has shape ", shape, ", the model's '", key, "' expects ",
                         p.shape);
-    filled.emplace_back(&p, weights.floats(found));
+    sources.emplace_back(&p, std::vector{found});
     const auto [user, first] = used.emplace(found, key);
     check<WeightsError>(first, weights.source(), ": tensor '", found, "' would fill both '", user->second, "' and '", key, "'");
   });
@@ -162,7 +162,26 @@ void load(Module& module, const Weights& weights) {
     check<WeightsError>(used.contains(name), weights.source(), ": tensor '", printable(name), "' of shape ", tensor.shape,
                         " is used by no parameter of the model");
   }
-  for (auto& [parameter, values] : filled) parameter->values = std::move(values);
+  fill(sources, weights);
+}
+
+void fill(std::span<const std::pair<Parameter*, std::vector<std::string>>> sources, const Weights& weights) {
+  // Everything is read before anything is assigned, so that an error leaves the parameters as they were.
+  std::vector<std::vector<float>> filled(sources.size());
+  parallel_for(static_cast<std::int64_t>(sources.size()), [&](std::int64_t first, std::int64_t last) {
+    for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
+      const std::vector<std::string>& names = sources[i].second;
+      for (const std::string& name : names) {
+        std::vector<float> part = weights.floats(name);
+        if (names.size() == 1) {
+          filled[i] = std::move(part);
+        } else {
+          filled[i].insert(filled[i].end(), part.begin(), part.end());
+        }
+      }
+    }
+  });
+  for (std::size_t i = 0; i < sources.size(); ++i) sources[i].first->values = std::move(filled[i]);
 }
 
 }  // namespace frieze

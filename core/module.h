@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -114,5 +115,10 @@ void init_random(Module& module, std::uint64_t seed);
 /// Fills every parameter from `weights` by key; every tensor of the file must be used.
 /// Throws WeightsError naming the key, what was expected and what was got; the module is then left as it was.
 void load(Module& module, const Weights& weights);
+
+/// Fills each parameter from the tensors named beside it, one after the other where there are several; for loaders that know other names
+/// than the parameters' own. Who calls has checked names and shapes. Throws as Weights::floats() does; the parameters are then left as
+/// they were.
+void fill(std::span<const std::pair<Parameter*, std::vector<std::string>>> sources, const Weights& weights);
 
 }  // namespace frieze

@@ -7,6 +7,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/core/host_memory.h>
+#include <frieze/core/parallel.h>
 
 namespace frieze {
 
@@ -53,26 +54,37 @@ bool TensorView::is_contiguous(Format format) const {
 
 namespace {
 
-// Calls visit(row-major index, element offset) for every element, without a division per element.
+// Elements that are worth a thread of their own.
+constexpr std::int64_t kGrain = 1 << 16;
+
+// Calls visit(row-major index, element offset) for every element, without a division per element; large tensors from several threads.
 template <class Visit>
-void for_each_element(const TensorView& view, Visit&& visit) {
-  if (view.shape.elements() == 0) return;
+void for_each_element(const TensorView& view, const Visit& visit) {
+  const std::int64_t count = view.shape.elements();
+  if (count == 0) return;
   check<ShapeError>(view.data != nullptr, "a tensor of shape ", view.shape, " has no memory");
-  const int rank = view.shape.rank();
-  std::array<std::int64_t, Shape::kMaxRank> at{};
-  std::int64_t offset = 0;
-  for (std::int64_t i = 0;; ++i) {
-    visit(static_cast<std::size_t>(i), static_cast<std::size_t>(offset));
-    int axis = rank - 1;
-    for (; axis >= 0; --axis) {
-      auto& position = at[static_cast<std::size_t>(axis)];
-      offset += view.stride(axis);
-      if (++position < view.shape[axis]) break;
-      offset -= position * view.stride(axis);
-      position = 0;
+  const auto range = [&](std::int64_t first, std::int64_t last) {
+    const int rank = view.shape.rank();
+    std::array<std::int64_t, Shape::kMaxRank> at{};
+    std::int64_t offset = 0, rest = first;
+    for (int axis = rank - 1; axis >= 0; --axis) {
+      at[static_cast<std::size_t>(axis)] = rest % view.shape[axis];
+      offset += rest % view.shape[axis] * view.stride(axis);
+      rest /= view.shape[axis];
     }
-    if (axis < 0) return;
-  }
+    for (std::int64_t i = first; i < last; ++i) {
+      visit(static_cast<std::size_t>(i), static_cast<std::size_t>(offset));
+      for (int axis = rank - 1; axis >= 0; --axis) {
+        auto& position = at[static_cast<std::size_t>(axis)];
+        offset += view.stride(axis);
+        if (++position < view.shape[axis]) break;
+        offset -= position * view.stride(axis);
+        position = 0;
+      }
+    }
+  };
+  if (count <= kGrain) return range(0, count);
+  parallel_for(count, range, kGrain);
 }
 
 template <class V>

@@ -75,16 +75,24 @@ SharedBuffers& shared_buffers() {
   return all;
 }
 
-// A multiplication and a shift for 8 bytes; it only finds candidates, whose bytes are compared.
+// A multiplication and a shift for 8 bytes, in four chains, as each waits for its last step; it only finds candidates, whose bytes are
+// compared.
 std::uint64_t hash_of(const char* data, std::size_t bytes) {
-  std::uint64_t hash = 0x9E3779B97F4A7C15ULL ^ bytes;
-  for (std::size_t i = 0; i < bytes; i += 8) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, data + i, std::min<std::size_t>(8, bytes - i));
+  const auto step = [](std::uint64_t& hash, std::uint64_t word) {
     hash = (hash ^ word) * 0xFF51AFD7ED558CCDULL;
     hash ^= hash >> 32;
+  };
+  std::uint64_t chains[4] = {0x9E3779B97F4A7C15ULL ^ bytes, 1, 2, 3}, words[4];
+  std::size_t at = 0;
+  for (; at + sizeof words <= bytes; at += sizeof words) {
+    std::memcpy(words, data + at, sizeof words);
+    for (int i = 0; i < 4; ++i) step(chains[i], words[i]);
   }
-  return hash;
+  std::memset(words, 0, sizeof words);
+  std::memcpy(words, data + at, bytes - at);
+  for (int i = 0; i < 4; ++i) step(chains[i], words[i]);
+  for (int i = 1; i < 4; ++i) step(chains[0], chains[i]);
+  return chains[0];
 }
 
 bool holds(const DeviceBuffer& buffer, const char* data, std::size_t bytes) {

@@ -1,4 +1,7 @@
 // Other convolutions that compute this one together with a neighbour.
+#include <array>
+
+#include <frieze/core/parallel.h>
 #include <frieze/layers/conv2d/conv2d.h>
 #include <frieze/layers/merge_phases/merge_phases.h>
 
@@ -34,18 +37,24 @@ std::vector<std::shared_ptr<const Layer>> Conv2d::after_prologue(const PrologueO
   if (!fits) return {};
   auto conv = std::make_shared<Conv2d>(in_channels_, 4 * out_channels_, 2, Conv2dOptions{.padding = 1, .bias = has_bias()});
   // Which of the two small rows the kernel's row r falls on, for phase i.
-  const auto row = [](std::int64_t phase, std::int64_t r) { return phase == 0 ? (r == 0 ? 0 : 1) : (r == 2 ? 1 : 0); };
-  std::vector<double> sums(weight_of(*conv).size(), 0.0);
-  for (std::int64_t at = 0; at < static_cast<std::int64_t>(weight_.values.size()); ++at) {
-    const std::int64_t filter = at / 9, r = at / 3 % 3, s = at % 3;  // filter: output channel, then input channel
-    for (std::int64_t i = 0; i < 2; ++i) {
-      for (std::int64_t j = 0; j < 2; ++j) {
-        const std::int64_t phase = (2 * i + j) * out_channels_ * in_channels_;
-        sums[static_cast<std::size_t>((phase + filter) * 4 + 2 * row(i, r) + row(j, s))] += weight_.values[static_cast<std::size_t>(at)];
-      }
-    }
-  }
-  for (std::size_t i = 0; i < sums.size(); ++i) weight_of(*conv)[i] = static_cast<float>(sums[i]);
+  const auto row = [](int phase, int r) { return phase == 0 ? (r == 0 ? 0 : 1) : (r == 2 ? 1 : 0); };
+  const std::int64_t filters = out_channels_ * in_channels_;  // of one phase
+  float* const phases = weight_of(*conv).data();
+  parallel_for(
+      filters,
+      [&](std::int64_t first, std::int64_t last) {
+        for (std::int64_t filter = first; filter < last; ++filter) {
+          const float* const w = weight_.values.data() + filter * 9;
+          for (int phase = 0; phase < 4; ++phase) {
+            std::array<double, 4> sums{};
+            for (int tap = 0; tap < 9; ++tap)
+              sums[static_cast<std::size_t>(2 * row(phase / 2, tap / 3) + row(phase % 2, tap % 3))] += w[tap];
+            for (std::size_t i = 0; i < 4; ++i)
+              phases[(phase * filters + filter) * 4 + static_cast<std::int64_t>(i)] = static_cast<float>(sums[i]);
+          }
+        }
+      },
+      1 << 12);
   for (std::size_t o = 0; has_bias() && o < bias_of(*conv).size(); ++o) bias_of(*conv)[o] = bias_.values[o % bias_.values.size()];
   return {std::move(conv), std::make_shared<MergePhases>()};
 }

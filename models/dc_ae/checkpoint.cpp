@@ -124,7 +124,7 @@ void load_dc_ae(DcAe& model, const Weights& weights) {
            t.first.starts_with("decoder.project_");
   });
   std::set<std::string> used;
-  std::vector<std::pair<Parameter*, std::vector<float>>> filled;
+  std::vector<std::pair<Parameter*, std::vector<std::string>>> sources;
   Module& root = model;
   root.visit_parameters([&](const std::string& key, Parameter& p) {
     std::vector<std::string> names = diffusers_names(key);
@@ -133,16 +133,13 @@ void load_dc_ae(DcAe& model, const Weights& weights) {
       names = {dc_ae_original_name(names.front(), model.config)};
       expected = p.shape;
     }
-    std::vector<float> values;
     for (const std::string& name : names) {
       check<WeightsError>(weights.contains(name), weights.source(), ": no tensor '", name, "', expected with shape ", expected);
       const Shape& got = weights.at(name).shape;
       check<WeightsError>(same_shape(got, expected), weights.source(), ": tensor '", name, "': expected shape ", expected, ", got ", got);
-      const std::vector<float> part = weights.floats(name);
-      values.insert(values.end(), part.begin(), part.end());
       used.insert(name);
     }
-    filled.emplace_back(&p, std::move(values));
+    sources.emplace_back(&p, std::move(names));
   });
   const char* lacked = model.encoder ? "decoder." : "encoder.";
   const bool whole_file = std::any_of(tensors.begin(), tensors.end(), [&](const auto& t) { return t.first.starts_with(lacked); });
@@ -155,7 +152,7 @@ void load_dc_ae(DcAe& model, const Weights& weights) {
     check<WeightsError>(used.contains(name) || has_batch_count(used, name), weights.source(), ": tensor '", printable(name), "' of shape ",
                         tensor.shape, " is not part of this model (", model.config.name, ")");
   }
-  for (auto& [parameter, values] : filled) parameter->values = std::move(values);
+  fill(sources, weights);
 }
 
 }  // namespace frieze

@@ -5,6 +5,7 @@
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/error.h>
+#include <frieze/core/parallel.h>
 #include <frieze/layers/conv2d/cuda/conv2d_paths.h>
 
 namespace frieze::cuda {
@@ -88,13 +89,18 @@ class Conv2dKernel final : public Kernel {
       const std::int64_t row = product ? round_up(taps * tap_size, kImplicitDepth) : taps * tap_size;
       const std::int64_t rows = product && half ? round_up(g.out_c, 128) : g.out_c;
       std::vector<float> packed(static_cast<std::size_t>(checked_mul(rows, row, "packed weights")));
-      for (std::int64_t o = 0; o < g.out_c; ++o) {
-        for (std::int64_t c = 0; c < in_group; ++c) {
-          for (std::int64_t t = 0; t < taps; ++t) {
-            packed[static_cast<std::size_t>(o * row + t * tap_size + c)] = from[static_cast<std::size_t>((o * in_group + c) * taps + t)];
-          }
-        }
-      }
+      parallel_for(
+          g.out_c,
+          [&](std::int64_t first, std::int64_t last) {
+            for (std::int64_t o = first; o < last; ++o) {
+              for (std::int64_t t = 0; t < taps; ++t) {
+                float* const to = packed.data() + o * row + t * tap_size;
+                const float* const at = from.data() + o * in_group * taps + t;
+                for (std::int64_t c = 0; c < in_group; ++c) to[c] = at[c * taps];
+              }
+            }
+          },
+          std::max<std::int64_t>(1, (1 << 16) / (in_group * taps)));
       weight_ = to_device(packed, p_.dtype);
       p_.weights.w = weight_.data();
       p_.weights.row = row;
