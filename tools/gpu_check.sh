@@ -3,7 +3,7 @@
 # what came out, with date, commit, GPU and driver, to tools/results/<gpu>.json.
 #   tools/gpu_check.sh [--quick] [--only PART] [--out DIR]
 #     --quick      the tests, and nothing else
-#     --only PART  one of tests, sanitizers, benches, soak; the results file says that the others were not run, and is not ok
+#     --only PART  one of tests, sanitizers, benches, seeds, soak; the results file says that the others were not run, and is not ok
 #     --out DIR    the results file and DIR/logs go there instead of tools/results and the build folder
 # Environment:
 #   FRIEZE_BUILD             a folder with bin/frieze and tests/*_tests that are built already; nothing is built then
@@ -13,9 +13,11 @@
 #   FRIEZE_SANITIZER_FILTER  the GoogleTest filter of what runs under compute-sanitizer, out of the layers' tests
 #   FRIEZE_SANITIZER_SECONDS most seconds for one of its tools [420]
 #   FRIEZE_SOAK_SECONDS      length of the run of 8 threads [60]; 600 is what a release takes
+# Seeds and soak look for wrong bits, not at times, so they run at once: on a second GPU of the same kind beside all the rest if there is
+# one and CUDA_VISIBLE_DEVICES leaves it free, else after it.
 # A part that fails is recorded and the others still run. Exit status: 0 if all is well, 1 if anything failed, 2 if it cannot start.
 set -uo pipefail
-parts="tests sanitizers benches soak" out=""
+parts="tests sanitizers benches seeds soak" out=""
 while [[ $# -gt 0 ]]; do
   case $1 in
     --quick) parts=tests ;;
@@ -58,6 +60,12 @@ mkdir -p "$logs/parity" || exit 2
 export FRIEZE_SOURCE_DIR=$PWD FRIEZE_PROGRAM=$folder/bin/frieze
 
 # Results describe one GPU: the first that CUDA may use here.
+second=""
+if [[ -z ${CUDA_VISIBLE_DEVICES:-} ]]; then
+  mapfile -t names < <(nvidia-smi --query-gpu=name --format=csv,noheader)
+  if [[ ${#names[@]} -gt 1 && ${names[0]} == "${names[1]}" ]]; then second=1; fi
+  export CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=0
+fi
 nvidia-smi --id="${CUDA_VISIBLE_DEVICES:-0}" --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader >"$logs/gpu.csv" 2>/dev/null ||
   nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader | head -1 >"$logs/gpu.csv"
 "$folder/bin/frieze" --version >"$logs/version.txt" 2>&1
@@ -81,7 +89,7 @@ shards=${FRIEZE_SHARDS:-$(($(nproc) < 8 ? 1 : $(nproc) < 12 ? 2 : 3))}
 
 # sharded NAME SECONDS COMMAND…: a GoogleTest program as $shards processes at once, each with its own log, report and parity record.
 sharded() {
-  local name=$1 limit=$2 shard part
+  local name=$1 limit=$2 shard part running=()
   shift 2
   for ((shard = 0; shard < shards; ++shard)); do
     part=$name$([[ $shards == 1 ]] || echo "-$((shard + 1))of$shards")
@@ -94,9 +102,40 @@ sharded() {
       timed "$part" "$limit" "$@" --gtest_color=no --gtest_brief=0 --gtest_output="json:$logs/$part.json"
       echo "   $part: status $?, $(grep -E '(ERROR|RACECHECK) SUMMARY' "$logs/$part.log" | tail -1) $(grep -E '^\[  (PASSED|FAILED)  \] [0-9]' "$logs/$part.log" | paste -sd' ')"
     ) &
+    running+=($!)
   done
+  wait "${running[@]}"
+}
+
+# Other values for the same cases; most of the time goes into references on the CPU.
+seeds() {
+  local seed
+  for ((seed = 1; seed < ${FRIEZE_SEEDS:-1}; ++seed)); do
+    FRIEZE_RESULTS_DIR=$logs/parity FRIEZE_PARITY_SEED=$seed sharded "seed_$seed" "${FRIEZE_TEST_SECONDS:-1200}" \
+      "$folder/tests/layers_tests" --gtest_filter='*Gpu*-LargeGpu.*:*Tun*:*SpecialValues*:*Placements*:*Misaligned*'
+  done | grep -v ': status 0'
+}
+
+soak() {
+  local seconds=${FRIEZE_SOAK_SECONDS:-60}
+  timed bench_soak_threads $((seconds + 60)) "$folder/bin/soak" --device cuda --threads 8 --seconds "$seconds" --json
+  echo "   8 threads, three shapes: status $?"
+  timed bench_soak_replays 240 "$folder/bin/soak" --device cuda --replays 1000000 --check-every 250 --json
+  echo "   a million replays: status $?"
+}
+
+endurance() {
+  echo "== seeds and soak${second:+, on a second GPU}"
+  if wants seeds; then seeds & fi
+  if wants soak && [[ -x $folder/bin/soak ]]; then soak & fi
   wait
 }
+
+beside=""
+if [[ -n $second ]] && { wants seeds || wants soak; }; then
+  CUDA_VISIBLE_DEVICES=$second endurance &
+  beside=$!
+fi
 
 if wants tests; then
   echo "== tests"
@@ -110,11 +149,6 @@ if wants tests; then
       shards=1 sharded "test_$name" "${FRIEZE_TEST_SECONDS:-1200}" "$program"
     fi
   done
-  # Other values for the same cases; most of the time goes into references on the CPU.
-  for ((seed = 1; seed < ${FRIEZE_SEEDS:-1}; ++seed)); do
-    FRIEZE_PARITY_SEED=$seed sharded "seed_$seed" "${FRIEZE_TEST_SECONDS:-1200}" \
-      "$folder/tests/layers_tests" --gtest_filter='*Gpu*-LargeGpu.*:*Tun*:*SpecialValues*:*Placements*:*Misaligned*'
-  done | grep -v ': status 0' || true
   unset FRIEZE_RESULTS_DIR
 fi
 
@@ -130,15 +164,18 @@ if wants sanitizers; then
   # ours behind them uses.
   libraries='LinearGpu.*:Conv2dGpu.Pointwise*:Conv2dGpu.ThreeByThree*:Conv2dGpu.Epilogues*:Conv2dGpu.Special*:Conv2dGpu.Misaligned*:Conv2dCudnnGpu.*'
   export FRIEZE_EACH_KERNEL_ONCE=1 FRIEZE_RESULTS_DIR=$logs/watched
+  running=()
   for tool in memcheck racecheck initcheck synccheck; do
     watch=("$sanitizer" --tool "$tool" --kernel-name kernel_substring=6frieze --error-exitcode 86 --print-limit 100 --max-connections 64)
     if [[ $tool == initcheck ]]; then watch+=(--check-api-memory-access no); fi
     sanitized=$filter$([[ $tool != racecheck ]] || echo ":$libraries")
     sharded "sanitizer_${tool}_layers" "${FRIEZE_SANITIZER_SECONDS:-420}" "${watch[@]}" "$folder/tests/layers_tests" --gtest_filter="$sanitized" &
+    running+=($!)
     shards=1 sharded "sanitizer_${tool}_graph" "${FRIEZE_SANITIZER_SECONDS:-420}" "${watch[@]}" "$folder/tests/graph_tests" \
       --gtest_filter='KernelsGpu.*' &
+    running+=($!)
   done
-  wait
+  wait "${running[@]}"
   unset FRIEZE_EACH_KERNEL_ONCE FRIEZE_RESULTS_DIR
 fi
 
@@ -164,12 +201,10 @@ if wants benches; then
   bench rms_norm2d 300 bench-op rms_norm2d
 fi
 
-if wants soak && [[ -x $folder/bin/soak ]]; then
-  echo "== soak"
-  timed bench_soak_replays 240 "$folder/bin/soak" --device cuda --replays 1000000 --check-every 250 --json
-  echo "   a million replays: status $?"
-  timed bench_soak_threads $((${FRIEZE_SOAK_SECONDS:-60} + 60)) "$folder/bin/soak" --device cuda --threads 8 --seconds "${FRIEZE_SOAK_SECONDS:-60}" --json
-  echo "   8 threads, three shapes: status $?"
+if [[ -n $beside ]]; then
+  wait "$beside"
+elif wants seeds || wants soak; then
+  endurance
 fi
 
 echo "== results"

@@ -27,7 +27,7 @@ TEST(GpuCheck, RefusesWrongOptionsAndMachinesWithoutAGpu) {
   EXPECT_EQ(run(script + " --out", output), 2);
   EXPECT_EQ(output, "gpu_check: --out needs a folder\n");
   EXPECT_EQ(run(script + " --only everything", output), 2);
-  EXPECT_EQ(output, "gpu_check: --only needs one of: tests sanitizers benches soak\n");
+  EXPECT_EQ(output, "gpu_check: --only needs one of: tests sanitizers benches seeds soak\n");
   EXPECT_EQ(run(script + " --help", output), 0);
   EXPECT_NE(output.find("tools/gpu_check.sh [--quick] [--only PART] [--out DIR]"), std::string::npos) << output;
   const TempFolder none;
