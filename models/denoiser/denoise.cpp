@@ -153,9 +153,14 @@ std::vector<float> PhotoDenoiser::operator()(std::span<const float> planes, Exte
   std::vector<float> out(planes.size(), 0.0f);
   for (const TileSpan& row : rows) {
     for (const TileSpan& column : columns) {
-      net.input().copy_from(cut(planes, extent, row.begin, column.begin, tile));
+      const HostTensor x(net.input().spec(), cut(planes, extent, row.begin, column.begin, tile));
+      net.input().copy_from(x);
       net.run();
-      const std::vector<float> clean = net.output().floats();
+      // To the input as the network saw it, not to the exact picture: the network takes what rounding did to its input for noise, and
+      // most of that for something to remove.
+      std::vector<float> clean = x.floats();
+      const std::vector<float> change = net.output().floats();
+      for (std::size_t i = 0; i < clean.size(); ++i) clean[i] += change[i];
       std::size_t from = 0;
       for (std::size_t c = 0; c < 3; ++c) {
         for (std::size_t i = 0; i < row.weights.size(); ++i) {

@@ -45,7 +45,8 @@ struct DenoiseOptions {
 
 /// The denoiser with its trained weights on one device. One graph for each shape of tile: a picture needs one shape.
 /// Results of tiles are blended, so that no seam shows: with trained weights the result differs from that of the whole picture by
-/// less than half a level of 255. Memory of the device is bounded by the tile, not by the picture. Not thread-safe.
+/// less than half a level of 255. The last sum, of the picture and what the network changes in it, is made in f32 on the host and is not
+/// rounded to the type of the run. Memory of the device is bounded by the tile, not by the picture. Not thread-safe.
 /// Throws OptionError on a bad tile, and if not even the smallest tile fits `max_memory`.
 class PhotoDenoiser {
  public:
@@ -70,7 +71,7 @@ class PhotoDenoiser {
 
   Device device_;
   DenoiseOptions options_;
-  Denoiser model_;
+  Denoiser model_{DenoiserOutput::change};
   Engine engine_;
 };
 

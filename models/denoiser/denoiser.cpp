@@ -4,7 +4,7 @@
 
 namespace frieze {
 
-Denoiser::Denoiser() {
+Denoiser::Denoiser(DenoiserOutput output) : output(output) {
   const auto fill = [](ModuleList<DenoiserBlock>& blocks, int channels) {
     for (int i = 0; i < 2; ++i) blocks.emplace_back(channels);
   };

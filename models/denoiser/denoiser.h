@@ -2,6 +2,7 @@
 /// The denoiser: a compact residual U-Net that removes Gaussian noise from photographs, of which it need not know the strength.
 /// Its weights are part of the library; models/denoiser/README.md says how they were made and how good they are.
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include <frieze/layers/activation/activation.h>
@@ -40,18 +41,23 @@ struct DenoiserBlock final : Module {
   }
 };
 
-/// y = x + head(…): x, y [N,3,H,W], RGB in [0,1]; y is not clamped. H and W are multiples of kStride (ShapeError otherwise).
-/// 48 channels at 1/2 of the size, 96 at 1/4, 128 at 1/8, 192 at 1/16; 1.48 million parameters, 92 GFLOP a megapixel. The
+/// What a denoiser gives: the picture, or what has to be added to its input to get it. A change is some hundredths of the range: a 16-bit
+/// type holds it ten times as finely as the picture, so whoever adds in f32 loses less (PhotoDenoiser does).
+enum class DenoiserOutput : std::uint8_t { picture, change };
+
+/// change = head(…), picture = x + change: x and both [N,3,H,W], RGB in [0,1]; not clamped. H and W are multiples of kStride (ShapeError
+/// otherwise). 48 channels at 1/2 of the size, 96 at 1/4, 128 at 1/8, 192 at 1/16; 1.48 million parameters, 92 GFLOP a megapixel. The
 /// strength of the noise is not an input: the network sees it in the picture.
 /// Sources: U-Net arXiv:1505.04597; gated blocks after NAFNet arXiv:2204.04676 and GLU arXiv:2002.05202; half the size
 /// from the first layer on, FFDNet arXiv:1710.04026.
 struct Denoiser final : Module {
   static constexpr int kStride = 16;
+  DenoiserOutput output;
   Conv2d stem{12, 48, 3}, head{48, 12, 3};
   Conv2d down0{4 * 48, 96, 1}, down1{4 * 96, 128, 1}, down2{4 * 128, 192, 1};
   Conv2d up2{192, 4 * 128, 1}, up1{128, 4 * 96, 1}, up0{96, 4 * 48, 1};
   ModuleList<DenoiserBlock> enc0, enc1, enc2, middle, dec2, dec1, dec0;
-  Denoiser();
+  explicit Denoiser(DenoiserOutput output = DenoiserOutput::picture);
   Value forward(Value x) const override {
     const Value s0 = enc0(stem(pixel_unshuffle(x, 2)));
     const Value s1 = enc1(down0(pixel_unshuffle(s0, 2)));
@@ -60,7 +66,8 @@ struct Denoiser final : Module {
     h = dec2(s2 + pixel_shuffle(up2(h), 2));
     h = dec1(s1 + pixel_shuffle(up1(h), 2));
     h = dec0(s0 + pixel_shuffle(up0(h), 2));
-    return x + pixel_shuffle(head(h), 2);
+    const Value change = pixel_shuffle(head(h), 2);
+    return output == DenoiserOutput::change ? change : x + change;
   }
 };
 
