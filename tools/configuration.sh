@@ -22,6 +22,10 @@ else
   cuda_arguments=(-DFRIEZE_CUDA=OFF)
 fi
 
+# With these, ccache (where it is installed) knows a file again that another build folder, or another clone, has compiled: the builds with
+# and without CUDA share most of theirs.
+export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$PWD} CCACHE_NOHASHDIR=1
+
 # build FOLDER TARGET… -- CMAKE_ARGUMENT…: configures and builds; prints the log only if that fails.
 build() {
   local folder=$1 targets=()

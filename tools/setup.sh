@@ -7,7 +7,7 @@ set -euo pipefail
 packages=(g++ cmake ninja-build git ca-certificates libeigen3-dev nlohmann-json3-dev libcli11-dev libstb-dev)
 case "${1:-build}" in
   build) ;;
-  test) packages+=(libgtest-dev clang libclang-rt-dev clang-format python3 chromium) ;;
+  test) packages+=(libgtest-dev ccache clang libclang-rt-dev clang-format python3 chromium) ;;
   *) echo "usage: tools/setup.sh [build|test]" >&2; exit 2 ;;
 esac
 

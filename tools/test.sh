@@ -108,27 +108,33 @@ run_script() {
 run_script "packaging: install, find_package, add_subdirectory" tests/packaging/run.sh
 run_script "the README's commands" tests/readme/run.sh
 
-for target in weights_fuzz image_fuzz dc_ae_config_fuzz; do
-  seconds=$([[ $target == weights_fuzz ]] && echo 60 || echo 20)
-  begin "fuzzing: $target, $seconds s"
-  if ! command -v clang++ >/dev/null; then
-    skip "needs clang++"
-  elif ! build build/fuzz "$target" -- -DFRIEZE_CUDA=OFF -DFRIEZE_FUZZ=ON -DFRIEZE_TOOLS=OFF -DFRIEZE_TESTS=ON \
-    -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo; then
-    fail "the fuzzer does not build"
-  else
+fuzzers=(weights_fuzz image_fuzz dc_ae_config_fuzz)
+begin "fuzzing: ${fuzzers[*]}, 60 s at once"
+if ! command -v clang++ >/dev/null; then
+  skip "needs clang++"
+elif ! build build/fuzz "${fuzzers[@]}" -- -DFRIEZE_CUDA=OFF -DFRIEZE_FUZZ=ON -DFRIEZE_TOOLS=OFF -DFRIEZE_TESTS=ON \
+  -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo; then
+  fail "the fuzzers do not build"
+else
+  running=()
+  for target in "${fuzzers[@]}"; do
     mkdir -p "build/fuzz/corpus/$target"
-    if "build/fuzz/tests/fuzz/$target" -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-      -artifact_prefix=build/fuzz/ "build/fuzz/corpus/$target" "build/fuzz/tests/fuzz/seeds/$target" >"build/fuzz/$target.log" 2>&1; then
-      grep -E 'number_of_executed_units' "build/fuzz/$target.log"
+    "build/fuzz/tests/fuzz/$target" -max_total_time=60 -max_len=16384 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+      -artifact_prefix=build/fuzz/ "build/fuzz/corpus/$target" "build/fuzz/tests/fuzz/seeds/$target" >"build/fuzz/$target.log" 2>&1 &
+    running+=($!)
+  done
+  for i in "${!fuzzers[@]}"; do
+    target=${fuzzers[$i]}
+    if wait "${running[$i]}"; then
+      echo "   $target: $(number_of "build/fuzz/$target.log" '^stat::number_of_executed_units: *([0-9]+)$') inputs"
       pass
     else
       tail -40 "build/fuzz/$target.log"
-      fail "the fuzzer found an input, kept in build/fuzz"
+      fail "$target found an input, kept in build/fuzz"
     fi
-  fi
-  end
-done
+  done
+fi
+end
 
 printf '\n%d s in all\n' "$SECONDS"
 echo "$passed passed, $failed failed, $skipped skipped"
