@@ -133,7 +133,8 @@ endurance() {
 
 beside=""
 if [[ -n $second ]] && { wants seeds || wants soak; }; then
-  CUDA_VISIBLE_DEVICES=$second endurance &
+  # A part of the processors, as tests that measure time run beside it.
+  CUDA_VISIBLE_DEVICES=$second FRIEZE_THREADS=${FRIEZE_THREADS:-$((($(nproc) + 7) / 8))} endurance &
   beside=$!
 fi
 
