@@ -117,7 +117,9 @@ __global__ void __launch_bounds__(512) rms_norm2d_nchw_ring_per_block(const __gr
     }
     float r[V];
     load_floats<V>(inverse + lane * V, r);
-    store_rows<T, V, K, kFull>(a, x, r, kMayLeaveRange<T> && special ? power + lane * V : nullptr, at.base, step, row, rows, at.inside);
+    store_rows<T, V, K, kFull ? NormChain::full : NormChain::affine>(
+        a, x, r, kMayLeaveRange<T> && special ? power + lane * V : nullptr, at.base, step, row, rows, at.inside,
+        [&](int, int channel) { return channel_affine(static_cast<const T*>(a.weight), static_cast<const T*>(a.bias), channel); });
   }
   pdl_trigger();
 }

@@ -1,86 +1,66 @@
-#include <cooperative_groups.h>
-
+#include <frieze/layers/rms_norm2d/cuda/cluster_sums.cuh>
 #include <frieze/layers/rms_norm2d/cuda/normalise.cuh>
 
 namespace frieze::cuda {
 namespace {
 
-// One block owns a tile of lanes * V pixels of one image and all channels, or, in a cluster, every cluster-th share of them.
-// Everything that it loads stays in registers, so x is read once. K loads a thread; channel = (k * rows + row) of this block's. Any number
-// of lanes: tiles that divide the pixels evenly among multiprocessors are seldom powers of two.
-template <class T, int V, int K, bool kFull>
-__global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512, sizeof(T) == 2 && (K == 5 || K == 6) && !kFull ? 2 : 1)
-    rms_norm2d_nchw_tile_per_block(const __grid_constant__ NormArgs a, int lanes, int rows, int ranks, std::uint32_t tiles) {
-  namespace cg = cooperative_groups;
-  using W = WordOf<T, V>;
-  extern __shared__ float4 shared_floats[];
-  float* const shared = reinterpret_cast<float*>(shared_floats);
-  const NormFormula& f = a.formula;
-  const int tid = static_cast<int>(threadIdx.x);
-  const int row = tid / lanes, lane = tid - row * lanes;  // a last part of a row has nothing to do
-  const int tile_pixels = lanes * V;
-  const bool shuffles = lanes < 32 && (lanes & (lanes - 1)) == 0;  // a warp owns whole rows
-  float* const inverse = shared;                                   // [tile_pixels] 1/rms
-  float* const power = inverse + tile_pixels;                      // [tile_pixels] see SplitInverse
-  // [groups][tile_pixels], a group of threads being a warp of whole rows or else a row
-  const int group = shuffles ? tid / 32 : row, groups = shuffles ? static_cast<int>(blockDim.x) / 32 : rows;
-  const SharedSums<T> partial{power + tile_pixels, groups * tile_pixels};
-  // [2][ranks][tile_pixels] the sums of every block of the cluster
-  [[maybe_unused]] float* const gathered = partial.floats + SquareSum<T>::kFloats * partial.count;
+// The launch's numbers: a tile has lanes * V pixels, `rows` threads share a pixel in each of `ranks` blocks, an image has `tiles`.
+struct TileShape {
+  int lanes, rows, ranks, loads;
+  std::uint32_t tiles;
+};
 
+// Where a thread and its block stand. One block owns a tile of lanes * V pixels of one image and all channels, or, in a cluster, every
+// ranks-th share of them.
+template <class T, int V>
+struct TilePlace {
+  int row, lane, rank, tile_pixels;
+  int group, groups;  // of threads whose sums meet in shared memory: a warp of whole rows, or else a row
+  bool shuffles;      // a warp owns whole rows
+  bool inside;
+  std::uint32_t pixel;      // of the image
+  int first;                // channel = first + k * rows
+  std::int64_t base, step;  // of the k-th load: base + k * step
+  float *inverse, *power;   // [tile_pixels] 1/rms; see SplitInverse
+  SharedSums<T> partial;    // [groups][tile_pixels]
+  float* gathered;          // [2][ranks][tile_pixels] the sums of every block of the cluster
+  T *weight, *bias;         // [rows * loads] of the block's channels
+
+  __device__ __forceinline__ TilePlace(const NormArgs& a, const TileShape& shape, float* shared) {
+    const int tid = static_cast<int>(threadIdx.x), lanes = shape.lanes;
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  const int rank = static_cast<int>(blockIdx.x) % ranks;  // clusters lie along x
-  if (ranks > 1) cg::this_cluster().barrier_arrive();
+    const int ranks = shape.ranks;
 #else
-  ranks = 1;
-  const int rank = 0;
+    const int ranks = 1;
 #endif
-  const auto pixels = static_cast<std::uint32_t>(a.pixels);
-  const std::uint32_t tile = blockIdx.x / static_cast<unsigned>(ranks), image = tile / tiles;
-  const std::uint32_t pixel = (tile - image * tiles) * tile_pixels + lane * V;
-  const bool inside = pixel < pixels && row < rows;
-  const int channels = static_cast<int>(a.channels);
-  const int first = row + rank * rows * K;
-  const std::int64_t base = (std::int64_t{image} * channels + first) * a.pixels + pixel, step = std::int64_t{rows} * a.pixels;
+    row = tid / lanes;
+    lane = tid - row * lanes;                     // a last part of a row has nothing to do
+    rank = static_cast<int>(blockIdx.x) % ranks;  // clusters lie along x
+    tile_pixels = lanes * V;
+    shuffles = lanes < 32 && (lanes & (lanes - 1)) == 0;
+    group = shuffles ? tid / 32 : row;
+    groups = shuffles ? static_cast<int>(blockDim.x) / 32 : shape.rows;
+    const auto pixels = static_cast<std::uint32_t>(a.pixels);
+    const std::uint32_t tile = blockIdx.x / static_cast<unsigned>(ranks), image = tile / shape.tiles;
+    pixel = (tile - image * shape.tiles) * tile_pixels + lane * V;
+    inside = pixel < pixels && row < shape.rows;
+    first = row + rank * shape.rows * shape.loads;
+    base = (std::int64_t{image} * static_cast<int>(a.channels) + first) * a.pixels + pixel;
+    step = std::int64_t{shape.rows} * a.pixels;
+    inverse = shared;
+    power = inverse + tile_pixels;
+    partial = {power + tile_pixels, groups * tile_pixels};
+    gathered = partial.floats + SquareSum<T>::kFloats * partial.count;
+    weight = reinterpret_cast<T*>(gathered + (ranks > 1 ? 2 * SquareSum<T>::kFloats * ranks * tile_pixels : 0));
+    bias = weight + shape.rows * shape.loads;
+  }
 
-  if (sizeof(W) == 16 && blockIdx.x < a.early_blocks && lane == 0 && inside) {
-    const T* p = static_cast<const T*>(a.x) + base;
-    const unsigned bytes = min(static_cast<unsigned>(tile_pixels), pixels - pixel) * static_cast<unsigned>(sizeof(T));
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      if (first + k * rows < channels) prefetch_to_l2(p + k * step, bytes);
-    }
-  }
-  // x + residual, rounded, of the k-th load.
-  const auto added = [&](const W& word, int k) {
-    float v[V], add[V];
-    unpack<T, V>(word, v);
-    unpack<T, V>(*reinterpret_cast<const W*>(static_cast<const T*>(a.residual) + base + k * step), add);
-#pragma unroll
-    for (int j = 0; j < V; ++j) v[j] += add[j];
-    return pack<T, V>(v);
-  };
-  pdl_wait();
-  W x[K];
-  {
-    const T* p = static_cast<const T*>(a.x) + base;
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      x[k] = W{};
-      if (inside && first + k * rows < channels) x[k] = *reinterpret_cast<const W*>(p + k * step);
-    }
-  }
-  pdl_trigger();
-  if (kFull && f.residual_mode == ResidualMode::before) {
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      if (inside && first + k * rows < channels) x[k] = added(x[k], k);
-    }
-  }
-  // The sum of this thread's sums and those of all other channels, for thread t < tile_pixels of the tile's pixel t.
-  const auto sum_pixels = [&](SquareSum<T>(&sum)[V], [[maybe_unused]] int round) {
-    if (shuffles) reduce_in_warp(sum, lanes);
-    if (shuffles ? (tid & 31) < lanes : row < rows) put_sums(partial, group * tile_pixels + lane * V, sum);
+  // The sum of this thread's sums and those of all other channels, for thread t < tile_pixels of the tile's pixel t. Once a `round`.
+  __device__ __forceinline__ SquareSum<T> sum_pixels(SquareSum<T> (&sums)[V], const TileShape& shape, std::uint64_t (&arrived)[2],
+                                                     int round) const {
+    const int tid = static_cast<int>(threadIdx.x);
+    if (shuffles) reduce_in_warp(sums, shape.lanes);
+    if (shuffles ? (tid & 31) < shape.lanes : row < shape.rows) put_sums(partial, group * tile_pixels + lane * V, sums);
     __syncthreads();
     SquareSum<T> all;
     if (tid < tile_pixels) {
@@ -88,26 +68,152 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512, sizeof(T) == 2 
       for (int g = 0; g < groups; ++g) all.join(partial.get(g * tile_pixels + tid));
     }
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    if (ranks > 1) {  // every block stores its sums into every block's shared memory, then reads its own
-      const int count = ranks * tile_pixels;
-      float* const here = gathered + round * SquareSum<T>::kFloats * count;
-      if (round == 0) cg::this_cluster().barrier_wait();  // all have begun
-      if (tid < tile_pixels) {
-        for (int r = 0; r < ranks; ++r) {
-          SharedSums<T>{cg::this_cluster().map_shared_rank(here, r), count}.put(rank * tile_pixels + tid, all);
-        }
-      }
-      cg::this_cluster().sync();
-      all = {};
-      if (tid < tile_pixels) {
-#pragma unroll 8
-        for (int r = 0; r < ranks; ++r) all.join(SharedSums<T>{here, count}.get(r * tile_pixels + tid));
-      }
+    if (shape.ranks > 1) {
+      if (round == 0) wait_for_cluster();
+      const int floats = SquareSum<T>::kFloats * shape.ranks * tile_pixels;
+      all = join_cluster(all, tile_pixels, rank, shape.ranks, gathered + round * floats, arrived + round);
     }
 #endif
     return all;
-  };
+  }
+};
 
+// x + residual, rounded, `word` being x at `offset`.
+template <class T, int V>
+__device__ __forceinline__ WordOf<T, V> with_residual(const NormArgs& a, const WordOf<T, V>& word, std::int64_t offset) {
+  return add_packs<T, V>(word, *reinterpret_cast<const WordOf<T, V>*>(static_cast<const T*>(a.residual) + offset));
+}
+
+// A tile with pixels whose squares leave the range of f32; `power` holds their sums. Rare: everything again, scaled, from memory
+// rather than from registers, and out of line, so that it costs others nothing.
+template <class T, int V>
+__device__ __noinline__ void scaled_tile(const NormArgs& a, const TileShape& shape, float* shared, std::uint64_t (&arrived)[2]) {
+  using W = WordOf<T, V>;
+  const NormFormula& f = a.formula;
+  const TilePlace<T, V> at(a, shape, shared);
+  const int tid = static_cast<int>(threadIdx.x), channels = static_cast<int>(a.channels);
+  const auto load = [&](int k) {
+    const std::int64_t offset = at.base + k * at.step;
+    const W word = *reinterpret_cast<const W*>(static_cast<const T*>(a.x) + offset);
+    return f.residual_mode == ResidualMode::before ? with_residual<T, V>(a, word, offset) : word;
+  };
+  SquareSum<T> sums[V];
+  float scale[V], r[V];
+  const auto add_all = [&] {
+#pragma unroll
+    for (int j = 0; j < V; ++j) sums[j] = {};
+#pragma unroll 1
+    for (int k = 0; k < shape.loads; ++k) {
+      if (!at.inside || at.first + k * shape.rows >= channels) continue;
+      float v[V];
+      unpack<T, V>(load(k), v);
+#pragma unroll
+      for (int j = 0; j < V; ++j) sums[j].add(v[j] * scale[j]);
+    }
+  };
+  if (shape.rows == 1 && shape.ranks == 1) {
+#pragma unroll
+    for (int j = 0; j < V; ++j) scale[j] = 1.0F;
+    add_all();
+#pragma unroll 1
+    for (int j = 0; j < V; ++j) {
+      r[j] = inverse_rms<T>(f, sums[j]);
+      scale[j] = range_scale(f, sums[j].value());
+    }
+    add_all();
+#pragma unroll 1
+    for (int j = 0; j < V; ++j) {
+      const SplitInverse split = scale[j] == 1.0F ? SplitInverse{1.0F, r[j]} : split_inverse_rms(f, sums[j].exact(), scale[j]);
+      scale[j] = split.power;
+      r[j] = split.rest;
+    }
+  } else {
+    if (tid < at.tile_pixels) at.power[tid] = range_scale(f, at.power[tid]);
+    __syncthreads();
+    load_floats<V>(at.power + at.lane * V, scale);
+    add_all();
+    const double scaled = at.sum_pixels(sums, shape, arrived, 1).exact();
+    __syncthreads();
+    if (tid < at.tile_pixels && at.power[tid] != 1.0F) {
+      const SplitInverse split = split_inverse_rms(f, scaled, at.power[tid]);
+      at.power[tid] = split.power;
+      at.inverse[tid] = split.rest;
+    }
+    __syncthreads();
+    load_floats<V>(at.power + at.lane * V, scale);
+    load_floats<V>(at.inverse + at.lane * V, r);
+  }
+#pragma unroll 1
+  for (int k = 0; k < shape.loads; ++k) {
+    if (!at.inside || at.first + k * shape.rows >= channels) continue;
+    W word[1] = {load(k)};
+    const auto affine = [&](int, int channel) {
+      return channel_affine(static_cast<const T*>(a.weight), static_cast<const T*>(a.bias), channel);
+    };
+    store_rows<T, V, 1, NormChain::full>(a, word, r, scale, at.base + k * at.step, at.step, at.first + k * shape.rows, shape.rows,
+                                         at.inside, affine);
+  }
+}
+
+template <class T, int K, NormChain kChain>
+constexpr int kMostTileThreads = K <= 4 && kChain != NormChain::full ? 1024 : 512;
+// Twice 512 threads of 64 registers, where those suffice.
+template <class T, int K, NormChain kChain>
+constexpr int kTileBlocks = sizeof(T) == 4 || kChain == NormChain::full || K <= 4 || K > (kChain == NormChain::bare ? 8 : 6) ? 1 : 2;
+
+// Everything that a block loads stays in registers, so x is read once. K loads a thread. Any number of lanes: tiles that divide the
+// pixels evenly among multiprocessors are seldom powers of two.
+template <class T, int V, int K, NormChain kChain>
+__global__ void __launch_bounds__(kMostTileThreads<T, K, kChain>, kTileBlocks<T, K, kChain>)
+    rms_norm2d_nchw_tile_per_block(const __grid_constant__ NormArgs a, const __grid_constant__ TileShape shape) {
+  using W = WordOf<T, V>;
+  extern __shared__ float4 shared_floats[];
+  __shared__ std::uint64_t arrived[2];
+  float* const shared = reinterpret_cast<float*>(shared_floats);
+  const NormFormula& f = a.formula;
+  const int tid = static_cast<int>(threadIdx.x), rows = shape.rows, channels = static_cast<int>(a.channels);
+  const TilePlace<T, V> at(a, shape, shared);
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  if (shape.ranks > 1) {
+    if (tid < 2) expect_bytes(arrived + tid, SquareSum<T>::kFloats * shape.ranks * at.tile_pixels * static_cast<unsigned>(sizeof(float)));
+    __syncwarp();
+    arrive_at_cluster();
+  }
+#endif
+  if (sizeof(W) == 16 && blockIdx.x < a.early_blocks && at.lane == 0 && at.inside) {
+    const T* p = static_cast<const T*>(a.x) + at.base;
+    const unsigned bytes =
+        min(static_cast<unsigned>(at.tile_pixels), static_cast<unsigned>(a.pixels) - at.pixel) * static_cast<unsigned>(sizeof(T));
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      if (at.first + k * rows < channels) prefetch_to_l2(p + k * at.step, bytes);
+    }
+  }
+  if constexpr (kChain != NormChain::bare) {  // the first stores should not wait for these
+    for (int i = tid; i < rows * K; i += static_cast<int>(blockDim.x)) {
+      const int channel = at.rank * rows * K + i;
+      if (channel >= channels) break;
+      if (a.weight != nullptr) at.weight[i] = static_cast<const T*>(a.weight)[channel];
+      if (a.bias != nullptr) at.bias[i] = static_cast<const T*>(a.bias)[channel];
+    }
+  }
+  pdl_wait();
+  W x[K];
+  {
+    const T* p = static_cast<const T*>(a.x) + at.base;
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      x[k] = W{};
+      if (at.inside && at.first + k * rows < channels) x[k] = *reinterpret_cast<const W*>(p + k * at.step);
+    }
+  }
+  pdl_trigger();
+  if (kChain == NormChain::full && f.residual_mode == ResidualMode::before) {
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      if (at.inside && at.first + k * rows < channels) x[k] = with_residual<T, V>(a, x[k], at.base + k * at.step);
+    }
+  }
   SquareSum<T> sums[V];
 #pragma unroll
   for (int k = 0; k < K; ++k) {
@@ -116,121 +222,80 @@ __global__ void __launch_bounds__(K <= 4 && !kFull ? 1024 : 512, sizeof(T) == 2 
 #pragma unroll
     for (int j = 0; j < V; ++j) sums[j].add(v[j]);
   }
-  const bool alone = rows == 1 && ranks == 1;  // a thread has all channels of its pixels
   float r[V];
-  SquareSum<T> sum;
-  bool special = false;  // squares leave the range of f32
-  if (alone) {
+  bool special = false;                                              // squares leave the range of f32
+  if (kChain != NormChain::bare && rows == 1 && shape.ranks == 1) {  // a thread has all channels of its pixels
 #pragma unroll
     for (int j = 0; j < V; ++j) {
       r[j] = inverse_rms<T>(f, sums[j]);
       if (kMayLeaveRange<T>) special = special || left_range(f, sums[j].value());
     }
+    __syncthreads();  // weights are there
   } else {
-    sum = sum_pixels(sums, 0);
-    if (tid < tile_pixels) {
-      inverse[tid] = inverse_rms<T>(f, sum);
-      if (kMayLeaveRange<T>) special = left_range(f, sum.value());
+    const SquareSum<T> sum = at.sum_pixels(sums, shape, arrived, 0);
+    if (tid < at.tile_pixels) {
+      at.inverse[tid] = inverse_rms<T>(f, sum);
+      if (kMayLeaveRange<T>) special = left_range(f, at.power[tid] = sum.value());
     }
     if (kMayLeaveRange<T>) {
       special = __syncthreads_or(special);
     } else {
       __syncthreads();
     }
+    load_floats<V>(at.inverse + at.lane * V, r);
   }
-  if (kMayLeaveRange<T> && special) {
-    // Rare: everything again, scaled, from memory rather than from registers, which this path must not cost all others.
-    float scale[V];
-#pragma unroll
-    for (int j = 0; j < V; ++j) scale[j] = range_scale(f, sums[j].value());
-    if (!alone) {
-      if (tid < tile_pixels) power[tid] = range_scale(f, sum.value());
-      __syncthreads();
-      load_floats<V>(power + lane * V, scale);
-    }
-    const auto again = [&](int k) {
-      const W word = *reinterpret_cast<const W*>(static_cast<const T*>(a.x) + base + k * step);
-      return kFull && f.residual_mode == ResidualMode::before ? added(word, k) : word;
-    };
-#pragma unroll
-    for (int j = 0; j < V; ++j) sums[j] = {};
-#pragma unroll 1
-    for (int k = 0; k < K; ++k) {
-      if (!inside || first + k * rows >= channels) continue;
-      float v[V];
-      unpack<T, V>(again(k), v);
-#pragma unroll
-      for (int j = 0; j < V; ++j) sums[j].add(v[j] * scale[j]);
-    }
-    if (alone) {
-#pragma unroll
-      for (int j = 0; j < V; ++j) {
-        const SplitInverse split = scale[j] == 1.0F ? SplitInverse{1.0F, r[j]} : split_inverse_rms(f, sums[j].exact(), scale[j]);
-        scale[j] = split.power;
-        r[j] = split.rest;
-      }
-    } else {
-      const double scaled = sum_pixels(sums, 1).exact();
-      __syncthreads();
-      if (tid < tile_pixels && power[tid] != 1.0F) {
-        const SplitInverse split = split_inverse_rms(f, scaled, power[tid]);
-        power[tid] = split.power;
-        inverse[tid] = split.rest;
-      }
-      __syncthreads();
-      load_floats<V>(power + lane * V, scale);
-      load_floats<V>(inverse + lane * V, r);
-    }
-#pragma unroll 1
-    for (int k = 0; k < K; ++k) {
-      if (!inside || first + k * rows >= channels) continue;
-      W word[1] = {again(k)};
-      store_rows<T, V, 1, kFull>(a, word, r, scale, base + k * step, step, first + k * rows, rows, inside);
-    }
-    return;
-  }
-  if (!alone) load_floats<V>(inverse + lane * V, r);
-  std::int64_t to = base, stride = step;  // not eight offsets over the barrier
+  if (kMayLeaveRange<T> && special) return scaled_tile<T, V>(a, shape, shared, arrived);
+  std::int64_t to = at.base, stride = at.step;  // not eight offsets over the barrier
   keep(to), keep(stride);
-  store_rows<T, V, K, kFull>(a, x, r, nullptr, to, stride, first, rows, inside);
+  store_rows<T, V, K, kChain>(a, x, r, nullptr, to, stride, at.first, rows, at.inside, [&](int k, int) {
+    const int i = at.row + k * rows;
+    return ChannelAffine{a.weight != nullptr ? widen(at.weight[i]) : 1.0F, a.bias != nullptr ? widen(at.bias[i]) : -0.0F};
+  });
 }
 
 // The kernels there are: bytes of an access x loads of a thread.
-template <class T, int V, bool kFull>
-void (*pick_loads(int loads))(NormArgs, int, int, int, std::uint32_t) {
+template <class T, int V, NormChain kChain>
+void (*pick_loads(int loads))(NormArgs, TileShape) {
   constexpr bool kWide = sizeof(T) * V == 16;
   if constexpr (kWide) {
     switch (loads) {
-      case 4: return &rms_norm2d_nchw_tile_per_block<T, V, 4, kFull>;
-      case 8: return &rms_norm2d_nchw_tile_per_block<T, V, 8, kFull>;
+      case 4: return &rms_norm2d_nchw_tile_per_block<T, V, 4, kChain>;
+      case 8: return &rms_norm2d_nchw_tile_per_block<T, V, 8, kChain>;
       default: break;
     }
-    if constexpr (!kFull) {
-      if (loads == 2) return &rms_norm2d_nchw_tile_per_block<T, V, 2, kFull>;
-      if (loads == 6) return &rms_norm2d_nchw_tile_per_block<T, V, 6, kFull>;
-      if (loads == 3) return &rms_norm2d_nchw_tile_per_block<T, V, 3, kFull>;
-      if (loads == 5) return &rms_norm2d_nchw_tile_per_block<T, V, 5, kFull>;
-      if (loads == 16) return &rms_norm2d_nchw_tile_per_block<T, V, 16, kFull>;
+    if constexpr (kChain != NormChain::full) {
+      if (loads == 2) return &rms_norm2d_nchw_tile_per_block<T, V, 2, kChain>;
+      if (loads == 6) return &rms_norm2d_nchw_tile_per_block<T, V, 6, kChain>;
+      if (loads == 3) return &rms_norm2d_nchw_tile_per_block<T, V, 3, kChain>;
+      if (loads == 5) return &rms_norm2d_nchw_tile_per_block<T, V, 5, kChain>;
+      if (loads == 16) return &rms_norm2d_nchw_tile_per_block<T, V, 16, kChain>;
     }
   } else {
     switch (loads) {
-      case 8: return &rms_norm2d_nchw_tile_per_block<T, V, 8, kFull>;
-      case 16: return &rms_norm2d_nchw_tile_per_block<T, V, 16, kFull>;
+      case 8: return &rms_norm2d_nchw_tile_per_block<T, V, 8, kChain>;
+      case 16: return &rms_norm2d_nchw_tile_per_block<T, V, 16, kChain>;
       default: break;
     }
-    if constexpr (!kFull) {
-      if (loads == 32) return &rms_norm2d_nchw_tile_per_block<T, V, 32, kFull>;
+    if constexpr (kChain != NormChain::full) {
+      if (loads == 32) return &rms_norm2d_nchw_tile_per_block<T, V, 32, kChain>;
     }
   }
   return nullptr;
 }
 
 template <class T>
-auto pick(const NormConfig& c, bool full) {
+auto pick(const NormConfig& c, NormChain chain) {
   constexpr int kWide = 16 / static_cast<int>(sizeof(T)), kPair = 4 / static_cast<int>(sizeof(T));
   const auto of = [&](auto v) {
     constexpr int V = decltype(v)::value;
-    return full ? pick_loads<T, V, true>(c.loads) : pick_loads<T, V, false>(c.loads);
+    if constexpr (V == kWide) {
+      if (chain == NormChain::bare && (c.threads > c.lanes || c.cluster > 1)) return pick_loads<T, V, NormChain::bare>(c.loads);
+    }
+    if constexpr (V == kWide) {
+      if (chain == NormChain::silu) return pick_loads<T, V, NormChain::silu>(c.loads);
+    }
+    return chain == NormChain::full || chain == NormChain::silu ? pick_loads<T, V, NormChain::full>(c.loads)
+                                                                : pick_loads<T, V, NormChain::affine>(c.loads);
   };
   auto kernel = c.vector == kWide ? of(std::integral_constant<int, kWide>{}) : nullptr;
   if (c.vector == kPair && kPair > 1) kernel = of(std::integral_constant<int, kPair>{});
@@ -244,13 +309,16 @@ auto pick(const NormConfig& c, bool full) {
 void launch_nchw_tile(const NormConfig& c, DType dtype, const NormArgs& args, cudaStream_t stream) {
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
-    const auto kernel = pick<T>(c, is_full(args.formula));
+    const auto kernel = pick<T>(c, chain_of(args));
     const std::int64_t tiles_of_image = ceil_div(args.pixels, std::int64_t{c.lanes} * c.vector);
     LaunchShape shape{grid_of(tiles_of_image * args.images * c.cluster), dim3(static_cast<unsigned>(c.threads)),
                       norm_shared_bytes(c, args.channels, dtype)};
+    const std::size_t channels = static_cast<std::size_t>(c.threads / c.lanes) * static_cast<std::size_t>(c.loads);
+    if (args.weight != nullptr || args.bias != nullptr) shape.shared_bytes += 2 * channels * sizeof(T);
     shape.cluster = c.cluster;
     shape.dependent = true;
-    launch_kernel(kernel, shape, stream, args, c.lanes, c.threads / c.lanes, c.cluster, static_cast<std::uint32_t>(tiles_of_image));
+    launch_kernel(kernel, shape, stream, args,
+                  TileShape{c.lanes, c.threads / c.lanes, c.cluster, c.loads, static_cast<std::uint32_t>(tiles_of_image)});
   });
 }
 

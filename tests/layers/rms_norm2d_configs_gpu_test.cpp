@@ -108,12 +108,24 @@ const Problem kProblems[] = {{{2, 64, 6, 40}, Format::nchw},
                              {{2, 4, 33, 31}, Format::nhwc},
                              {{1, 1024, 3, 5}, Format::nhwc}};
 
-RMSNorm2dOptions plain(EpsMode mode) {
+RMSNorm2dOptions bare(EpsMode mode) {
   RMSNorm2dOptions o;
+  o.weight = false;
   o.eps_mode = mode;
   return o;
 }
+RMSNorm2dOptions affine() {
+  RMSNorm2dOptions o;
+  o.bias = true;
+  return o;
+}
 RMSNorm2dOptions with_silu() {
+  RMSNorm2dOptions o;
+  o.bias = true;
+  o.activation = Activation::silu;
+  return o;
+}
+RMSNorm2dOptions with_silu_and_residual() {
   RMSNorm2dOptions o;
   o.bias = true;
   o.activation = Activation::silu;
@@ -228,11 +240,17 @@ TEST(RMSNorm2dConfigs, AllAreWithinTheBudgetAndAgree) {
   std::size_t turn = 0;
   for (const Problem& problem : kProblems) {
     constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16};
-    for (const DType t : kTypes) run(problem, t, plain(EpsMode::none));  // subnormal pixels are scaled up
-    run(problem, kTypes[turn++ % 3], plain(EpsMode::add_inside));
-    run(problem, kTypes[turn % 3], with_silu());
+    for (const DType t : kTypes) run(problem, t, bare(EpsMode::none));  // subnormal pixels are scaled up
+    run(problem, kTypes[turn++ % 3], bare(EpsMode::add_inside));
+    run(problem, kTypes[turn % 3], affine());
+    run(problem, kTypes[(turn + 2) % 3], with_silu());
+    run(problem, kTypes[turn % 3], with_silu_and_residual());
     run(problem, kTypes[(turn + 1) % 3], as_diffusers());
-    for (std::size_t i = 0; i < 3 && test::each_kernel_once(); ++i) run(problem, kTypes[i], with_silu());
+    for (std::size_t i = 0; i < 3 && test::each_kernel_once(); ++i) {
+      run(problem, kTypes[i], affine());
+      run(problem, kTypes[i], with_silu());
+      run(problem, kTypes[i], with_silu_and_residual());
+    }
   }
   EXPECT_EQ(g_paths.size(), static_cast<std::size_t>(NormConfig::Path::strided) + 1) << "a path that no problem takes";
 }
@@ -240,8 +258,8 @@ TEST(RMSNorm2dConfigs, AllAreWithinTheBudgetAndAgree) {
 TEST(RMSNorm2dConfigs, CandidatesAreConfigurationsAndHaveNamesOfTheirOwn) {
   for (const Problem& problem : kProblems) {
     for (const DType t : {DType::f32, DType::f16, DType::bf16}) {
-      for (const bool full : {false, true}) {
-        cuda::NormProblem p{t, problem.format, true, full, problem.shape.n(), problem.shape.c(), problem.shape.h() * problem.shape.w()};
+      for (const cuda::NormChain chain : {cuda::NormChain::bare, cuda::NormChain::affine, cuda::NormChain::silu, cuda::NormChain::full}) {
+        cuda::NormProblem p{t, problem.format, true, chain, problem.shape.n(), problem.shape.c(), problem.shape.h() * problem.shape.w()};
         p.compute_capability = 90;
         p.sm_count = 132;
         const std::vector<NormConfig> all = cuda::all_norm_configs(p), candidates = cuda::norm_candidates(p);

@@ -28,7 +28,7 @@ struct ProblemHash {
   std::size_t operator()(const NormProblem& p) const noexcept {
     std::size_t hash = 0;
     for (const std::int64_t v : {p.images, p.channels, p.pixels, std::int64_t{p.alignment}, static_cast<std::int64_t>(p.dtype),
-                                 static_cast<std::int64_t>(p.format), std::int64_t{p.full}}) {
+                                 static_cast<std::int64_t>(p.format), static_cast<std::int64_t>(p.chain)}) {
       hash = (hash ^ static_cast<std::size_t>(v)) * 0x9E3779B97F4A7C15U;
       hash ^= hash >> 32;
     }
@@ -78,7 +78,6 @@ NormCall make_norm_call(const TensorView& x, const TensorView& y, const TensorVi
   NormCall call;
   NormProblem& p = call.problem;
   p.dtype = x.dtype;
-  p.full = is_full(formula);
   p.images = x.shape.n();
   p.channels = x.shape.c();
   p.pixels = x.shape.h() * x.shape.w();
@@ -129,6 +128,7 @@ NormCall make_norm_call(const TensorView& x, const TensorView& y, const TensorVi
   a.pixels = p.pixels;
   a.early_blocks = device.compute_capability >= 90 ? kEarlyBlocksOfSm * static_cast<unsigned>(device.sm_count) : 0;
   a.formula = formula;
+  p.chain = chain_of(a);
   return call;
 }
 

@@ -57,7 +57,7 @@ double wide_tile_cost(const NormConfig& c, const NormProblem& p) {
   cost *= (1 + 0.37 * idle) * (1 + 0.35 * (tiles * per_tile / pixels - 1)) * kClusters[c.cluster - 1];
   cost *= up_to(c.loads, {{2, 1.09}, {3, 1.08}, {4, 1.04}, {5, 0.88}, {8, 1.05}, {16, 1.02}});
   cost *= up_to(c.threads, {{96, 2.16}, {192, 1.15}, {384, 1}, {768, 1.01}, {1024, 1.02}});
-  const int registers = c.loads > 8 ? 128 : c.loads > 6 ? (p.full ? 112 : 88) : p.full ? 80 : 64;
+  const int registers = c.loads > 8 ? 128 : c.loads > 6 ? (p.full() ? 112 : 88) : p.full() ? 80 : 64;
   const double resident = std::clamp(65536 / (registers * c.threads), 1, std::min(32, 2048 / c.threads));
   const double blocks = tiles * static_cast<double>(p.images) * c.cluster / std::max(1, p.sm_count);
   if (blocks < 1) cost *= std::pow(1 / blocks, 0.12);

@@ -18,9 +18,10 @@ constexpr std::size_t kSharedOfSm = 227 * 1024;
 // Tiles of any number of lanes with as many rows of threads as the channels need: they divide the pixels among multiprocessors where
 // powers of two leave some idle, and no thread has more to load than there is.
 void add_exact_tiles(const NormProblem& p, std::vector<NormConfig>& out) {
+  const bool full = p.chain == NormChain::full;
   const int wide = 16 / static_cast<int>(size_of(p.dtype));
-  for (const int k : p.full ? std::vector<int>{4, 8} : std::vector<int>{2, 3, 4, 6, 8, 16}) {
-    const int most = k <= 4 && !p.full ? 1024 : 512;
+  for (const int k : full ? std::vector<int>{4, 8} : std::vector<int>{2, 3, 4, 6, 8, 16}) {
+    const int most = k <= 4 && !full ? 1024 : 512;
     for (int cluster = 1; cluster <= (p.compute_capability >= 90 ? 8 : 1); ++cluster) {
       const std::int64_t rows = ceil_div(p.channels, std::int64_t{k} * cluster);
       if (rows < 8 || (cluster > 1 && rows * k * (cluster - 1) >= p.channels)) continue;
@@ -37,7 +38,7 @@ void add_exact_tiles(const NormProblem& p, std::vector<NormConfig>& out) {
 
 void add_rings(const NormProblem& p, std::vector<NormConfig>& out) {
   const int wide = 16 / static_cast<int>(size_of(p.dtype));
-  const std::vector<int> loads = p.full ? std::vector<int>{4, 8} : std::vector<int>{4, 8, 16};
+  const std::vector<int> loads = p.full() ? std::vector<int>{4, 8} : std::vector<int>{4, 8, 16};
   for (const int threads : {128, 256, 512}) {
     for (int lanes = 1; lanes * wide <= threads; lanes *= 2) {
       const int rows = threads / lanes;
@@ -60,7 +61,7 @@ void add_rings(const NormProblem& p, std::vector<NormConfig>& out) {
 
 void add_shifted(const NormProblem& p, std::vector<NormConfig>& out) {
   const int wide = 16 / static_cast<int>(size_of(p.dtype));
-  const std::vector<int> loads = p.full ? std::vector<int>{4, 8} : std::vector<int>{2, 3, 4, 6, 8, 12, 16};
+  const std::vector<int> loads = p.full() ? std::vector<int>{4, 8} : std::vector<int>{2, 3, 4, 6, 8, 12, 16};
   if (p.channels >= 2 && p.channels <= 4) {
     for (const int threads : {64, 128, 256}) {
       const NormConfig c{Path::nchw_shifted, wide, 32, threads, 1, 30 * wide * threads / 32, 1, 1, 0};
@@ -141,16 +142,18 @@ std::vector<NormConfig> all_norm_configs(const NormProblem& p) {
   if (p.contiguous && !nhwc && p.pixels <= (std::int64_t{1} << 31)) {
     const std::int64_t bytes = std::gcd<std::int64_t>(std::gcd<std::int64_t>(16, p.alignment), p.pixels * size);
     const int vector = bytes == 16 ? wide : bytes >= 4 && size == 2 ? 2 : 1;
-    const std::vector<int> loads = vector == wide ? (p.full ? std::vector<int>{4, 8} : std::vector<int>{2, 3, 4, 5, 6, 8, 16})
-                                                  : (p.full ? std::vector<int>{8, 16} : std::vector<int>{8, 16, 32});
+    const bool full = p.chain == NormChain::full || (p.chain == NormChain::silu && vector != wide);
+    const std::vector<int> loads = vector == wide ? (full ? std::vector<int>{4, 8} : std::vector<int>{2, 3, 4, 5, 6, 8, 16})
+                                                  : (full ? std::vector<int>{8, 16} : std::vector<int>{8, 16, 32});
     for (const int threads : {64, 128, 256, 512, 1024}) {
       for (int lanes = 1; lanes <= threads; lanes *= 2) {
         for (int cluster = 1; cluster <= (p.compute_capability >= 90 ? 8 : 1); cluster *= 2) {
           const int rows = threads / lanes;
           const auto fit = std::find_if(loads.begin(), loads.end(), [&](int k) { return std::int64_t{rows} * k * cluster >= p.channels; });
-          if (fit == loads.end() || ((*fit > 4 || p.full) && threads > 512)) continue;
+          if (fit == loads.end() || ((*fit > 4 || full) && threads > 512)) continue;
           if (rows * cluster > 1 && lanes * vector > threads) continue;
           if (cluster > 1 && std::int64_t{rows} * (*fit) * (cluster / 2) >= p.channels) continue;
+          if (cluster > 1 && lanes * vector % 4 != 0) continue;  // blocks send four sums at a time
           if (rows > 1 && rows >= 2 * p.channels) continue;
           if (ceil_div(p.pixels, std::int64_t{lanes} * vector) * p.images * cluster > kMostBlocks) continue;
           out.push_back({Path::nchw_tile, vector, lanes, threads, *fit, lanes * vector, cluster, 1, 0});
@@ -175,8 +178,8 @@ std::vector<NormConfig> all_norm_configs(const NormProblem& p) {
         if (fit == loads.end() || (lanes > 1 && std::int64_t{lanes / 2} * vector >= p.channels)) continue;
         for (const int own : {1, 2, 4}) {
           const int held = *fit * own;
-          if (own > 1 && (vector == 1 || held > (p.full ? 2 : 8))) continue;
-          if ((held > 2 || p.full) && threads > 512) continue;
+          if (own > 1 && (vector == 1 || held > (p.full() ? 2 : 8))) continue;
+          if ((held > 2 || p.full()) && threads > 512) continue;
           if (ceil_div(pixels, std::int64_t{threads / lanes} * own) > kMostBlocks) continue;
           out.push_back({Path::nhwc_rows, vector, lanes, threads, *fit, own, 1, 1, 0});
         }
@@ -192,6 +195,14 @@ std::vector<NormConfig> all_norm_configs(const NormProblem& p) {
 bool is_full(const NormFormula& f) {
   return f.rounding != Rounding::once || f.first != Activation::none || f.second != Activation::none ||
          f.residual_mode != ResidualMode::none;
+}
+
+NormChain chain_of(const NormArgs& a) {
+  const NormFormula& f = a.formula;
+  if (!is_full(f)) return a.weight != nullptr || a.bias != nullptr ? NormChain::affine : NormChain::bare;
+  const bool silu =
+      (f.first == Activation::silu && f.second == Activation::none) || (f.first == Activation::none && f.second == Activation::silu);
+  return silu && f.rounding == Rounding::once && f.residual_mode == ResidualMode::none ? NormChain::silu : NormChain::full;
 }
 
 std::string describe(const NormConfig& c, const NormArgs& args, DType dtype) {

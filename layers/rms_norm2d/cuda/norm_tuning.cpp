@@ -149,10 +149,11 @@ std::string norm_class_text(const NormCall& call) {
   const NormProblem& p = call.problem;
   const auto size = static_cast<std::int64_t>(size_of(p.dtype));
   const bool residual = call.args.formula.residual_mode != ResidualMode::none;
+  const char* const names[] = {"bare", "affine", "silu", "full"};
   const std::int64_t row = p.format == Format::nhwc ? p.channels : p.pixels;  // what lies without a gap
   return concat_text("rms_norm2d ", kNormKernelSet, ", ", p.dtype, ' ', p.format, ", ", p.channels, " channels, up to ",
                      power_above(p.images), " x ", power_above(p.pixels), " pixels, rows of ",
-                     std::gcd<std::int64_t>(row * size, std::int64_t{p.alignment}), " bytes, ", p.full ? "full" : "plain",
+                     std::gcd<std::int64_t>(row * size, std::int64_t{p.alignment}), " bytes, ", names[static_cast<std::size_t>(p.chain)],
                      residual ? " with residual" : "");
 }
 

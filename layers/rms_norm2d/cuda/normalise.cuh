@@ -31,6 +31,7 @@ using WordOf = typename Word<static_cast<int>(sizeof(T)) * V>::Type;
 /// The compiler forgets what it knows of `w`: it cannot keep in registers, over a barrier, what it could compute again.
 __device__ __forceinline__ void keep(unsigned short& w) { asm volatile("" : "+h"(w)); }
 __device__ __forceinline__ void keep(unsigned& w) { asm volatile("" : "+r"(w)); }
+__device__ __forceinline__ void keep(int& w) { asm volatile("" : "+r"(w)); }
 __device__ __forceinline__ void keep(std::int64_t& w) { asm volatile("" : "+l"(w)); }
 __device__ __forceinline__ void keep(uint2& w) { keep(w.x), keep(w.y); }
 __device__ __forceinline__ void keep(uint4& w) { keep(w.x), keep(w.y), keep(w.z), keep(w.w); }
@@ -49,6 +50,17 @@ __device__ __forceinline__ WordOf<T, V> pack(const float (&v)[V]) {
 #pragma unroll
   for (int j = 0; j < V; ++j) t[j] = narrow<T>(v[j]);
   return word;
+}
+
+/// a + b, rounded.
+template <class T, int V>
+__device__ __forceinline__ WordOf<T, V> add_packs(const WordOf<T, V>& a, const WordOf<T, V>& b) {
+  float v[V], add[V];
+  unpack<T, V>(a, v);
+  unpack<T, V>(b, add);
+#pragma unroll
+  for (int j = 0; j < V; ++j) v[j] += add[j];
+  return pack<T, V>(v);
 }
 
 template <class T>
@@ -246,7 +258,11 @@ static __device__ __noinline__ void split_pixels(const NormFormula& f, const T* 
 template <class T>
 __device__ __forceinline__ float quick_silu(float t) {
   if constexpr (!std::is_same_v<T, __nv_bfloat16>) return t == -INFINITY ? -0.0F : t / (1.0F + expf(-t));
-  return t == -INFINITY ? -0.0F : __fdividef(t, 1.0F + __expf(-t));
+  const float v = t < -200.0F ? -200.0F : t;  // whose exponential is 0
+  const float e = __expf(-fabsf(v));          // at most 1, so that neither it nor the divisor overflows
+  float inverse;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(1.0F + e));
+  return (v < 0.0F ? v * e : v) * inverse;
 }
 
 /// The long functions stand in one place of a kernel, not in every place that might want one.
@@ -286,6 +302,32 @@ __device__ __forceinline__ float scale_and_shift(const NormFormula& f, float x, 
   const float t = x * r;
   if (!has_bias) return has_weight ? t * weight : t;
   return has_weight ? fmaf(t, weight, bias) : t + bias;
+}
+
+/// A channel's weight and bias. Where nothing is rounded between, a missing weight is 1 and a missing bias -0, which change no bit.
+struct ChannelAffine {
+  float weight, bias;
+};
+template <class T>
+__device__ __forceinline__ ChannelAffine channel_affine(const T* __restrict__ weight, const T* __restrict__ bias, int channel) {
+  return {weight != nullptr ? widen(weight[channel]) : 1.0F, bias != nullptr ? widen(bias[channel]) : -0.0F};
+}
+
+/// scale_and_shift() of pixels that share a channel, without branches.
+template <class T, NormChain kChain, int V>
+__device__ __forceinline__ void scale_and_shift_row(const NormArgs& a, float (&v)[V], const float (&r)[V], const ChannelAffine& affine) {
+  if constexpr (kChain == NormChain::bare) {
+#pragma unroll
+    for (int j = 0; j < V; ++j) v[j] *= r[j];
+  } else if (kChain == NormChain::full && a.formula.rounding != Rounding::once) {
+#pragma unroll
+    for (int j = 0; j < V; ++j) {
+      v[j] = scale_and_shift<T, true>(a.formula, v[j], r[j], a.weight != nullptr, affine.weight, a.bias != nullptr, affine.bias);
+    }
+  } else {
+#pragma unroll
+    for (int j = 0; j < V; ++j) v[j] = fmaf(v[j] * r[j], affine.weight, affine.bias);
+  }
 }
 
 /// Activations and the residual behind the norm.
@@ -387,14 +429,14 @@ __device__ __forceinline__ void store_some(T* to, const WordOf<T, V>& w, int at,
 
 /// The store of a thread that owns V neighbouring pixels in K channels, `rows` channels apart: y and residual at base + k * step.
 /// `power`, if not null: see SplitInverse.
-template <class T, int V, int K, bool kFull>
+/// affine(k, channel): of the k-th load.
+template <class T, int V, int K, NormChain kChain, class Affine>
 __device__ __forceinline__ void store_rows(const NormArgs& a, WordOf<T, V> (&x)[K], const float (&r)[V], const float* power,
-                                           std::int64_t base, std::int64_t step, int first, int rows, bool inside) {
+                                           std::int64_t base, std::int64_t step, int first, int rows, bool inside, const Affine& affine) {
   using W = WordOf<T, V>;
+  constexpr bool kFull = kChain == NormChain::full;
   const NormFormula& f = a.formula;
   const int channels = static_cast<int>(a.channels);
-  const T* __restrict__ weight = static_cast<const T*>(a.weight);
-  const T* __restrict__ bias = static_cast<const T*>(a.bias);
   T* y = static_cast<T*>(a.y) + base;
   const T* residual = static_cast<const T*>(a.residual) + base;
   constexpr int kBatch = K < 4 ? K : 4;  // loads of the residual that are under way before a store may hold them up
@@ -419,9 +461,11 @@ __device__ __forceinline__ void store_rows(const NormArgs& a, WordOf<T, V> (&x)[
 #pragma unroll
         for (int j = 0; j < V; ++j) v[j] *= power[j];
       }
-      const float w = weight != nullptr ? widen(weight[channel]) : 1.0F, c = bias != nullptr ? widen(bias[channel]) : 0.0F;
+      scale_and_shift_row<T, kChain>(a, v, r, kChain == NormChain::bare ? ChannelAffine{} : affine(k, channel));
+      if constexpr (kChain == NormChain::silu) {
 #pragma unroll
-      for (int j = 0; j < V; ++j) v[j] = scale_and_shift<T, kFull>(f, v[j], r[j], weight != nullptr, w, bias != nullptr, c);
+        for (int j = 0; j < V; ++j) v[j] = quick_silu<T>(v[j]);
+      }
       finish<T, kFull, V>(f, v, add[b]);
       *reinterpret_cast<W*>(y + k * step) = pack<T, V>(v);
     }

@@ -12,7 +12,7 @@
 namespace frieze::cuda {
 
 /// Raised whenever a kernel or the list of configurations changes, so that choices remembered in a file are made anew.
-inline constexpr int kNormKernelSet = 3;
+inline constexpr int kNormKernelSet = 4;
 
 /// The formula, in f32, as every kernel takes it.
 struct NormFormula {
@@ -44,6 +44,10 @@ struct NormArgs {
   unsigned early_blocks = 0;
   NormFormula formula;
 };
+
+/// What an operation has beside x * r with one rounding: nothing; weight or bias; those and SiLU, as networks have it; anything else.
+/// Kernels of less hold fewer registers and instructions.
+enum class NormChain : std::uint8_t { bare, affine, silu, full };
 
 /// Element strides for the kernel that takes any: x, y, residual.
 struct NormStrides {
@@ -83,13 +87,16 @@ struct NormProblem {
   DType dtype = DType::f32;
   Format format = Format::nchw;
   bool contiguous = true;  ///< in `format`; false: only the strided path
-  bool full = false;       ///< residual, activation or roundings: kernels that hold fewer packs
+  NormChain chain = NormChain::bare;
   std::int64_t images = 1, channels = 1, pixels = 1;
   int alignment = 16;  ///< bytes, of every pointer
   /// y is x or the residual, and rows of pixels begin anywhere: blocks that read a little of their neighbours' do not apply.
   bool in_place = false;
   int compute_capability = 0, sm_count = 0;
   std::size_t shared_memory = 0;
+
+  /// Kernels but nchw_tile's hold fewer packs.
+  bool full() const { return chain == NormChain::silu || chain == NormChain::full; }
 
   friend bool operator==(const NormProblem&, const NormProblem&) = default;
 };
@@ -113,6 +120,7 @@ void launch_nhwc_shifted(const NormConfig& config, DType dtype, const NormArgs& 
 void launch_nhwc_flat(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_strided(const NormConfig& config, DType dtype, const NormArgs& args, const NormStrides& strides, cudaStream_t stream);
 
+NormChain chain_of(const NormArgs& args);
 /// True if the formula has anything but x * r * weight + bias with one rounding.
 bool is_full(const NormFormula& formula);
 
