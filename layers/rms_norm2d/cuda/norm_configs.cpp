@@ -78,6 +78,18 @@ void add_shifted(const NormProblem& p, std::vector<NormConfig>& out) {
       if (ceil_div(p.pixels, tile) * p.images <= kMostBlocks) out.push_back(c);
     }
   }
+  // As many rows of threads as the channels need: a multiple of a pack's elements, and as many lanes as make whole warps.
+  for (const int k : loads) {
+    const std::int64_t rows = ceil_div(p.channels, std::int64_t{k} * wide) * wide;
+    for (const int lanes : {8, 12, 16, 20, 24, 28, 32, 40, 48, 64}) {
+      const std::int64_t threads = rows * lanes;
+      const int tile = (lanes - 2) * wide;
+      if (threads % 32 != 0 || threads < 96 || threads > 512 || tile + wide > threads || rows >= 2 * p.channels) continue;
+      if (tile / 2 > p.pixels || ceil_div(p.pixels, tile) * p.images > kMostBlocks) continue;
+      const NormConfig c{Path::nchw_shifted, wide, lanes, static_cast<int>(threads), k, tile, 1, 1, 0};
+      if (std::find(out.begin(), out.end(), c) == out.end()) out.push_back(c);
+    }
+  }
 }
 
 void add_unaligned_nhwc(const NormProblem& p, std::vector<NormConfig>& out) {
