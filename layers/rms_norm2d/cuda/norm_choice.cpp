@@ -45,25 +45,31 @@ double wave_cost(double blocks, const NormProblem& p) {
 
 // Tiles of 16-byte accesses in registers.
 double wide_tile_cost(const NormConfig& c, const NormProblem& p) {
-  constexpr double kClusters[] = {1, 1.18, 1.48, 1.29, 1.66, 1.26, 2.04, 1.30};  // of 1 to 8 blocks
-  constexpr double kFlight = 65536;                                              // bytes under way that fill a multiprocessor
+  constexpr double kClusters[] = {1, 0.88, 1.6, 1.05, 1.6, 0.985, 1.7, 0.955};  // of 1 to 8 blocks
+  constexpr double kFlight = 65536;                                             // bytes under way that fill a multiprocessor
+  const bool half = p.dtype != DType::f32, full = p.chain == NormChain::full;
   const int lanes = c.lanes, bytes = lanes * 16;
-  double cost = up_to(bytes, {{16, 2.2}, {32, 2.7}, {48, 2.05}, {64, 1.05}, {128, 1.01}});
-  if (bytes % 64 != 0 && bytes > 48) cost *= 1.35;
-  if ((lanes & (lanes - 1)) != 0) cost *= 1.21;  // no shuffles
+  double cost = up_to(bytes, {{16, 2.05}, {32, 1.3}, {48, 1.25}, {64, 1.02}, {128, 0.965}});
+  if (bytes % 64 != 0) cost *= 1.6;
+  if ((lanes & (lanes - 1)) != 0) cost *= 1.5;  // no shuffles
   const double idle = c.threads / lanes * static_cast<double>(c.loads) * c.cluster / static_cast<double>(p.channels) - 1;
   const double pixels = static_cast<double>(p.pixels), per_tile = static_cast<double>(lanes) * c.vector;
   const double tiles = std::ceil(pixels / per_tile);
-  cost *= (1 + 0.37 * idle) * (1 + 0.35 * (tiles * per_tile / pixels - 1)) * kClusters[c.cluster - 1];
-  cost *= up_to(c.loads, {{2, 1.09}, {3, 1.08}, {4, 1.04}, {5, 0.88}, {8, 1.05}, {16, 1.02}});
-  cost *= up_to(c.threads, {{96, 2.16}, {192, 1.15}, {384, 1}, {768, 1.01}, {1024, 1.02}});
-  const int registers = c.loads > 8 ? 128 : c.loads > 6 ? (p.full() ? 112 : 88) : p.full() ? 80 : 64;
+  cost *= (1 + 0.55 * idle) * (1 + 0.2 * (tiles * per_tile / pixels - 1)) * kClusters[c.cluster - 1];
+  cost *= up_to(c.loads, {{2, 1.24}, {3, 1.32}, {4, 1.04}, {5, 0.955}, {6, 1.07}, {8, 0.97}, {16, 1.03}});
+  cost *= up_to(c.threads, {{96, 1.8}, {192, 1.05}, {384, 1}, {768, 1.02}, {1024, 1.33}});
+  const int registers = c.loads > 8   ? 104
+                        : c.loads > 6 ? (full                                 ? 96
+                                         : half && p.chain == NormChain::bare ? 64
+                                         : half                               ? 72
+                                                                              : 104)
+                        : full        ? 80
+                                      : 64;
   const double resident = std::clamp(65536 / (registers * c.threads), 1, std::min(32, 2048 / c.threads));
   const double blocks = tiles * static_cast<double>(p.images) * c.cluster / std::max(1, p.sm_count);
-  if (blocks < 1) cost *= std::pow(1 / blocks, 0.12);
-  if (blocks < 6) cost *= 1 + 0.16 * (std::ceil(blocks) / blocks - 1);
-  if (resident < 2 && blocks > 1) cost *= 1.05;  // nobody loads while this block sums
-  return cost * (1 + 0.15 * std::max(0.0, 1 - std::min(blocks, resident) * c.threads * c.loads * 16 / kFlight));
+  if (blocks < 1) cost *= std::pow(1 / blocks, 0.05);
+  if (blocks < 6) cost *= 1 + 0.075 * (std::ceil(blocks) / blocks - 1);
+  return cost * (1 + 0.28 * std::max(0.0, 1 - std::min(blocks, resident) * c.threads * c.loads * 16 / kFlight));
 }
 
 // Tiles of narrower accesses, and rings.
