@@ -134,6 +134,7 @@ __device__ __noinline__ void scaled_tile(const NormArgs& a, const TileShape& sha
     add_all();
     const double scaled = at.sum_pixels(sums, shape, arrived, 1).exact();
     __syncthreads();
+    if (shape.ranks > 1 && tid == 1) forget(arrived + 1);
     if (tid < at.tile_pixels && at.power[tid] != 1.0F) {
       const SplitInverse split = split_inverse_rms(f, scaled, at.power[tid]);
       at.power[tid] = split.power;
@@ -242,6 +243,7 @@ __global__ void __launch_bounds__(kMostTileThreads<T, K, kChain>, kTileBlocks<T,
     } else {
       __syncthreads();
     }
+    if (shape.ranks > 1 && tid < (special ? 1 : 2)) forget(arrived + tid);
     load_floats<V>(at.inverse + at.lane * V, r);
   }
   if (kMayLeaveRange<T> && special) return scaled_tile<T, V>(a, shape, shared, arrived);

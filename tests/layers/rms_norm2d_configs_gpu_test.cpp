@@ -235,7 +235,9 @@ TEST(RMSNorm2dConfigs, AllAreWithinTheBudgetAndAgree) {
     // f32: 1/rms comes out the same but for a rare pixel; then its elements move by 2 units at most. 16 bits: one unit, which rounding
     // points pass on; and seldom.
     EXPECT_LE(o.ulp, t == DType::f32 ? 2 : stepwise ? 3 : 1) << problem.shape << ' ' << t << ' ' << problem.format;
-    EXPECT_LE(o.different, stepwise ? 0.01 : 0.002) << problem.shape << ' ' << t << ' ' << problem.format;
+    // A pixel of one magnitude is +-weight + bias, sums of two 16-bit numbers, many of them ties that the last bit of 1/rms decides.
+    const bool ties = options.bias && options.activation == Activation::none && t != DType::f32;
+    EXPECT_LE(o.different, stepwise || ties ? 0.01 : 0.002) << problem.shape << ' ' << t << ' ' << problem.format;
   };
   std::size_t turn = 0;
   for (const Problem& problem : kProblems) {

@@ -46,6 +46,13 @@ __device__ __forceinline__ void wait_for_bytes(std::uint64_t* arrived) {
 #endif
 }
 
+/// One thread, when nobody waits or sends any more: tools that follow barriers need to know.
+__device__ __forceinline__ void forget(std::uint64_t* arrived) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("mbarrier.inval.shared::cta.b64 [%0];\n" ::"r"(shared_address(arrived)) : "memory");
+#endif
+}
+
 /// Stores 16 bytes to where `to` is in block `rank` of the cluster, and counts them at its `arrived`.
 __device__ __forceinline__ void send(float* to, const float4& v, std::uint64_t* arrived, int rank) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900

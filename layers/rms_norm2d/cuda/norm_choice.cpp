@@ -96,8 +96,9 @@ double shifted_tile_cost(const NormConfig& c, const NormProblem& p) {
   if (c.loads == 1) return c.threads == 128 ? 1.0 : 1.02;
   const double rows = c.threads / c.lanes, channels = static_cast<double>(p.channels), over = c.lanes / (c.lanes - 2.0);
   const double tiles = std::ceil(static_cast<double>(p.pixels) / ((c.lanes - 2.0) * c.vector)) * static_cast<double>(p.images);
-  const double loads = c.loads == 16 ? 1.04 : loads_cost(c.loads, p.dtype != DType::f32);
-  return 1.12 * (1 + 0.7 * (over - 1)) * (1 + 0.25 * (rows * c.loads / channels - 1)) * loads * wave_cost(tiles, p);
+  const double loads = up_to(c.loads, {{2, 1.2}, {3, 1.12}, {4, 1.07}, {6, 1.0}, {8, 1.06}, {12, 1.17}, {16, 1.3}});
+  return 1.12 * (1 + 0.17 * (over - 1)) * (1 + 0.25 * (rows * c.loads / channels - 1)) * loads * wave_cost(tiles, p) *
+         up_to(c.threads, {{256, 1}, {384, 1.03}, {512, 1.05}});
 }
 
 double rows_cost(const NormConfig& c, const NormProblem& p) {
