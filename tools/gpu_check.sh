@@ -118,10 +118,13 @@ seeds() {
 
 soak() {
   local seconds=${FRIEZE_SOAK_SECONDS:-60}
+  (
+    timed bench_soak_replays $((seconds + 240)) "$folder/bin/soak" --device cuda --replays 1000000 --check-every 250 --json
+    echo "   a million replays: status $?"
+  ) &
   timed bench_soak_threads $((seconds + 60)) "$folder/bin/soak" --device cuda --threads 8 --seconds "$seconds" --json
   echo "   8 threads, three shapes: status $?"
-  timed bench_soak_replays 240 "$folder/bin/soak" --device cuda --replays 1000000 --check-every 250 --json
-  echo "   a million replays: status $?"
+  wait
 }
 
 endurance() {
@@ -169,6 +172,8 @@ if wants sanitizers; then
   for tool in memcheck racecheck initcheck synccheck; do
     watch=("$sanitizer" --tool "$tool" --kernel-name kernel_substring=6frieze --error-exitcode 86 --print-limit 100 --max-connections 64)
     if [[ $tool == initcheck ]]; then watch+=(--check-api-memory-access no); fi
+    # It follows only so many barriers of clusters at once, by default fewer than a GPU full of blocks has, and then fails.
+    if [[ $tool == synccheck ]]; then watch+=(--num-cuda-barriers 65536); fi
     sanitized=$filter$([[ $tool != racecheck ]] || echo ":$libraries")
     sharded "sanitizer_${tool}_layers" "${FRIEZE_SANITIZER_SECONDS:-420}" "${watch[@]}" "$folder/tests/layers_tests" --gtest_filter="$sanitized" &
     running+=($!)

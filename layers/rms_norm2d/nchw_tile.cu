@@ -176,7 +176,11 @@ __global__ void __launch_bounds__(kMostTileThreads<T, K, kChain>, kTileBlocks<T,
   const TilePlace<T, V> at(a, shape, shared);
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   if (shape.ranks > 1) {
-    if (tid < 2) expect_bytes(arrived + tid, SquareSum<T>::kFloats * shape.ranks * at.tile_pixels * static_cast<unsigned>(sizeof(float)));
+    if (tid == 0) {
+      const unsigned bytes = SquareSum<T>::kFloats * shape.ranks * at.tile_pixels * static_cast<unsigned>(sizeof(float));
+      expect_bytes(arrived, bytes);
+      expect_bytes(arrived + 1, bytes);
+    }
     __syncwarp();
     arrive_at_cluster();
   }
