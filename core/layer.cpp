@@ -50,6 +50,7 @@ std::vector<std::shared_ptr<const Layer>> Layer::after_prologue(const PrologueOp
 std::shared_ptr<const Layer> Layer::with_added(const Layer&, const TensorSpec&) const { return nullptr; }
 FormatRule Layer::formats(std::span<const TensorSpec>) const { return {}; }
 ErrorBudget Layer::budget(std::span<const TensorSpec>) const { return {}; }
+double Layer::typical_size(std::span<const TensorView>) const { return 0; }
 
 Value Layer::forward(Value x) const {
   const Value inputs[] = {x};
@@ -76,6 +77,16 @@ void check_inputs(std::string_view who, std::span<const TensorSpec> in, std::siz
 
 void check_image(std::string_view who, const TensorSpec& x) {
   check<ShapeError>(x.shape.rank() == 4, who, " expects rank 4 as [N,C,H,W], got ", x.shape, " of rank ", x.shape.rank());
+}
+
+double root_mean_square(std::span<const float> values) {
+  double sum = 0, count = 0;
+  for (const float v : values) {
+    if (!std::isfinite(v)) continue;
+    sum += static_cast<double>(v) * static_cast<double>(v);
+    ++count;
+  }
+  return count > 0 ? std::sqrt(sum / count) : 0;
 }
 
 Inferred elementwise_cost(std::span<const TensorSpec> in, const TensorSpec& out, double flops_per_element) {

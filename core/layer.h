@@ -98,6 +98,9 @@ class Layer : public Module {
   virtual std::shared_ptr<const Layer> with_added(const Layer& other, const TensorSpec& in) const;
   virtual FormatRule formats(std::span<const TensorSpec> in) const;
   virtual ErrorBudget budget(std::span<const TensorSpec> in) const;
+  /// The size that an output has if it is a sum whose products do not happen to cancel, from the sizes of what is multiplied: where there
+  /// are few outputs, all may be far smaller than what their error is made of. `terms` is measured against no less. 0: no sum.
+  virtual double typical_size(std::span<const TensorView> in) const;
   /// Options in one line for tables and receipts, e.g. "64->128 3x3 stride 2".
   virtual std::string describe() const { return {}; }
 
@@ -117,6 +120,8 @@ class Layer : public Module {
 /// Helpers for infer(). `who` is the layer's type name.
 void check_inputs(std::string_view who, std::span<const TensorSpec> in, std::size_t count);  ///< count, one dtype, no zero extent
 void check_image(std::string_view who, const TensorSpec& x);                                 ///< rank 4, [N,C,H,W]
+/// sqrt(mean v^2) of the finite values, 0 without any.
+double root_mean_square(std::span<const float> values);
 /// Cost of a layer that reads each input once, writes `out` once and spends `flops_per_element` on each output element.
 Inferred elementwise_cost(std::span<const TensorSpec> in, const TensorSpec& out, double flops_per_element);
 

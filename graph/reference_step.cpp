@@ -29,14 +29,14 @@ double reference_step(const Step& step, std::span<const TensorView> in, const Te
   const std::span<const TensorView> own = in.first(step.layer_inputs());
   if (step.epilogue.empty()) {
     step.layer->reference({own, out, run_dtype});
-    return 0;
+    return step.layer->typical_size(own);
   }
 
   const TensorSpec between{out.shape, DType::f32, Format::nchw};
   HostTensor value(between), next;
   if (step.epilogue.size() > 1) next = HostTensor(between);
   step.layer->reference({own, value.view(), run_dtype});
-  double scale = max_magnitude(value);
+  double scale = std::max(max_magnitude(value), step.layer->typical_size(own));
   std::size_t operand = own.size();
   for (std::size_t i = 0; i < step.epilogue.size(); ++i) {
     const FusedOp& fused = step.epilogue[i];

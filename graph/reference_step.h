@@ -11,8 +11,9 @@ namespace frieze {
 /// between are f32, so that the chain is rounded to `out.dtype` once, at its end, as a kernel does. `out` must not overlap
 /// any of `in`. Parameters are rounded to `run_dtype`.
 ///
-/// Returns the scale of the chain's f32 error, for difference(): the layer's largest finite |value|, grown by every value
-/// that followed and multiplied by max|operand| at each mul. 0 for a step without epilogue, whose output is its own scale.
+/// Returns the scale of the chain's f32 error, for difference(): the layer's largest finite |value|, or its typical size if that is more,
+/// grown by every value that followed and multiplied by max|operand| at each mul. Without epilogue the layer's typical size alone, as
+/// difference() knows the output.
 ///
 /// Throws Error if the number of tensors is not that of the step.
 double reference_step(const Step& step, std::span<const TensorView> in, const TensorView& out, DType run_dtype);

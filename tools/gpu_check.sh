@@ -173,7 +173,7 @@ if wants sanitizers; then
     watch=("$sanitizer" --tool "$tool" --kernel-name kernel_substring=6frieze --error-exitcode 86 --print-limit 100 --max-connections 64)
     if [[ $tool == initcheck ]]; then watch+=(--check-api-memory-access no); fi
     # It follows only so many barriers of clusters at once, by default fewer than a GPU full of blocks has, and then fails.
-    if [[ $tool == synccheck ]]; then watch+=(--num-cuda-barriers 65536); fi
+    if [[ $tool == synccheck ]]; then watch+=(--num-cuda-barriers 16384); fi
     sanitized=$filter$([[ $tool != racecheck ]] || echo ":$libraries")
     sharded "sanitizer_${tool}_layers" "${FRIEZE_SANITIZER_SECONDS:-420}" "${watch[@]}" "$folder/tests/layers_tests" --gtest_filter="$sanitized" &
     running+=($!)

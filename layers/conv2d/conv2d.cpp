@@ -86,11 +86,15 @@ FormatRule Conv2d::formats(std::span<const TensorSpec>) const { return {.nchw = 
 
 // K products are summed in f32. Against max|y|, which for sums of mixed sign is of the order of sqrt(K) products:
 //   rounding to nearest: a random walk over partial sums, about sqrt(K)/10 * u, 5 deviations at the worst element;
-//   tensor cores: they truncate, one step in K/16, always towards zero, so at most K/8 * u;
-// and a factor for outputs so few that none of them is of typical size.
+//   tensor cores: they truncate, one step in K/16, always towards zero, so at most K/8 * u.
 ErrorBudget Conv2d::budget(std::span<const TensorSpec>) const {
   const double k = static_cast<double>(weight_.shape.elements()) / static_cast<double>(out_channels_) + 1;
   return {.roundings = 1.01, .terms = 8 + 4 * std::sqrt(k) + k / 8};
+}
+
+double Conv2d::typical_size(std::span<const TensorView> in) const {
+  const double k = static_cast<double>(weight_.shape.elements()) / static_cast<double>(out_channels_);
+  return std::sqrt(k) * root_mean_square(to_floats(in[0])) * root_mean_square(weight_.values);
 }
 
 std::string Conv2d::describe() const {

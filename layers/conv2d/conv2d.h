@@ -62,6 +62,7 @@ class Conv2d final : public Layer {
   std::vector<std::shared_ptr<const Layer>> after_prologue(const PrologueOp& op) const override;
   FormatRule formats(std::span<const TensorSpec> in) const override;
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
+  double typical_size(std::span<const TensorView> in) const override;
   std::string describe() const override;
   std::string_view type_name() const override { return "Conv2d"; }
 

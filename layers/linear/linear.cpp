@@ -63,6 +63,10 @@ ErrorBudget Linear::budget(std::span<const TensorSpec>) const {
   return {.roundings = 1.01, .terms = 8 + 4 * std::sqrt(k) + k / 8};
 }
 
+double Linear::typical_size(std::span<const TensorView> in) const {
+  return std::sqrt(static_cast<double>(in_features_)) * root_mean_square(to_floats(in[0])) * root_mean_square(weight_.values);
+}
+
 std::string Linear::describe() const { return concat_text(in_features_, "->", out_features_, has_bias() ? "" : " no bias"); }
 
 }  // namespace frieze

@@ -31,6 +31,7 @@ class Linear final : public Layer {
   std::size_t absorbs(std::span<const TensorSpec> in, std::span<const EpilogueOp> chain) const override;
   FormatRule formats(std::span<const TensorSpec> in) const override;
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
+  double typical_size(std::span<const TensorView> in) const override;
   std::string describe() const override;
   std::string_view type_name() const override { return "Linear"; }
 

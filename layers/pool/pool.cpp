@@ -35,6 +35,11 @@ ErrorBudget GlobalAvgPool::budget(std::span<const TensorSpec> in) const {
   return {.roundings = 1, .terms = 4 + std::sqrt(static_cast<double>(x.h()) * static_cast<double>(x.w()))};
 }
 
+double GlobalAvgPool::typical_size(std::span<const TensorView> in) const {
+  const Shape& x = in[0].shape;
+  return root_mean_square(to_floats(in[0])) / std::sqrt(static_cast<double>(x.h()) * static_cast<double>(x.w()));
+}
+
 std::string GlobalAvgPool::describe() const { return keep_dims_ ? "keep dims" : ""; }
 
 Value global_avg_pool(Value x, bool keep_dims) {

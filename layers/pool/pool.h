@@ -18,6 +18,7 @@ class GlobalAvgPool final : public Layer {
   Inferred infer(std::span<const TensorSpec> in) const override;
   void reference(const ReferenceArgs& args) const override;
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
+  double typical_size(std::span<const TensorView> in) const override;
   std::string describe() const override;
   std::string_view type_name() const override { return "GlobalAvgPool"; }
 

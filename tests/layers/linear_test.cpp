@@ -8,6 +8,8 @@
 #include <vector>
 
 #include <frieze/core/error.h>
+#include <frieze/graph/reference_step.h>
+#include <frieze/graph/verify.h>
 
 namespace frieze {
 namespace {
@@ -88,6 +90,42 @@ TEST(LinearRefuses, ShapesAndOptions) {
   EXPECT_THROW(Linear(0, 1), OptionError);
   EXPECT_THROW(Linear(1, -2), OptionError);
   EXPECT_THROW(Linear(std::int64_t{1} << 40, std::int64_t{1} << 40), ShapeError);
+}
+
+// The one output is zero but for its last product: what an f32 sum loses is large beside it, and small beside what was summed.
+TEST(Linear, AnOutputThatCancelsIsMeasuredAgainstItsProducts) {
+  constexpr std::int64_t kIn = 385;
+  Linear linear(kIn, 1, false);
+  std::vector<float>& weight = linear.parameters()[0]->values;
+  std::vector<float> x(kIn);
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  float sum = 0;  // one long chain
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const bool last = i + 1 == x.size(), again = i % 2 == 1;
+    x[i] = last ? 1e-3F : again ? -x[i - 1] : normal(random);
+    weight[i] = last ? 1 : again ? weight[i - 1] : normal(random);
+  }
+  for (std::size_t i = 0; i + 1 < x.size(); i += 2) sum += x[i] * weight[i];
+  for (std::size_t i = 1; i < x.size(); i += 2) sum += x[i] * weight[i];
+  const float without_last = sum;
+  sum += x.back() * weight.back();
+
+  const TensorSpec spec{Shape{kIn}, DType::f32};
+  const HostTensor in(spec, x);
+  const HostTensor y(linear.infer({&spec, 1}).out);
+  Step step;
+  step.layer = std::shared_ptr<const Layer>(std::shared_ptr<void>(), &linear);
+  step.inputs = {0};
+  const TensorView view = in.view();
+  const double scale = reference_step(step, {&view, 1}, y.view(), DType::f32);
+  EXPECT_NEAR(scale, std::sqrt(385.0), 4);
+  const ErrorBudget budget = linear.budget({&spec, 1});
+  const std::vector<float> ref = y.floats(), got{sum}, wrong{without_last};
+  EXPECT_FLOAT_EQ(ref[0], 1e-3F);
+  EXPECT_GT(difference(got, ref, DType::f32, budget).share, 1) << "cancellation alone";
+  EXPECT_LT(difference(got, ref, DType::f32, budget, scale).share, 0.1);
+  EXPECT_GT(difference(wrong, ref, DType::f32, budget, scale).share, 1) << "the last product is missing";
 }
 
 }  // namespace
