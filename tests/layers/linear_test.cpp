@@ -95,7 +95,7 @@ TEST(LinearRefuses, ShapesAndOptions) {
 // The one output is zero but for its last product: what an f32 sum loses is large beside it, and small beside what was summed.
 TEST(Linear, AnOutputThatCancelsIsMeasuredAgainstItsProducts) {
   constexpr std::int64_t kIn = 385;
-  Linear linear(kIn, 1, false);
+  Linear linear(kIn, 1, {.bias = false});
   std::vector<float>& weight = linear.parameters()[0]->values;
   std::vector<float> x(kIn);
   std::mt19937 random(3);

@@ -141,8 +141,6 @@ RMSNorm2dOptions as_diffusers() {
   return o;
 }
 
-std::set<NormConfig::Path> g_paths;  // that some configuration took
-
 // What the configurations of one problem gave.
 struct Outcome {
   std::size_t configs = 0, other_bits = 0;  // how many differ from the default
@@ -180,7 +178,6 @@ Outcome run_all(const Problem& problem, DType t, const RMSNorm2dOptions& options
     const std::string what = concat_text(spec, problem.misalign > 0 ? " misaligned" : "", ": ", cuda::norm_config_text(config));
     const auto enqueue = [&] { cuda::launch_norm(config, t, call.args, call.strides, stream); };
     const std::vector<std::string> kernels = test::kernels_of(test::captured(stream, enqueue).get());
-    g_paths.insert(config.path);
     const std::string lanes = concat_text(config.lanes, ' ', config.stages, ' ', config.cluster);
     if (test::each_kernel_once() && !test::first_time(kernels, lanes)) continue;
     test::note_launched(kernels);
@@ -218,7 +215,9 @@ Outcome run_all(const Problem& problem, DType t, const RMSNorm2dOptions& options
 
 // Configurations add the squares of a pixel in different orders. f32 sums carry their roundings along, so that 1/rms is the same all the
 // same. 16-bit ones differ in their last bits, and results then fall on the other side of a rounding: seldom, and by one unit.
-TEST(RMSNorm2dConfigs, AllAreWithinTheBudgetAndAgree) {
+class RMSNorm2dConfigsOf : public testing::TestWithParam<std::size_t> {};  // which of the problems
+
+TEST_P(RMSNorm2dConfigsOf, AllAreWithinTheBudgetAndAgree) {
   FRIEZE_NEEDS_GPU();
   const cuda::Stream stream = cuda::make_stream();
   int index = 0;
@@ -239,22 +238,40 @@ TEST(RMSNorm2dConfigs, AllAreWithinTheBudgetAndAgree) {
     const bool ties = options.bias && options.activation == Activation::none && t != DType::f32;
     EXPECT_LE(o.different, stepwise || ties ? 0.01 : 0.002) << problem.shape << ' ' << t << ' ' << problem.format;
   };
-  std::size_t turn = 0;
-  for (const Problem& problem : kProblems) {
-    constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16};
-    for (const DType t : kTypes) run(problem, t, bare(EpsMode::none));  // subnormal pixels are scaled up
-    run(problem, kTypes[turn++ % 3], bare(EpsMode::add_inside));
-    run(problem, kTypes[turn % 3], affine());
-    run(problem, kTypes[(turn + 2) % 3], with_silu());
-    run(problem, kTypes[turn % 3], with_silu_and_residual());
-    run(problem, kTypes[(turn + 1) % 3], as_diffusers());
-    for (std::size_t i = 0; i < 3 && test::each_kernel_once(); ++i) {
-      run(problem, kTypes[i], affine());
-      run(problem, kTypes[i], with_silu());
-      run(problem, kTypes[i], with_silu_and_residual());
-    }
+  const Problem& problem = kProblems[GetParam()];
+  constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16};
+  for (const DType t : kTypes) run(problem, t, bare(EpsMode::none));  // subnormal pixels are scaled up
+  const DType first = kTypes[GetParam() % 3], second = kTypes[(GetParam() + 1) % 3], third = kTypes[(GetParam() + 2) % 3];
+  run(problem, first, bare(EpsMode::add_inside));
+  run(problem, second, affine());
+  run(problem, first, with_silu());
+  run(problem, second, with_silu_and_residual());
+  run(problem, third, as_diffusers());
+  for (std::size_t i = 0; i < 3 && test::each_kernel_once(); ++i) {
+    run(problem, kTypes[i], affine());
+    run(problem, kTypes[i], with_silu());
+    run(problem, kTypes[i], with_silu_and_residual());
   }
-  EXPECT_EQ(g_paths.size(), static_cast<std::size_t>(NormConfig::Path::strided) + 1) << "a path that no problem takes";
+}
+INSTANTIATE_TEST_SUITE_P(Problems, RMSNorm2dConfigsOf, testing::Range(std::size_t{0}, std::size(kProblems)));
+
+TEST(RMSNorm2dConfigs, TheProblemsTakeEveryPath) {
+  std::set<NormConfig::Path> paths;
+  for (const Problem& problem : kProblems) {
+    cuda::NormProblem p{DType::bf16,
+                        problem.format,
+                        true,
+                        cuda::NormChain::bare,
+                        problem.shape.n(),
+                        problem.shape.c(),
+                        problem.shape.h() * problem.shape.w()};
+    p.compute_capability = 90;
+    p.sm_count = 132;
+    p.shared_memory = 227 << 10;
+    if (problem.misalign > 0) p.alignment = 2;
+    for (const NormConfig& config : cuda::all_norm_configs(p)) paths.insert(config.path);
+  }
+  EXPECT_EQ(paths.size(), static_cast<std::size_t>(NormConfig::Path::strided) + 1) << "a path that no problem takes";
 }
 
 TEST(RMSNorm2dConfigs, CandidatesAreConfigurationsAndHaveNamesOfTheirOwn) {
