@@ -70,6 +70,7 @@ template <class V>
 void set(cublasLtMatmulDesc_t op, cublasLtMatmulDescAttributes_t what, const V& value) {
   LT_CHECK(cublasLtMatmulDescSetAttribute(op, what, &value, sizeof value));
 }
+
 // Which algorithm of the library this is, and how it is set.
 std::string algorithm_text(const cublasLtMatmulAlgo_t& algorithm) {
   std::string text;
