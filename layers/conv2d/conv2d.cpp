@@ -19,6 +19,19 @@ std::int64_t out_extent(std::int64_t in, int kernel, int stride, int padding, in
   return padded < reach ? 0 : (padded - reach) / stride + 1;
 }
 
+// How much of the kernel lies inside of the image along one axis, for the output where that is most.
+std::int64_t most_taps(std::int64_t in, int kernel, int stride, int padding, int dilation) {
+  std::int64_t most = 0;
+  const std::int64_t outputs = out_extent(in, kernel, stride, padding, dilation);
+  for (std::int64_t i = 0; i < outputs && most < kernel; ++i) {
+    const std::int64_t first = i * stride - padding;  // the first tap's place
+    const std::int64_t begin = first < 0 ? (-first + dilation - 1) / dilation : 0;
+    const std::int64_t end = first < in ? std::min<std::int64_t>(kernel, (in - 1 - first) / dilation + 1) : 0;
+    most = std::max(most, end - begin);
+  }
+  return most;
+}
+
 int same_padding(int padding, int kernel, int dilation, const char* axis) {
   if (padding != -1) return padding;
   check<OptionError>(kernel % 2 == 1, "Conv2d: padding \"same\" needs an odd kernel, got a ", axis, " of ", kernel,
@@ -92,9 +105,13 @@ ErrorBudget Conv2d::budget(std::span<const TensorSpec>) const {
   return {.roundings = 1.01, .terms = 8 + 4 * std::sqrt(k) + k / 8};
 }
 
+// Of the output that has the most products: those with zeros of the padding are none, which counts where the kernel is larger than the
+// image.
 double Conv2d::typical_size(std::span<const TensorView> in) const {
-  const double k = static_cast<double>(weight_.shape.elements()) / static_cast<double>(out_channels_);
-  return std::sqrt(k) * root_mean_square(to_floats(in[0])) * root_mean_square(weight_.values);
+  const Shape& x = in[0].shape;
+  const std::int64_t products = weight_.shape[1] * most_taps(x.h(), kernel_.h, stride().h, padding_.h, dilation().h) *
+                                most_taps(x.w(), kernel_.w, stride().w, padding_.w, dilation().w);
+  return std::sqrt(static_cast<double>(products)) * root_mean_square(to_floats(in[0])) * root_mean_square(weight_.values);
 }
 
 std::string Conv2d::describe() const {

@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <functional>
 #include <limits>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <frieze/core/error.h>
@@ -257,6 +259,84 @@ TEST(Conv2dRefuses, ImpossibleOptions) {
   EXPECT_THROW(Conv2d(1, 1, 3, {.dilation = -1}), OptionError);
   EXPECT_THROW(Conv2d(1, 1, 3, {.groups = 0}), OptionError);
   EXPECT_THROW(Conv2d(1, 1, 2147483647, {.dilation = 2147483647}), OptionError);
+}
+
+double typical_size(const Conv2d& conv, const Shape& shape, std::span<const float> x) {
+  const HostTensor in(TensorSpec{shape, DType::f32}, x);
+  const TensorView view = in.view();
+  return conv.typical_size({&view, 1});
+}
+
+// sqrt(products) * rms(x) * rms(w).
+TEST(Conv2dTypicalSize, HandComputed) {
+  Conv2d conv(8, 4, {3, 5}, {.padding = 0, .groups = 2});
+  std::vector<float>& weight = conv.parameters()[0]->values;
+  conv.parameters()[1]->values = {1e6F, 1e6F, 1e6F, 1e6F};  // the bias is no product
+  for (std::size_t i = 0; i < weight.size(); ++i) weight[i] = i % 2 == 0 ? 0.5F : -0.5F;
+  std::vector<float> x(2 * 8 * 4 * 6);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = i % 4 == 0 ? 3.0F : i % 4 == 1 ? -5.0F : 1.0F;  // rms 3: (9 + 25 + 1 + 1) / 4
+  EXPECT_DOUBLE_EQ(typical_size(conv, {2, 8, 4, 6}, x), std::sqrt(60.0) * 3 * 0.5);                 // 8/2 channels * 3 * 5
+  for (float& w : weight) w *= 8;
+  EXPECT_DOUBLE_EQ(typical_size(conv, {2, 8, 4, 6}, x), std::sqrt(60.0) * 3 * 4);
+}
+
+// Where all x are +-3 and all weights +-0.5, each product is 1.5: the largest of all outputs' sqrt(number of products) * 1.5.
+TEST(Conv2dTypicalSize, CountsTheProductsOfTheOutputThatHasMost) {
+  struct Case {
+    std::int64_t in, out;
+    Size2d kernel;
+    Conv2dOptions options;
+    Shape x;
+    int products;
+  };
+  const std::vector<Case> cases{
+      {3, 8, 3, {}, {2, 3, 7, 5}, 27},
+      {33, 31, 1, {}, {1, 33, 3, 5}, 33},
+      {6, 6, 3, {.groups = 6}, {2, 6, 5, 7}, 9},                                                     // depthwise
+      {6, 12, 5, {.groups = 3}, {1, 6, 5, 5}, 50},                                                   // two channels a group
+      {5, 4, {3, 5}, {.stride = {2, 3}, .padding = {0, 4}, .dilation = {2, 1}}, {1, 5, 9, 11}, 75},  // one window is all inside
+      {5, 4, 3, {}, {1, 5, 1, 1}, 5},                                                                // eight of nine see padding only
+      {5, 4, 3, {}, {1, 5, 2, 2}, 20},                                                               // four of nine see the image
+      {4, 6, 3, {.dilation = 3, .groups = 2}, {1, 4, 4, 4}, 8},                                      // of three taps two, as 4 < 7
+      {1, 1, 5, {.padding = 9}, {1, 1, 2, 3}, 6},                                                    // the whole image
+      {2, 2, 3, {.stride = 5, .padding = 7, .groups = 2}, {1, 2, 3, 3}, 1},                          // one corner alone is looked at
+      {1, 1, 1, {.stride = 9, .padding = 4}, {1, 1, 2, 2}, 0},                                       // nothing is
+  };
+  for (const Case& c : cases) {
+    Conv2dOptions options = c.options;
+    options.bias = false;
+    Conv2d conv(c.in, c.out, c.kernel, options);
+    SCOPED_TRACE(testing::Message() << conv.describe() << " on " << c.x);
+    std::mt19937 bits(6);
+    for (float& w : conv.parameters()[0]->values) w = bits() % 2 == 0 ? 0.5F : -0.5F;
+    std::vector<float> x(static_cast<std::size_t>(c.x.elements()));
+    for (float& v : x) v = bits() % 2 == 0 ? 3.0F : -3.0F;
+    int most = 0;
+    const TensorSpec spec{c.x, DType::f32};
+    const Shape out = conv.infer({&spec, 1}).out.shape;
+    for (std::int64_t o = 0; o < out.c(); ++o) {
+      for (std::int64_t i = 0; i < out.h(); ++i) {
+        for (std::int64_t j = 0; j < out.w(); ++j) most = std::max(most, naive(conv, c.x, x, DType::f32, 0, o, i, j).terms);
+      }
+    }
+    EXPECT_EQ(most, c.products);
+    EXPECT_DOUBLE_EQ(typical_size(conv, c.x, x), std::sqrt(static_cast<double>(c.products)) * 1.5);
+  }
+}
+
+// What the name says: random products do not cancel, and the outputs' rms is the typical size.
+TEST(Conv2dTypicalSize, IsTheRmsOfRandomOutputs) {
+  for (const auto& [in, groups] : {std::pair{16, 1}, {16, 4}, {32, 32}}) {
+    Conv2d conv(in, 32, 3, {.stride = 2, .padding = 0, .groups = groups, .bias = false});
+    init_random(conv, 8);
+    const Shape shape{1, in, 41, 41};
+    const std::vector<float> x = uniform(shape.elements(), 9);
+    double squares = 0;
+    const std::vector<float> y = run(conv, shape, x);
+    for (const float v : y) squares += double{v} * v;
+    const double rms = std::sqrt(squares / static_cast<double>(y.size()));
+    EXPECT_NEAR(typical_size(conv, shape, x) / rms, 1, 0.05) << conv.describe();
+  }
 }
 
 TEST(Conv2d, AbsorbsUpToFourOperations) {

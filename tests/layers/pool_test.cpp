@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <random>
 
 #include <frieze/core/error.h>
 #include <frieze/layers/pool/pool.h>
@@ -33,6 +34,38 @@ TEST(GlobalAvgPoolTest, SpecialValuesPropagate) {
   EXPECT_EQ(y[0], inf);
   EXPECT_TRUE(std::isnan(y[1]));
   EXPECT_TRUE(std::isnan(y[2]));
+}
+
+double typical_size(const Shape& shape, const Floats& x, Format format = Format::nchw, bool keep_dims = false) {
+  const HostTensor in(TensorSpec{shape, DType::f32, format}, x);
+  const TensorView view = in.view();
+  return GlobalAvgPool(keep_dims).typical_size({&view, 1});
+}
+
+// rms(x) / sqrt(H*W), whatever N and C are.
+TEST(GlobalAvgPoolTest, TypicalSizeIsThatOfAMean) {
+  Floats x(std::size_t{2 * 3 * 4 * 5});
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = i % 4 == 0 ? 3.0F : i % 4 == 1 ? -5.0F : 1.0F;  // rms 3: (9 + 25 + 1 + 1) / 4
+  for (const Format format : {Format::nchw, Format::nhwc}) {
+    EXPECT_DOUBLE_EQ(typical_size({2, 3, 4, 5}, x, format), 3 / std::sqrt(20.0)) << format;
+    EXPECT_DOUBLE_EQ(typical_size({2, 15, 2, 2}, x, format, true), 3.0 / 2) << format;
+    EXPECT_DOUBLE_EQ(typical_size({1, 1, 8, 15}, x, format), 3 / std::sqrt(120.0)) << format;
+  }
+  for (float& v : x) v *= 16;
+  EXPECT_DOUBLE_EQ(typical_size({2, 3, 4, 5}, x), 48 / std::sqrt(20.0));
+  EXPECT_DOUBLE_EQ(typical_size({120, 1, 1, 1}, x), 48);  // means of one value each
+}
+
+// What the name says: random values do not cancel, and the means' rms is the typical size.
+TEST(GlobalAvgPoolTest, TypicalSizeIsTheRmsOfRandomMeans) {
+  const Shape shape{2, 1000, 7, 9};
+  std::mt19937 bits(5);
+  Floats x(static_cast<std::size_t>(shape.elements()));
+  for (float& v : x) v = static_cast<float>(static_cast<double>(bits()) * 0x1p-31 - 1);
+  double squares = 0;
+  const Floats y = run_reference(GlobalAvgPool(), {{shape, x}});
+  for (const float v : y) squares += double{v} * v;
+  EXPECT_NEAR(typical_size(shape, x) / std::sqrt(squares / static_cast<double>(y.size())), 1, 0.05);
 }
 
 TEST(GlobalAvgPoolTest, ShapesAndRefusals) {
