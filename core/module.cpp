@@ -162,10 +162,10 @@ void load(Module& module, const Weights& weights) {
     check<WeightsError>(used.contains(name), weights.source(), ": tensor '", printable(name), "' of shape ", tensor.shape,
                         " is used by no parameter of the model");
   }
-  fill(sources, weights);
+  fill_parameters(sources, weights);
 }
 
-void fill(std::span<const std::pair<Parameter*, std::vector<std::string>>> sources, const Weights& weights) {
+void fill_parameters(std::span<const std::pair<Parameter*, std::vector<std::string>>> sources, const Weights& weights) {
   // Everything is read before anything is assigned, so that an error leaves the parameters as they were.
   std::vector<std::vector<float>> filled(sources.size());
   parallel_for(static_cast<std::int64_t>(sources.size()), [&](std::int64_t first, std::int64_t last) {

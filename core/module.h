@@ -119,6 +119,6 @@ void load(Module& module, const Weights& weights);
 /// Fills each parameter from the tensors named beside it, one after the other where there are several; for loaders that know other names
 /// than the parameters' own. Who calls has checked names and shapes. Throws as Weights::floats() does; the parameters are then left as
 /// they were.
-void fill(std::span<const std::pair<Parameter*, std::vector<std::string>>> sources, const Weights& weights);
+void fill_parameters(std::span<const std::pair<Parameter*, std::vector<std::string>>> sources, const Weights& weights);
 
 }  // namespace frieze

@@ -152,7 +152,7 @@ void load_dc_ae(DcAe& model, const Weights& weights) {
     check<WeightsError>(used.contains(name) || has_batch_count(used, name), weights.source(), ": tensor '", printable(name), "' of shape ",
                         tensor.shape, " is not part of this model (", model.config.name, ")");
   }
-  fill(sources, weights);
+  fill_parameters(sources, weights);
 }
 
 }  // namespace frieze
