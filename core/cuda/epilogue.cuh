@@ -2,23 +2,17 @@
 /// The chain of elementwise operations that a kernel applies to f32 values right before its store: the device's side.
 #include <frieze/core/cuda/epilogue.h>
 #include <frieze/core/cuda/launch.cuh>
+#include <frieze/core/cuda/quick_silu.cuh>
 
 namespace frieze::cuda {
 
-/// activate() of N numbers whose results will be rounded to T. 16-bit types do not see the errors of the fast exponential and division,
-/// 2^-17 at the worst from -80 on (CUDA Programming Guide, "Intrinsic Functions": they grow with |x|); what lies below, and NaN, sends
-/// the whole pack the slow way, as a branch for each number would keep them from running side by side.
+/// activate() of N numbers whose results will be rounded to T. 16-bit types do not see the errors of the branch-free SiLU.
 template <class T, int N>
 __device__ __forceinline__ void activate_pack(Activation f, float (&v)[N]) {
   if (sizeof(T) == 2 && f == Activation::silu) {
-    bool fast = true;
 #pragma unroll
-    for (int j = 0; j < N; ++j) fast &= v[j] > -80.0F;
-    if (fast) {
-#pragma unroll
-      for (int j = 0; j < N; ++j) v[j] = __fdividef(v[j], 1.0F + __expf(-v[j]));
-      return;
-    }
+    for (int j = 0; j < N; ++j) v[j] = branch_free_silu(v[j]);
+    return;
   }
 #pragma unroll
   for (int j = 0; j < N; ++j) v[j] = activate(f, v[j]);

@@ -3,6 +3,7 @@
 #include <frieze/layers/rms_norm2d/cuda/rms_norm2d_kernels.h>
 #include <frieze/core/cuda/async_copy.cuh>
 #include <frieze/core/cuda/launch.cuh>
+#include <frieze/core/cuda/quick_silu.cuh>
 
 namespace frieze::cuda {
 
@@ -252,17 +253,6 @@ static __device__ __noinline__ void split_pixels(const NormFormula& f, const T* 
     power[p] = split.power;
     r[p] = split.rest;
   }
-}
-
-/// silu and relu are what networks put behind a norm; bf16 results do not need the last bits of expf and of the division.
-template <class T>
-__device__ __forceinline__ float quick_silu(float t) {
-  if constexpr (!std::is_same_v<T, __nv_bfloat16>) return t == -INFINITY ? -0.0F : t / (1.0F + expf(-t));
-  const float v = t < -200.0F ? -200.0F : t;  // whose exponential is 0
-  const float e = __expf(-fabsf(v));          // at most 1, so that neither it nor the divisor overflows
-  float inverse;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(1.0F + e));
-  return (v < 0.0F ? v * e : v) * inverse;
 }
 
 /// The long functions stand in one place of a kernel, not in every place that might want one.
