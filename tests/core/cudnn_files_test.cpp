@@ -3,13 +3,13 @@
 #include <frieze/core/cuda/cudnn_files.h>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <string>
 
 #include "support/environment.h"
+#include "support/temp_folder.h"
 
 namespace frieze::cuda {
 namespace {
@@ -18,21 +18,17 @@ namespace fs = std::filesystem;
 
 class CudnnFiles : public ::testing::Test {
  protected:
-  CudnnFiles() : folder_(fs::temp_directory_path() / ("frieze_cudnn_files_" + std::to_string(::getpid()))) {
-    fs::create_directories(folder_);
-  }
-  ~CudnnFiles() override { fs::remove_all(folder_); }
   fs::path only_file() const {
     fs::path found;
-    for (const auto& entry : fs::directory_iterator(folder_ / "tuning.json.plans")) {
+    for (const auto& entry : fs::directory_iterator(folder_.path() / "tuning.json.plans")) {
       EXPECT_TRUE(found.empty()) << entry.path();
       found = entry.path();
     }
     return found;
   }
 
-  fs::path folder_;
-  test::Environment cache_{"FRIEZE_TUNING_CACHE", (folder_ / "tuning.json").c_str()};
+  test::TempFolder folder_;
+  test::Environment cache_{"FRIEZE_TUNING_CACHE", folder_.file("tuning.json").c_str()};
 };
 
 TEST_F(CudnnFiles, WhatWasStoredIsFound) {

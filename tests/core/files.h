@@ -1,7 +1,6 @@
 #pragma once
 /// A folder of its own for each test, and safetensors files made by hand.
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <cstdint>
 #include <filesystem>
@@ -9,6 +8,8 @@
 #include <string>
 
 #include <frieze/core/weights.h>
+
+#include "support/temp_folder.h"
 
 namespace frieze::test {
 
@@ -24,13 +25,6 @@ inline std::string file_of(const std::string& header, std::size_t data_bytes = 0
 // A folder of its own for each test, removed at the end.
 class Files : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "frieze-weights-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   fs::path put(const std::string& name, const std::string& bytes) {
     std::ofstream(folder_ / name, std::ios::binary) << bytes;
     return folder_ / name;
@@ -62,7 +56,8 @@ class Files : public testing::Test {
     return message_of<E>([&] { (void)Weights::open(path); });
   }
 
-  fs::path folder_;
+  TempFolder temporary_;
+  fs::path folder_ = temporary_.path();
 };
 
 #define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)

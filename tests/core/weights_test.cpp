@@ -275,7 +275,6 @@ TEST_F(Files, AReplacedOrRemovedFileStaysReadable) {
 class Shards : public Files {
  protected:
   void SetUp() override {
-    Files::SetUp();
     put("a.safetensors", file_of(R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"__metadata__":{"format":"pt","k":"a"}})", 1));
     put("b.safetensors", file_of(R"({"y":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"__metadata__":{"k":"b","l":"b"}})", 4));
   }

@@ -1,11 +1,7 @@
 // Profiles: what is computed from times and rates, and how it is shown. The times themselves: profile_gpu_test.cpp.
 #include <gtest/gtest.h>
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include <frieze/graph/memory_text.h>
@@ -14,6 +10,7 @@
 
 #include "graph/test_layers.h"
 #include "support/browser.h"
+#include "support/temp_folder.h"
 
 namespace frieze::test {
 namespace {
@@ -172,10 +169,8 @@ TEST(Html, IsOneFileWithoutScriptsAndLinks) {
 
 TEST(Html, ABrowserShowsItWithoutComplaint) {
   FRIEZE_NEEDS_BROWSER();
-  const auto folder = std::filesystem::temp_directory_path() / ("frieze-page-" + std::to_string(::getpid()));
-  std::filesystem::create_directory(folder);
-  const std::string path = (folder / "report.html").string();
-  std::ofstream(path) << full_page();
+  const TempFolder folder;
+  const std::string path = folder.write("report.html", full_page());
   const Rendered shown = render(path);
   EXPECT_EQ(shown.console, "");
   for (const char* part :
@@ -183,9 +178,8 @@ TEST(Html, ABrowserShowsItWithoutComplaint) {
     EXPECT_TRUE(contains(shown.dom, part));
   }
   // The check itself notices a page that is wrong.
-  std::ofstream(path) << full_page() << "<img src=\"https://example.org/x.png\">";
+  folder.write("report.html", full_page() + "<img src=\"https://example.org/x.png\">");
   EXPECT_NE(render(path).console, "");
-  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "support/paths.h"
-#include "tools/temp_folder.h"
+#include "support/temp_folder.h"
 
 namespace frieze::test {
 

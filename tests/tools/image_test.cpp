@@ -9,9 +9,9 @@
 #include <frieze/core/error.h>
 
 #include "support/paths.h"
+#include "support/temp_folder.h"
 #include "tools/image/stb.h"
 #include "tools/png_maker.h"
-#include "tools/temp_folder.h"
 
 namespace frieze::tools {
 namespace {
