@@ -3,28 +3,19 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <functional>
 #include <limits>
 
 #include <frieze/core/error.h>
+#include "support/reference.h"
 
 namespace frieze {
 namespace {
 
+using test::message_of;
+
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr Activation kAll[] = {Activation::none, Activation::relu,      Activation::silu,
                                Activation::gelu, Activation::gelu_tanh, Activation::sigmoid};
-
-template <class E>
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const E& e) {
-    return e.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return {};
-}
 
 // The least that a layer can be: the identity.
 struct Identity : Layer {

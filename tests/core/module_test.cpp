@@ -3,12 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <functional>
 
 #include <frieze/core/error.h>
 #include <frieze/core/weights.h>
 
 #include "core/files.h"
+#include "support/reference.h"
 
 namespace frieze::test {
 namespace {
@@ -51,17 +51,6 @@ struct Open : Module {  // lets tests call what subclasses call
   using Module::add;
   using Module::add_parameter;
 };
-
-template <class E>
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const E& e) {
-    return e.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return {};
-}
 
 std::vector<std::string> keys(const Module& module) {
   std::vector<std::string> out;

@@ -12,6 +12,7 @@
 #include <frieze/graph/plan.h>
 #include <frieze/layers/activation/activation.h>
 #include <frieze/layers/elementwise/elementwise.h>
+#include "support/reference.h"
 
 namespace frieze::test {
 
@@ -95,19 +96,6 @@ inline std::vector<float> ramp(std::int64_t count, float scale = 0.25F) {
   std::vector<float> values(static_cast<std::size_t>(count));
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = scale * static_cast<float>(i + 1) * (i % 2 == 0 ? 1.0F : -1.0F);
   return values;
-}
-
-/// The message of the E that `body` throws, or a line that says what happened instead.
-template <class E, class Body>
-std::string message_of(Body&& body) {
-  try {
-    body();
-  } catch (const E& e) {
-    return e.what();
-  } catch (const std::exception& e) {
-    return std::string("another exception: ") + e.what();
-  }
-  return "no exception";
 }
 
 inline ::testing::AssertionResult contains(const std::string& text, const std::string& part) {

@@ -8,20 +8,21 @@
 #include <vector>
 
 #include "support/environment.h"
-#include "support/parity.h"
+#include "support/parity_grid.h"
 
 namespace frieze {
 namespace {
 
+using test::act;
 using test::Environment;
 using test::expect_parity;
 using test::Fill;
+using test::kAdd;
+using test::kMul;
+using test::kTypes;
 using test::ParityCase;
 
-constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16};
 constexpr DType kHalves[] = {DType::f16, DType::bf16};
-constexpr EpilogueOp kAdd{EpilogueOp::Kind::add, Activation::none}, kMul{EpilogueOp::Kind::mul, Activation::none};
-constexpr EpilogueOp act(Activation f) { return {EpilogueOp::Kind::activation, f}; }
 
 class Conv2dCudnnGpu : public ::testing::Test {
  protected:

@@ -8,21 +8,22 @@
 #include <vector>
 
 #include "support/environment.h"
-#include "support/parity.h"
+#include "support/parity_grid.h"
 
 namespace frieze {
 namespace {
 
+using test::act;
 using test::expect_parity;
 using test::Fill;
+using test::kAdd;
+using test::kFormats;
+using test::kMul;
+using test::kTypes;
 using test::ParityCase;
 using test::ParityReport;
 
-constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16};
 constexpr DType kHalves[] = {DType::f16, DType::bf16};
-constexpr Format kFormats[] = {Format::nchw, Format::nhwc};
-constexpr EpilogueOp kAdd{EpilogueOp::Kind::add, Activation::none}, kMul{EpilogueOp::Kind::mul, Activation::none};
-constexpr EpilogueOp act(Activation f) { return {EpilogueOp::Kind::activation, f}; }
 
 // Runs one case and expects its kernel's line to hold `path`.
 ParityReport run(std::int64_t in, std::int64_t out, Size2d kernel, const Conv2dOptions& options, const ParityCase& c,

@@ -5,18 +5,18 @@
 #include <string>
 #include <vector>
 
-#include "support/parity.h"
+#include "support/parity_grid.h"
 
 namespace frieze {
 namespace {
 
+using test::act;
 using test::expect_parity;
 using test::Fill;
+using test::kAdd;
+using test::kMul;
+using test::kTypes;
 using test::ParityCase;
-
-constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16};
-constexpr EpilogueOp kAdd{EpilogueOp::Kind::add, Activation::none}, kMul{EpilogueOp::Kind::mul, Activation::none};
-constexpr EpilogueOp act(Activation f) { return {EpilogueOp::Kind::activation, f}; }
 
 void run(std::int64_t in, std::int64_t out, const ParityCase& c, const std::string& path, bool bias = true) {
   Linear linear(in, out, {.bias = bias});

@@ -1,8 +1,6 @@
 // DC-AE against the real diffusers package: models that it saved, with what it computed from them. tools/golden/dc_ae.py made them.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <set>
 
@@ -12,6 +10,7 @@
 #include <frieze/models/dc_ae/tiling.h>
 
 #include "support/parity.h"
+#include "support/reference.h"
 
 namespace frieze::test {
 namespace {
@@ -40,26 +39,16 @@ HostTensor run(const Module& half, const HostTensor& input, const Device& device
   return f32(net.output().to_host());
 }
 
-// The largest difference as a share of the golden values' range.
-double error(const HostTensor& got, const HostTensor& expected) {
-  EXPECT_EQ(got.spec().shape, expected.spec().shape);
-  if (got.spec().shape != expected.spec().shape) return INFINITY;
-  const std::vector<float> a = got.floats(), b = expected.floats();
-  const auto [least, most] = std::minmax_element(b.begin(), b.end());
-  double worst = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) worst = std::isfinite(a[i]) ? std::max(worst, std::abs(double{a[i]} - b[i])) : INFINITY;
-  return worst / (double{*most} - *least);
-}
-
 // f32: the sums of 20 to 60 layers, in another order than PyTorch's. 16 bits: an error of one part in 2^12 (f16) or 2^9 (bf16) at every
 // store on the way; diffusers' own bf16 run is 0.3 % to 7 % of the range away from its f32 run on these models, this one up to 2.3 %.
 double share_for(DType t) { return t == DType::f32 ? 2e-6 : t == DType::f16 ? 4e-3 : 3e-2; }
 
 void expect_golden(const std::string& name, const DcAe& model, const Device& device, DType dtype, double tolerance, bool rewrite = true) {
   const Weights g = golden(name);
-  EXPECT_LE(error(run(*model.encoder, f32(g.tensor("image")), device, dtype, rewrite), g.tensor("latent")), tolerance)
+  EXPECT_LE(share_of_range(run(*model.encoder, f32(g.tensor("image")), device, dtype, rewrite), g.tensor("latent")), tolerance)
       << name << ' ' << dtype;
-  EXPECT_LE(error(run(*model.decoder, g.tensor("latent"), device, dtype, rewrite), g.tensor("decoded")), tolerance) << name << ' ' << dtype;
+  EXPECT_LE(share_of_range(run(*model.decoder, g.tensor("latent"), device, dtype, rewrite), g.tensor("decoded")), tolerance)
+      << name << ' ' << dtype;
 }
 
 TEST(DcAeGolden, CpuEqualsDiffusers) {
@@ -113,12 +102,12 @@ TEST(DcAeGolden, TilesEqualDiffusers) {
     EXPECT_EQ(total, 6);
   };
   const HostTensor z = tiled_encode(f32(g.tensor("tiled_image")), model->config, tiling, runner(*model->encoder), progress);
-  EXPECT_LE(error(z, g.tensor("tiled_latent")), share_for(DType::f32));
+  EXPECT_LE(share_of_range(z, g.tensor("tiled_latent")), share_for(DType::f32));
   EXPECT_EQ(calls, 6);
   EXPECT_EQ(told, 6);
   EXPECT_EQ(shapes.size(), 4U) << "whole tiles, those of each border, and the corner";
   const HostTensor y = tiled_decode(g.tensor("tiled_latent"), model->config, tiling, runner(*model->decoder));
-  EXPECT_LE(error(y, g.tensor("tiled_decoded")), share_for(DType::f32));
+  EXPECT_LE(share_of_range(y, g.tensor("tiled_decoded")), share_for(DType::f32));
   EXPECT_TRUE(needs_tiles(32, 33, tiling));
   EXPECT_FALSE(needs_tiles(32, 32, tiling));
   for (const DcAeTiling bad : {DcAeTiling{32, 0}, DcAeTiling{32, 40}, DcAeTiling{32, 20}, DcAeTiling{36, 24}}) {

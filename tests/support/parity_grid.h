@@ -10,6 +10,9 @@ inline constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16};
 inline constexpr Format kFormats[] = {Format::nchw, Format::nhwc};
 inline constexpr Fill kFills[] = {Fill::normal, Fill::zeros,     Fill::one_hot, Fill::constant,
                                   Fill::huge,   Fill::subnormal, Fill::mixed,   Fill::special};
+/// Operations of an epilogue.
+inline constexpr EpilogueOp kAdd{EpilogueOp::Kind::add, Activation::none}, kMul{EpilogueOp::Kind::mul, Activation::none};
+constexpr EpilogueOp act(Activation f) { return {EpilogueOp::Kind::activation, f}; }
 /// Around packs of 16 bytes, warps and blocks.
 inline constexpr std::int64_t kChannels[] = {1, 3, 31, 32, 33, 64, 96, 384, 1025};
 

@@ -2,6 +2,8 @@
 /// Short spellings for tests of the CPU side: one layer on given numbers, one forward traced to a plan.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 #include <string>
 #include <utility>
@@ -55,6 +57,17 @@ std::string message_of(Body&& body) {
   }
   ADD_FAILURE() << "threw nothing";
   return {};
+}
+
+/// The largest difference as a share of the expected values' range; infinite if a value is not finite or the shapes differ.
+inline double share_of_range(const HostTensor& got, const HostTensor& expected) {
+  EXPECT_EQ(got.spec().shape, expected.spec().shape);
+  if (got.spec().shape != expected.spec().shape) return INFINITY;
+  const std::vector<float> a = got.floats(), b = expected.floats();
+  const auto [least, most] = std::minmax_element(b.begin(), b.end());
+  double worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) worst = std::isfinite(a[i]) ? std::max(worst, std::abs(double{a[i]} - b[i])) : INFINITY;
+  return worst / (double{*most} - *least);
 }
 
 /// A model made of one function from the inputs to the outputs.

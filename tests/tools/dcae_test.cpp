@@ -2,12 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include <frieze/core/weights.h>
 
 #include "support/parity.h"
+#include "support/reference.h"
 #include "tools/command.h"
 #include "tools/image/image.h"
 #include "tools/tensor_file.h"
@@ -80,25 +80,14 @@ class Dcae : public ::testing::Test {
   TempFolder folder;
 };
 
-// The largest difference as a share of the range.
-double error(const HostTensor& got, const HostTensor& expected) {
-  EXPECT_EQ(got.spec().shape, expected.spec().shape);
-  if (got.spec().shape != expected.spec().shape) return INFINITY;
-  const std::vector<float> a = got.floats(), b = expected.floats();
-  const auto [least, most] = std::minmax_element(b.begin(), b.end());
-  double worst = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(double{a[i]} - b[i]));
-  return worst / (double{*most} - *least);
-}
-
 TEST_F(Dcae, TensorsInAndOutEqualDiffusers) {
   for (const std::string name : {"sana", "in", "lite", "odd"}) {
     const std::string golden = kGolden + name + "/golden.safetensors";
     expect_success("encode", kGolden + name, {"--in", golden, "--out", folder.file("z.safetensors")});
     expect_success("decode", kGolden + name, {"--in", golden, "--out", folder.file("y.safetensors"), "--exact", "--no-tune"});
     const Weights g = Weights::open(golden);
-    EXPECT_LE(error(Weights::open(folder.file("z.safetensors")).tensor("latent"), g.tensor("latent")), 2e-6) << name;
-    EXPECT_LE(error(Weights::open(folder.file("y.safetensors")).tensor("image"), g.tensor("decoded")), 2e-6) << name;
+    EXPECT_LE(share_of_range(Weights::open(folder.file("z.safetensors")).tensor("latent"), g.tensor("latent")), 2e-6) << name;
+    EXPECT_LE(share_of_range(Weights::open(folder.file("y.safetensors")).tensor("image"), g.tensor("decoded")), 2e-6) << name;
   }
 }
 
@@ -117,8 +106,8 @@ TEST_F(Dcae, TensorsOnTheGpuEqualDiffusers) {
         ASSERT_EQ(outcome.status, 0) << outcome.err;
       }
       const Weights g = Weights::open(golden);
-      EXPECT_LE(error(Weights::open(folder.file("z.safetensors")).tensor("latent"), g.tensor("latent")), 1e-4) << name;
-      EXPECT_LE(error(Weights::open(folder.file("y.safetensors")).tensor("image"), g.tensor("decoded")), 1e-4) << name;
+      EXPECT_LE(share_of_range(Weights::open(folder.file("z.safetensors")).tensor("latent"), g.tensor("latent")), 1e-4) << name;
+      EXPECT_LE(share_of_range(Weights::open(folder.file("y.safetensors")).tensor("image"), g.tensor("decoded")), 1e-4) << name;
     }
   }
 }
@@ -138,8 +127,8 @@ TEST_F(Dcae, OriginalCheckpointsAreRead) {
     expect_success("encode", kGolden + name,
                    {"--in", kGolden + name + "/golden.safetensors", "--out", folder.file("z.safetensors"), "--weights",
                     kGolden + name + "/original.safetensors"});
-    EXPECT_LE(error(Weights::open(folder.file("z.safetensors")).tensor("latent"),
-                    Weights::open(kGolden + name + "/golden.safetensors").tensor("latent")),
+    EXPECT_LE(share_of_range(Weights::open(folder.file("z.safetensors")).tensor("latent"),
+                             Weights::open(kGolden + name + "/golden.safetensors").tensor("latent")),
               2e-6)
         << name;
   }
@@ -205,7 +194,7 @@ TEST_F(Dcae, TilesEqualDiffusers) {
   expect_success(
       "decode", kGolden + "sana",
       {"--in", folder.file("z.safetensors"), "--out", folder.file("y.safetensors"), "--tile", "--tile-size", "32", "--tile-stride", "24"});
-  EXPECT_LE(error(Weights::open(folder.file("y.safetensors")).tensor("image"), golden.tensor("tiled_decoded")), 2e-6);
+  EXPECT_LE(share_of_range(Weights::open(folder.file("y.safetensors")).tensor("image"), golden.tensor("tiled_decoded")), 2e-6);
   // The image that diffusers cuts to a multiple of 8 first is padded to one here: only what is well inside is the same.
   const auto json = expect_json(
       "roundtrip", kGolden + "sana",
