@@ -13,8 +13,9 @@
 #   FRIEZE_SANITIZER_FILTER  the GoogleTest filter of what runs under compute-sanitizer, out of the layers' tests
 #   FRIEZE_SANITIZER_SECONDS most seconds for one of its tools [420]
 #   FRIEZE_SOAK_SECONDS      length of the run of 8 threads [60]; 600 is what a release takes
-# Seeds and soak look for wrong bits, not at times, so they run at once: on a second GPU of the same kind beside all the rest if there is
-# one and CUDA_VISIBLE_DEVICES leaves it free, else after it.
+# Sanitizers and seeds look for wrong accesses and bits, not at times, so they run at once. The soak looks for growth of the GPU's memory,
+# so nothing else runs beside it. Seeds and soak take a second GPU of the same kind, beside all the rest, if there is one and
+# CUDA_VISIBLE_DEVICES leaves it free.
 # A part that fails is recorded and the others still run. Exit status: 0 if all is well, 1 if anything failed, 2 if it cannot start.
 set -uo pipefail
 parts="tests sanitizers benches seeds soak" out=""
@@ -118,20 +119,15 @@ seeds() {
 
 soak() {
   local seconds=${FRIEZE_SOAK_SECONDS:-60}
-  (
-    timed bench_soak_replays $((seconds + 240)) "$folder/bin/soak" --device cuda --replays 1000000 --check-every 250 --json
-    echo "   a million replays: status $?"
-  ) &
+  timed bench_soak_replays $((seconds + 600)) "$folder/bin/soak" --device cuda --replays 1000000 --check-every 250 --json
+  echo "   a million replays: status $?"
   timed bench_soak_threads $((seconds + 60)) "$folder/bin/soak" --device cuda --threads 8 --seconds "$seconds" --json
   echo "   8 threads, three shapes: status $?"
-  wait
 }
 
 endurance() {
-  echo "== seeds and soak${second:+, on a second GPU}"
-  if wants seeds; then seeds & fi
-  if wants soak && [[ -x $folder/bin/soak ]]; then soak & fi
-  wait
+  if wants seeds; then echo "== seeds${second:+, on a second GPU}"; seeds; fi
+  if wants soak && [[ -x $folder/bin/soak ]]; then echo "== soak${second:+, on a second GPU}"; soak; fi
 }
 
 beside=""
@@ -156,35 +152,6 @@ if wants tests; then
   unset FRIEZE_RESULTS_DIR
 fi
 
-if wants sanitizers; then
-  echo "== compute-sanitizer"
-  python3 tools/gpu_results.py --kernels "$folder/bin/frieze" >"$logs/kernels.txt" || exit 2
-  sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
-  # All parity tests, each of whose cases runs only if it reaches code that none before it did: tests/support/kernel_watch.h. Not what
-  # times kernels, nor tensors of gigabytes.
-  filter=${FRIEZE_SANITIZER_FILTER:-*Gpu*:*RMSNorm2dConfigsOf.All*:RMSNorm2dDirect.StridesOf*-LargeGpu.*:*Tun*}
-  # Only our own kernels are watched: cuBLASLt's have races that are none, and initcheck does not see what they write. racecheck 2025.3 lets
-  # those for Hopper crash where it leaves them out, so that nothing may launch them; it looks at shared memory alone, which no kernel of
-  # ours behind them uses.
-  libraries='LinearGpu.*:Conv2dGpu.Pointwise*:Conv2dGpu.ThreeByThree*:Conv2dGpu.Epilogues*:Conv2dGpu.Special*:Conv2dGpu.Misaligned*:Conv2dCudnnGpu.*'
-  export FRIEZE_EACH_KERNEL_ONCE=1 FRIEZE_RESULTS_DIR=$logs/watched
-  running=()
-  for tool in memcheck racecheck initcheck synccheck; do
-    watch=("$sanitizer" --tool "$tool" --kernel-name kernel_substring=6frieze --error-exitcode 86 --print-limit 100 --max-connections 64)
-    if [[ $tool == initcheck ]]; then watch+=(--check-api-memory-access no); fi
-    # It follows only so many barriers of clusters at once, by default fewer than a GPU full of blocks has, and then fails.
-    if [[ $tool == synccheck ]]; then watch+=(--num-cuda-barriers 16384); fi
-    sanitized=$filter$([[ $tool != racecheck ]] || echo ":$libraries")
-    sharded "sanitizer_${tool}_layers" "${FRIEZE_SANITIZER_SECONDS:-420}" "${watch[@]}" "$folder/tests/layers_tests" --gtest_filter="$sanitized" &
-    running+=($!)
-    shards=1 sharded "sanitizer_${tool}_graph" "${FRIEZE_SANITIZER_SECONDS:-420}" "${watch[@]}" "$folder/tests/graph_tests" \
-      --gtest_filter='KernelsGpu.*' &
-    running+=($!)
-  done
-  wait "${running[@]}"
-  unset FRIEZE_EACH_KERNEL_ONCE FRIEZE_RESULTS_DIR
-fi
-
 # bench NAME SECONDS ARGUMENT…: a command of frieze that reports as JSON.
 bench() {
   local name=$1 seconds=$2
@@ -207,9 +174,43 @@ if wants benches; then
   bench rms_norm2d 300 bench-op rms_norm2d
 fi
 
+if wants sanitizers; then
+  echo "== compute-sanitizer$([[ -n $second ]] || ! wants seeds || echo ", seeds")"
+  python3 tools/gpu_results.py --kernels "$folder/bin/frieze" >"$logs/kernels.txt" || exit 2
+  sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
+  # All parity tests, each of whose cases runs only if it reaches code that none before it did: tests/support/kernel_watch.h. Not what
+  # times kernels, nor tensors of gigabytes.
+  filter=${FRIEZE_SANITIZER_FILTER:-*Gpu*:*RMSNorm2dConfigsOf.All*:RMSNorm2dDirect.StridesOf*-LargeGpu.*:*Tun*}
+  # Only our own kernels are watched: cuBLASLt's have races that are none, and initcheck does not see what they write. racecheck 2025.3 lets
+  # those for Hopper crash where it leaves them out, so that nothing may launch them; it looks at shared memory alone, which no kernel of
+  # ours behind them uses.
+  libraries='LinearGpu.*:Conv2dGpu.Pointwise*:Conv2dGpu.ThreeByThree*:Conv2dGpu.Epilogues*:Conv2dGpu.Special*:Conv2dGpu.Misaligned*:Conv2dCudnnGpu.*'
+  export FRIEZE_EACH_KERNEL_ONCE=1 FRIEZE_RESULTS_DIR=$logs/watched
+  running=()
+  if [[ -z $second ]] && wants seeds; then
+    FRIEZE_EACH_KERNEL_ONCE='' seeds &
+    running+=($!)
+  fi
+  for tool in memcheck racecheck initcheck synccheck; do
+    watch=("$sanitizer" --tool "$tool" --kernel-name kernel_substring=6frieze --error-exitcode 86 --print-limit 100 --max-connections 64)
+    if [[ $tool == initcheck ]]; then watch+=(--check-api-memory-access no); fi
+    # It follows only so many barriers of clusters at once, by default fewer than a GPU full of blocks has, and then fails.
+    if [[ $tool == synccheck ]]; then watch+=(--num-cuda-barriers 16384); fi
+    sanitized=$filter$([[ $tool != racecheck ]] || echo ":$libraries")
+    sharded "sanitizer_${tool}_layers" "${FRIEZE_SANITIZER_SECONDS:-420}" "${watch[@]}" "$folder/tests/layers_tests" --gtest_filter="$sanitized" &
+    running+=($!)
+    shards=1 sharded "sanitizer_${tool}_graph" "${FRIEZE_SANITIZER_SECONDS:-420}" "${watch[@]}" "$folder/tests/graph_tests" \
+      --gtest_filter='KernelsGpu.*' &
+    running+=($!)
+  done
+  wait "${running[@]}"
+  unset FRIEZE_EACH_KERNEL_ONCE FRIEZE_RESULTS_DIR
+fi
+
 if [[ -n $beside ]]; then
   wait "$beside"
-elif wants seeds || wants soak; then
+else
+  if wants sanitizers; then parts=${parts/seeds/}; fi  # they have run
   endurance
 fi
 

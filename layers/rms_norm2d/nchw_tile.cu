@@ -185,15 +185,18 @@ __global__ void __launch_bounds__(kMostTileThreads<T, K, kChain>, kTileBlocks<T,
     arrive_at_cluster();
   }
 #endif
-  if (sizeof(W) == 16 && blockIdx.x < a.early_blocks && at.lane == 0 && at.inside) {
-    const T* p = static_cast<const T*>(a.x) + at.base;
+  // Asks L2 for the block's rows of `tensor`.
+  const auto prefetch = [&](const void* tensor) {
+    if (sizeof(W) < 16 || at.lane != 0 || !at.inside) return;
+    const T* p = static_cast<const T*>(tensor) + at.base;
     const unsigned bytes =
         min(static_cast<unsigned>(at.tile_pixels), static_cast<unsigned>(a.pixels) - at.pixel) * static_cast<unsigned>(sizeof(T));
 #pragma unroll
     for (int k = 0; k < K; ++k) {
       if (at.first + k * rows < channels) prefetch_to_l2(p + k * at.step, bytes);
     }
-  }
+  };
+  if (blockIdx.x < a.early_blocks) prefetch(a.x);
   if constexpr (kChain != NormChain::bare) {  // the first stores should not wait for these
     for (int i = tid; i < rows * K; i += static_cast<int>(blockDim.x)) {
       const int channel = at.rank * rows * K + i;
@@ -212,6 +215,7 @@ __global__ void __launch_bounds__(kMostTileThreads<T, K, kChain>, kTileBlocks<T,
       if (at.inside && at.first + k * rows < channels) x[k] = *reinterpret_cast<const W*>(p + k * at.step);
     }
   }
+  if (kChain == NormChain::full && f.residual_mode == ResidualMode::after) prefetch(a.residual);
   pdl_trigger();
   if (kChain == NormChain::full && f.residual_mode == ResidualMode::before) {
 #pragma unroll
@@ -312,7 +316,8 @@ auto pick(const NormConfig& c, NormChain chain) {
 
 }  // namespace
 
-void launch_nchw_tile(const NormConfig& c, DType dtype, const NormArgs& args, cudaStream_t stream) {
+void launch_nchw_tile(const NormConfig& c, DType dtype, const NormArgs& all_args, cudaStream_t stream) {
+  const NormArgs args = with_early_blocks(all_args, c.threads);
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
     const auto kernel = pick<T>(c, chain_of(args));

@@ -14,9 +14,6 @@ constexpr float kUnderflow = 0x1p-100F;
 // From this eps on (in units of x^2), squares that vanish in f32 do not matter.
 constexpr double kSafeEps = 1e-30;
 
-// Blocks of an early launch that may prefetch, a multiprocessor.
-constexpr unsigned kEarlyBlocksOfSm = 4;
-
 int alignment_of(std::initializer_list<const void*> pointers) {
   std::uintptr_t bits = 16;
   for (const void* p : pointers) bits |= reinterpret_cast<std::uintptr_t>(p);
@@ -126,7 +123,7 @@ NormCall make_norm_call(const TensorView& x, const TensorView& y, const TensorVi
   a.images = p.images;
   a.channels = p.channels;
   a.pixels = p.pixels;
-  a.early_blocks = device.compute_capability >= 90 ? kEarlyBlocksOfSm * static_cast<unsigned>(device.sm_count) : 0;
+  a.early_blocks = device.compute_capability >= 90 ? kMostEarlyBlocks * static_cast<unsigned>(device.sm_count) : 0;
   a.formula = formula;
   p.chain = chain_of(a);
   return call;

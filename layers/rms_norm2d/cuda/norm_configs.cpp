@@ -13,8 +13,6 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; 
 
 constexpr std::int64_t kMostBlocks = 0x7FFFFFFF;
 
-constexpr std::size_t kSharedOfSm = 227 * 1024;
-
 // Tiles of any number of lanes with as many rows of threads as the channels need: they divide the pixels among multiprocessors where
 // powers of two leave some idle, and no thread has more to load than there is.
 void add_exact_tiles(const NormProblem& p, std::vector<NormConfig>& out) {
@@ -59,35 +57,41 @@ void add_rings(const NormProblem& p, std::vector<NormConfig>& out) {
   }
 }
 
-void add_shifted(const NormProblem& p, std::vector<NormConfig>& out) {
+void add_few(const NormProblem& p, std::vector<NormConfig>& out) {
+  if (p.channels < 2 || p.channels > 4) return;
   const int wide = 16 / static_cast<int>(size_of(p.dtype));
-  const std::vector<int> loads = p.full() ? std::vector<int>{4, 8} : std::vector<int>{2, 3, 4, 6, 8, 12, 16};
-  if (p.channels >= 2 && p.channels <= 4) {
-    for (const int threads : {64, 128, 256}) {
-      const NormConfig c{Path::nchw_shifted, wide, 32, threads, 1, 30 * wide * threads / 32, 1, 1, 0};
-      if (ceil_div(p.pixels, 30 * wide) * p.images <= kMostBlocks) out.push_back(c);
-    }
+  for (const int threads : {64, 128, 256}) {
+    const NormConfig c{Path::nchw_few, wide, 32, threads, static_cast<int>(p.channels), 30 * wide * threads / 32, 1, 1, 0};
+    if (ceil_div(p.pixels, 30 * wide) * p.images <= kMostBlocks) out.push_back(c);
   }
-  for (const int threads : {128, 256, 512}) {
-    for (const int lanes : {4, 8, 16, 32, 64}) {
-      const int rows = threads / lanes, tile = (lanes - 2) * wide;
-      if (rows % wide != 0 || tile + wide > threads) continue;
-      const auto fit = std::find_if(loads.begin(), loads.end(), [&](int k) { return std::int64_t{rows} * k >= p.channels; });
-      if (fit == loads.end() || (lanes > 4 && tile / 2 > p.pixels) || (rows > wide && rows >= 2 * p.channels)) continue;
-      const NormConfig c{Path::nchw_shifted, wide, lanes, threads, *fit, tile, 1, 1, 0};
-      if (ceil_div(p.pixels, tile) * p.images <= kMostBlocks) out.push_back(c);
-    }
-  }
-  // As many rows of threads as the channels need: a multiple of a pack's elements, and as many lanes as make whole warps.
-  for (const int k : loads) {
-    const std::int64_t rows = ceil_div(p.channels, std::int64_t{k} * wide) * wide;
-    for (const int lanes : {8, 12, 16, 20, 24, 28, 32, 40, 48, 64}) {
-      const std::int64_t threads = rows * lanes;
-      const int tile = (lanes - 2) * wide;
-      if (threads % 32 != 0 || threads < 96 || threads > 512 || tile + wide > threads || rows >= 2 * p.channels) continue;
-      if (tile / 2 > p.pixels || ceil_div(p.pixels, tile) * p.images > kMostBlocks) continue;
-      const NormConfig c{Path::nchw_shifted, wide, lanes, static_cast<int>(threads), k, tile, 1, 1, 0};
-      if (std::find(out.begin(), out.end(), c) == out.end()) out.push_back(c);
+}
+
+// Windows of whole packs, wherever rows begin; for rows of whole packs where the chain is long (the loop over packs in shared memory has
+// its code once). `lanes`, clusters and packs in registers are those that were best anywhere in a search of some 20 shapes (NOTES.md).
+void add_windows(const NormProblem& p, std::vector<NormConfig>& out) {
+  const int size = static_cast<int>(size_of(p.dtype)), wide = 16 / size;
+  const int halo = p.pixels * size % 16 == 0 ? 0 : 2;
+  const bool all_parked = p.chain == NormChain::full || size == 4;
+  if (halo == 0 && p.chain != NormChain::full) return;
+  for (const int threads : {128, 192, 256, 320, 384, 512}) {
+    for (const int lanes : {8, 12, 16, 20, 24, 32, 48}) {
+      const int rows = threads / lanes, tile = (lanes - halo) * wide, reach = halo > 0 ? tile + wide : tile;
+      if (threads % lanes != 0 || (halo > 0 && rows % wide != 0) || rows >= 2 * p.channels) continue;
+      if (reach > threads || (lanes > 8 && tile / 2 > p.pixels)) continue;
+      for (const int cluster : {1, 2, 3, 4, 5, 8}) {
+        if (cluster > 1 && p.compute_capability < 90) break;
+        const std::int64_t loads = ceil_div(p.channels, std::int64_t{rows} * cluster);
+        if (loads > 48 || (cluster > 1 && rows * loads * (cluster - 1) >= p.channels)) continue;
+        if ((rows > wide || cluster > 1) && 3 * rows * loads * cluster > 4 * p.channels) continue;
+        if (ceil_div(p.pixels, tile) * p.images * cluster > kMostBlocks) continue;
+        for (const int held : all_parked ? std::vector<int>{0} : std::vector<int>{0, 2, 4, 6, 8}) {
+          if (held > loads || (held == 2 && loads > 2)) continue;
+          NormConfig c{Path::nchw_window, wide, lanes, threads, static_cast<int>(loads), tile, cluster, 1, 0};
+          c.parked = c.loads - held;
+          const std::size_t affine = 2 * static_cast<std::size_t>(rows * loads * size);
+          if (norm_shared_bytes(c, p.channels, p.dtype) + affine <= p.shared_memory) out.push_back(c);
+        }
+      }
     }
   }
 }
@@ -135,9 +139,12 @@ std::size_t norm_shared_bytes(const NormConfig& c, std::int64_t channels, DType 
     case Path::nchw_ring:
       return static_cast<std::size_t>(c.stages) * static_cast<std::size_t>(c.loads) * threads * 16 +
              columns * (2 + parts * groups) * sizeof(float);
-    case Path::nchw_shifted: {
-      const std::size_t pitch = columns + static_cast<std::size_t>(c.vector) + lanes + 1;  // with its gaps
-      return c.loads == 1 ? 0 : (2 + parts * (threads / lanes)) * pitch * sizeof(float);
+    case Path::nchw_window: {
+      const std::size_t pitch = (columns + static_cast<std::size_t>(c.vector) + lanes + 1 + 3) / 4 * 4;  // with its gaps
+      const std::size_t reach = c.pixels == c.lanes * c.vector ? columns : static_cast<std::size_t>(c.pixels + c.vector);
+      return static_cast<std::size_t>(c.parked) * threads * 16 +
+             ((2 + parts * (threads / lanes)) * pitch + (c.cluster > 1 ? 2 * parts * static_cast<std::size_t>(c.cluster) * reach : 0)) *
+                 sizeof(float);
     }
     case Path::nhwc_flat: {
       const auto pixels = static_cast<std::size_t>(c.pixels);
@@ -176,7 +183,10 @@ std::vector<NormConfig> all_norm_configs(const NormProblem& p) {
       add_exact_tiles(p, out);
       add_rings(p, out);
     }
-    if (p.alignment % 16 == 0 && vector != wide && !p.in_place) add_shifted(p, out);
+    if (p.alignment % 16 == 0 && !p.in_place) {
+      add_windows(p, out);
+      if (vector != wide) add_few(p, out);
+    }
   }
   if (p.contiguous && nhwc) {
     const std::int64_t pixels = p.images * p.pixels;
@@ -229,13 +239,17 @@ std::string describe(const NormConfig& c, const NormArgs& args, DType dtype) {
     case Path::nchw_ring:
       return concat_text("nchw ring, ", c.lanes * c.vector, " pixels x ", args.channels, " channels, ", c.threads, " threads x ", c.loads,
                          " loads of ", bytes, " bytes, ", c.stages, " stages, ", c.blocks, " blocks");
+    case Path::nchw_window:
+      return concat_text("nchw window, ", c.pixels, " pixels x ", args.channels, " channels, ", c.threads, " threads x ", c.loads,
+                         " loads of ", bytes, " bytes, ", c.parked, " of them in shared memory",
+                         c.cluster > 1 ? concat_text(", cluster of ", c.cluster) : "");
     case Path::nhwc_few: return concat_text("nhwc few, ", c.vector, " pixels a thread, ", c.threads, " threads");
     case Path::nhwc_shifted:
       return concat_text("nhwc shifted, ", c.lanes, " lanes a pixel, ", c.threads, " threads, ", c.loads,
                          c.loads == 1 ? " load" : " loads");
-    case Path::nchw_shifted:
-      return concat_text("nchw shifted, ", c.pixels, " pixels x ", args.channels, " channels, ", c.threads, " threads, windows of ",
-                         c.lanes, " x ", bytes, " bytes");
+    case Path::nchw_few:
+      return concat_text("nchw few, ", c.pixels, " pixels x ", args.channels, " channels, ", c.threads, " threads, windows of ", c.lanes,
+                         " x ", bytes, " bytes");
     case Path::nhwc_flat:
       return concat_text("nhwc flat, runs of ", c.pixels, " pixels, ", c.threads, " threads, ", c.lanes, c.lanes == 1 ? " lane" : " lanes",
                          " a sum");
@@ -247,7 +261,8 @@ void launch_norm(const NormConfig& config, DType dtype, const NormArgs& args, co
   switch (config.path) {
     case Path::nchw_tile: return launch_nchw_tile(config, dtype, args, stream);
     case Path::nchw_ring: return launch_nchw_ring(config, dtype, args, stream);
-    case Path::nchw_shifted: return launch_nchw_shifted(config, dtype, args, stream);
+    case Path::nchw_window: return launch_nchw_window(config, dtype, args, stream);
+    case Path::nchw_few: return launch_nchw_few(config, dtype, args, stream);
     case Path::nhwc_few: return launch_nhwc_few(config, dtype, args, stream);
     case Path::nhwc_shifted: return launch_nhwc_shifted(config, dtype, args, stream);
     case Path::nhwc_rows: return launch_nhwc_rows(config, dtype, args, stream);

@@ -1,5 +1,7 @@
 #pragma once
 /// What every kernel of RMSNorm2d does with one pixel's numbers: packs in and out, 1/rms, and the chain up to the store.
+#include <algorithm>
+
 #include <frieze/layers/rms_norm2d/cuda/rms_norm2d_kernels.h>
 #include <frieze/core/cuda/async_copy.cuh>
 #include <frieze/core/cuda/launch.cuh>
@@ -460,6 +462,16 @@ __device__ __forceinline__ void store_rows(const NormArgs& a, WordOf<T, V> (&x)[
       *reinterpret_cast<W*>(y + k * step) = pack<T, V>(v);
     }
   }
+}
+
+/// `a` for blocks of that many threads. What a multiprocessor prefetches early should be what its blocks read next, and no more: 384
+/// threads' worth was best (NOTES.md).
+inline NormArgs with_early_blocks(const NormArgs& a, int threads) {
+  constexpr unsigned kThreads = 384;
+  NormArgs out = a;
+  const unsigned blocks = std::clamp((kThreads + static_cast<unsigned>(threads) / 2) / static_cast<unsigned>(threads), 1U, kMostEarlyBlocks);
+  out.early_blocks = a.early_blocks / kMostEarlyBlocks * blocks;
+  return out;
 }
 
 inline int log2_of(int power_of_two) {

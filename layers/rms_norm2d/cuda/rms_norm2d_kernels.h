@@ -12,7 +12,13 @@
 namespace frieze::cuda {
 
 /// Raised whenever a kernel or the list of configurations changes, so that choices remembered in a file are made anew.
-inline constexpr int kNormKernelSet = 4;
+inline constexpr int kNormKernelSet = 5;
+
+/// Blocks of one multiprocessor that prefetch while the launch before runs.
+inline constexpr unsigned kMostEarlyBlocks = 4;
+
+/// Shared memory of one multiprocessor, as on sm_90.
+inline constexpr std::size_t kSharedOfSm = 227 * 1024;
 
 /// The formula, in f32, as every kernel takes it.
 struct NormFormula {
@@ -40,7 +46,8 @@ struct NormArgs {
   const void* weight = nullptr;
   const void* bias = nullptr;
   std::int64_t images = 1, channels = 1, pixels = 1;  ///< pixels of one image
-  /// Blocks that may be resident before the work in front of this launch has ended: they prefetch what they will read.
+  /// Blocks that may be resident before the work in front of this launch has ended: they prefetch what they will read. At the most, that
+  /// is kMostEarlyBlocks for each multiprocessor.
   unsigned early_blocks = 0;
   NormFormula formula;
 };
@@ -60,7 +67,8 @@ struct NormConfig {
   enum class Path : std::uint8_t {
     nchw_tile,     ///< a block owns lanes*vector pixels and all channels, or its share of them in a cluster; registers
     nchw_ring,     ///< the same, but a block stays and takes tile after tile; asynchronous copies into `stages` of shared memory
-    nchw_shifted,  ///< nchw_tile of (lanes - 2) * vector pixels wherever rows begin; loads = 1: a warp owns all of 2 to 4 channels
+    nchw_window,   ///< nchw_tile wherever rows begin; of each thread's packs the last `parked` wait in shared memory
+    nchw_few,      ///< a warp owns 30 * vector pixels of 2 to 4 channels, wherever rows begin
     nhwc_rows,     ///< `lanes` threads own `pixels` pixels, whole rows of channels; registers
     nhwc_few,      ///< a thread owns `vector` pixels of 2 to 4 channels
     nhwc_shifted,  ///< `lanes` threads own a pixel wherever its row of channels begins; registers
@@ -72,10 +80,11 @@ struct NormConfig {
   int lanes = 32;  ///< nchw_tile: threads along the pixels; nhwc_rows, strided: threads along the channels of a pixel
   int threads = 256;
   int loads = 1;    ///< accesses of one thread for one pixel (nhwc_rows), or in all
-  int pixels = 1;   ///< nhwc_rows: pixels of a thread group; nhwc_flat: pixels of a block
-  int cluster = 1;  ///< nchw_tile: blocks that share a tile's channels (sm_90)
+  int pixels = 1;   ///< nhwc_rows: pixels of a thread group; nhwc_flat, nchw_window: pixels of a block
+  int cluster = 1;  ///< nchw_tile, nchw_window: blocks that share a tile's channels (sm_90)
   int stages = 1;   ///< nchw_ring: tiles in shared memory
   int blocks = 0;   ///< nchw_ring: of the whole grid
+  int parked = 0;   ///< nchw_window: of the loads
 
   friend bool operator==(const NormConfig&, const NormConfig&) = default;
 };
@@ -113,7 +122,8 @@ std::size_t norm_shared_bytes(const NormConfig& config, std::int64_t channels, D
 
 void launch_nchw_tile(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_nchw_ring(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
-void launch_nchw_shifted(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
+void launch_nchw_window(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
+void launch_nchw_few(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_nhwc_rows(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_nhwc_few(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_nhwc_shifted(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
