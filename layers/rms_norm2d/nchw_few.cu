@@ -144,8 +144,7 @@ void (*pick_warp(std::int64_t channels))(NormArgs, std::uint32_t) {
 
 }  // namespace
 
-void launch_nchw_few(const NormConfig& c, DType dtype, const NormArgs& all_args, cudaStream_t stream) {
-  const NormArgs args = with_early_blocks(all_args, c.threads);
+void launch_nchw_few(const NormConfig& c, DType dtype, const NormArgs& args, cudaStream_t stream) {
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
     // A warp's tile begins up to a pack before its place.
@@ -155,7 +154,7 @@ void launch_nchw_few(const NormConfig& c, DType dtype, const NormArgs& all_args,
     // A missing weight or bias costs nothing here.
     const auto kernel =
         is_full(args.formula) ? pick_warp<T, NormChain::full>(args.channels) : pick_warp<T, NormChain::affine>(args.channels);
-    launch_kernel(kernel, shape, stream, args, static_cast<std::uint32_t>(tiles));
+    launch_kernel(kernel, shape, stream, with_early_blocks(args, shape), static_cast<std::uint32_t>(tiles));
   });
 }
 

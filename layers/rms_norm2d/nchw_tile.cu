@@ -316,8 +316,7 @@ auto pick(const NormConfig& c, NormChain chain) {
 
 }  // namespace
 
-void launch_nchw_tile(const NormConfig& c, DType dtype, const NormArgs& all_args, cudaStream_t stream) {
-  const NormArgs args = with_early_blocks(all_args, c.threads);
+void launch_nchw_tile(const NormConfig& c, DType dtype, const NormArgs& args, cudaStream_t stream) {
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
     const auto kernel = pick<T>(c, chain_of(args));
@@ -328,7 +327,7 @@ void launch_nchw_tile(const NormConfig& c, DType dtype, const NormArgs& all_args
     if (args.weight != nullptr || args.bias != nullptr) shape.shared_bytes += 2 * channels * sizeof(T);
     shape.cluster = c.cluster;
     shape.dependent = true;
-    launch_kernel(kernel, shape, stream, args,
+    launch_kernel(kernel, shape, stream, with_early_blocks(args, shape),
                   TileShape{c.lanes, c.threads / c.lanes, c.cluster, c.loads, static_cast<std::uint32_t>(tiles_of_image)});
   });
 }

@@ -182,8 +182,7 @@ __device__ __noinline__ void scaled_window(const NormArgs& a, const WindowShape&
     const std::int64_t offset = at.base + k * at.step;
     uint4 add{};
     if (f.residual_mode == ResidualMode::after) add = load_some<T, V>(a.residual, offset, elements_of(a));
-    const ChannelAffine affine =
-        channel_affine(static_cast<const T*>(a.weight), static_cast<const T*>(a.bias), at.first + k * at.rows);
+    const ChannelAffine affine = channel_affine(static_cast<const T*>(a.weight), static_cast<const T*>(a.bias), at.first + k * at.rows);
     const uint4 word = normalised<T, NormChain::full>(a, load_at_end<T>(a, offset), affine, r, powers, add);
     store_some<T, V>(static_cast<T*>(a.y) + offset, word, at.pixel, 0, at.left);
   }
@@ -347,8 +346,7 @@ void (*pick(int held))(NormArgs, WindowShape) {
 
 }  // namespace
 
-void launch_nchw_window(const NormConfig& c, DType dtype, const NormArgs& all_args, cudaStream_t stream) {
-  const NormArgs args = with_early_blocks(all_args, c.threads);
+void launch_nchw_window(const NormConfig& c, DType dtype, const NormArgs& args, cudaStream_t stream) {
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
     const NormChain chain = chain_of(args);
@@ -364,7 +362,7 @@ void launch_nchw_window(const NormConfig& c, DType dtype, const NormArgs& all_ar
     const auto kernel = chain == NormChain::full   ? pick<T, NormChain::full>(held)
                         : chain == NormChain::silu ? pick<T, NormChain::silu>(held)
                                                    : pick<T, NormChain::affine>(held);
-    launch_kernel(kernel, shape, stream, args,
+    launch_kernel(kernel, shape, stream, with_early_blocks(args, shape),
                   WindowShape{c.lanes, rows, c.cluster, c.loads, c.parked, halo, static_cast<std::uint32_t>(tiles)});
   });
 }

@@ -180,8 +180,8 @@ Outcome run_all(const Problem& problem, DType t, const RMSNorm2dOptions& options
     const std::vector<std::string> kernels = test::kernels_of(test::captured(stream, enqueue).get());
     // What else the code looks at: how sums meet, and whether rings and clusters are longer than one.
     const int lanes = config.lanes >= 32 ? 32 : (config.lanes & (config.lanes - 1)) == 0 ? std::min(config.lanes, 4) : 3;
-    const std::string way = concat_text(lanes, ' ', config.stages > 2, ' ', config.cluster > 1, ' ', config.parked > 0, ' ',
-                                        config.threads == config.lanes);
+    const std::string way =
+        concat_text(lanes, ' ', config.stages > 2, ' ', config.cluster > 1, ' ', config.parked > 0, ' ', config.threads == config.lanes);
     if (test::each_kernel_once() && !test::first_time(kernels, way)) continue;
     test::note_launched(kernels);
     Bytes got;

@@ -105,7 +105,8 @@ double window_cost(const NormConfig& c, const NormProblem& p) {
   const double waves = blocks / resident * (c.cluster > 2 ? 1.12 : 1);  // clusters seldom fill a GPC
   const double threads = std::min(blocks, resident) * c.threads;
   const double over = static_cast<double>(c.lanes) * (16 / size) / c.pixels - 1;
-  double sum = 0.35 * over + 0.06 * (tiles * c.pixels / pixels - 1) + 0.38 * (rows * loads * c.cluster / static_cast<double>(p.channels) - 1);
+  double sum =
+      0.35 * over + 0.06 * (tiles * c.pixels / pixels - 1) + 0.38 * (rows * loads * c.cluster / static_cast<double>(p.channels) - 1);
   sum += 0.29 * std::max(0.0, 1 - threads * loads * 16 / kFlight / 1.5) + 0.07 * std::max(0.0, 1 - threads / 1024);
   sum += 0.06 * std::max(0.0, std::log2(loads / 8)) + 0.27 * std::max(0.0, std::log2(4 / loads));
   sum += blocks < 1 ? 0.11 * (1 - blocks) + 0.06 * (1 / std::max(blocks, 0.05) - 1) : 0;

@@ -464,13 +464,12 @@ __device__ __forceinline__ void store_rows(const NormArgs& a, WordOf<T, V> (&x)[
   }
 }
 
-/// `a` for blocks of that many threads. What a multiprocessor prefetches early should be what its blocks read next, and no more: 384
-/// threads' worth was best (NOTES.md).
-inline NormArgs with_early_blocks(const NormArgs& a, int threads) {
-  constexpr unsigned kThreads = 384;
+/// `a` for a launch of that shape. What a multiprocessor prefetches early should be what its blocks read next, and no more: 384 threads'
+/// worth was best, half of it for grids that keep the memory busy long (NOTES.md).
+inline NormArgs with_early_blocks(const NormArgs& a, const LaunchShape& shape) {
+  const unsigned processors = a.early_blocks / kMostEarlyBlocks, worth = shape.grid.x > 32 * processors ? 192 : 384;
   NormArgs out = a;
-  const unsigned blocks = std::clamp((kThreads + static_cast<unsigned>(threads) / 2) / static_cast<unsigned>(threads), 1U, kMostEarlyBlocks);
-  out.early_blocks = a.early_blocks / kMostEarlyBlocks * blocks;
+  out.early_blocks = processors * std::clamp((worth + shape.block.x / 2) / shape.block.x, 1U, kMostEarlyBlocks);
   return out;
 }
 
