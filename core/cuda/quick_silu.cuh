@@ -4,30 +4,30 @@
 
 namespace frieze::cuda {
 
-/// SiLU of v, `e` being exp(-|v|): at most 1, so that neither it nor the divisor overflows.
-__device__ __forceinline__ float silu_of(float v, float e) {
-  float inverse;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(1.0F + e));
-  return (v < 0.0F ? v * e : v) * inverse;
+/// 1/v, off by one unit at most; 0 where that is below 2^-126.
+__device__ __forceinline__ float quick_reciprocal(float v) {
+  float out;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(v));
+  return out;
 }
 
-/// t / (1 + exp(-t)) by the fast exponential and reciprocal, without a branch, so that neighbours run side by side. NaN gives NaN, -inf the
-/// limit (-0). Within 2^-17 of the result where t > -80 and 2^-16 below (CUDA Programming Guide, "Intrinsic Functions": the exponential's
-/// error grows with |t|); results that are subnormal in f32 (and in bf16) are within 2^-142, where the unit of bf16 is 2^-133.
+/// t / (1 + exp(-t)) for 16-bit results, by the fast exponential and reciprocal, without a branch, so that neighbours run side by side. NaN
+/// gives NaN, -inf the limit (-0). Within 2^-17 of the result where t > -80 (CUDA Programming Guide, "Intrinsic Functions": the
+/// exponential's error grows with |t|); what is nearer to 0 than 2^-119 becomes -0.
 __device__ __forceinline__ float branch_free_silu(float t) {
-  const float v = t < -200.0F ? -200.0F : t;  // whose exponential is 0
-  return silu_of(v, __expf(-fabsf(v)));
+  float v;
+  asm("max.NaN.f32 %0, %1, 0fC3480000;" : "=f"(v) : "f"(t));  // -200, whose exponential is infinite, and the reciprocal of that 0
+  return v * quick_reciprocal(1.0F + __expf(-v));
 }
 
-/// The same for results of type T. f32: with the exponential's last bits, but a fast reciprocal, at most 2 units more than activate()'s
-/// division; 16 bits: branch_free_silu().
+/// The same for results of type T. f32: with the exponential's last bits, and at most 2 units more than activate()'s division gives.
 template <class T>
 __device__ __forceinline__ float quick_silu(float t) {
   if constexpr (sizeof(T) == 2) {
     return branch_free_silu(t);
   } else {
-    const float v = t < -200.0F ? -200.0F : t;
-    return silu_of(v, expf(-fabsf(v)));
+    const float v = t < -200.0F ? -200.0F : t, e = expf(-fabsf(v));  // at most 1, so that neither it nor the divisor overflows
+    return (v < 0.0F ? v * e : v) * quick_reciprocal(1.0F + e);
   }
 }
 
