@@ -70,6 +70,7 @@ ProfileReport profile(Session& net, const ProfileOptions& options) {
   report.run_high_us = times.run.high;
   report.stamped_us = times.stamped_run.mid;
   report.stamp_us = times.stamp_us;
+  report.between_us = times.between_us;
   const ReceiptNode* node = receipt.nodes.data();
   for (std::size_t i = 0; i < plan.steps.size(); ++i) {
     const Step& step = plan.steps[i];

@@ -37,6 +37,7 @@ struct ProfileReport {
   double run_us = 0, run_low_us = 0, run_high_us = 0;     ///< one run without stamps, of several in a row
   double stamped_us = 0;                                  ///< the same with a stamp at each border
   double stamp_us = 0;                                    ///< one stamp, which is taken off each step
+  double between_us = 0;                                  ///< from one replay's last node to the next one's first
   double copy_bytes_per_us = 0, cached_bytes_per_us = 0;  ///< the largest copy; the fastest that stays in the cache
   double flops_per_us = 0;                                ///< the measured matrix product
   std::int64_t product_size = 0;                          ///< its m = n = k
@@ -45,8 +46,8 @@ struct ProfileReport {
   double sum_us() const;
   double floor_us() const;
   double wait_us() const;
-  /// The share of run_us by which the sum of the steps misses it; negative: the sum is smaller.
-  double excess() const { return run_us > 0 ? sum_us() / run_us - 1 : 0; }
+  /// The share of run_us by which the steps and the way to the next replay miss it together; negative: they are less.
+  double excess() const { return run_us > 0 ? (sum_us() + between_us) / run_us - 1 : 0; }
   /// Indices of steps: those that would gain most come first, by time above the floor, or by time where there is no floor.
   std::vector<std::size_t> ranking() const;
 

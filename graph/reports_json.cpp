@@ -148,8 +148,8 @@ std::string ProfileReport::json() const {
   out.update({{"method", stamped ? "stamps" : "wall clock"}, {"run_us", number(run_us)}, {"sum_us", number(sum_us())}});
   out.update({{"run_low_us", number(run_low_us)}, {"run_high_us", number(run_high_us)}, {"excess", number(excess())}});
   if (stamped) {
-    out.update({{"stamped_us", number(stamped_us)}, {"stamp_us", number(stamp_us)}, {"wait_us", number(wait_us())}});
-    out.update({{"floor_us", number(floor_us())}, {"sm_count", sm_count}});
+    out.update({{"stamped_us", number(stamped_us)}, {"stamp_us", number(stamp_us)}, {"between_us", number(between_us)}});
+    out.update({{"wait_us", number(wait_us())}, {"floor_us", number(floor_us())}, {"sm_count", sm_count}});
     out["measured"] = {{"copy_gb_per_s", number(copy_bytes_per_us / 1000)},
                        {"l2_copy_gb_per_s", number(cached_bytes_per_us / 1000)},
                        {"product_tflop_per_s", number(flops_per_us / 1e6)},

@@ -20,6 +20,7 @@ struct StepTimes {
   Spread run;                 ///< one run as it is for users, without anything that measures inside
   Spread stamped_run;         ///< from the first border to the last, stamps and all
   double stamp_us = 0;        ///< what a stamp adds; 0 where the host's clock is read
+  double between_us = 0;      ///< from the last node of one run to the first of the next, where runs follow each other; 0 without stamps
   int rounds = 0;
 };
 

@@ -36,8 +36,9 @@ class StampedGraph {
     const CapturedGraph captured = capture_steps(stream, source);
     exec_ = instantiate(captured, stream, source).exec;
   }
+  void replay(cudaStream_t stream) { CUDA_CHECK(cudaGraphLaunch(exec_.get(), stream)); }
   void launch(int round, cudaStream_t stream) {
-    CUDA_CHECK(cudaGraphLaunch(exec_.get(), stream));
+    replay(stream);
     CUDA_CHECK(cudaMemcpyAsync(read_.row(round), device_, stamps_ * sizeof(std::uint64_t), cudaMemcpyDeviceToHost, stream));
   }
   double interval(int round, std::size_t i) { return microseconds(read_.row(round)[i], read_.row(round)[i + 1]); }
@@ -50,18 +51,29 @@ class StampedGraph {
   GraphExec exec_;
 };
 
-// The cost of a stamp in a chain of them.
-double stamp_cost(int rounds, cudaStream_t stream) {
+// What a chain of stamps tells: the cost of one, and the time from the last node of a replay to the first of the next.
+void time_stamps(StepTimes& times, int rounds, cudaStream_t stream) {
   constexpr std::size_t kStamps = 65;
+  constexpr int kInARow = 20;
   const DeviceBuffer device(kStamps * sizeof(std::uint64_t));
   const CaptureSource chain{kStamps, [&](std::size_t i, cudaStream_t s) { stamp(device.as<std::uint64_t>() + i, s); },
                             [](std::size_t) { return std::string("stamp"); }};
   StampedGraph graph(chain, kStamps, rounds, stream, device.as<std::uint64_t>());
-  for (int round = 0; round < rounds; ++round) graph.launch(round, stream);
-  CUDA_CHECK(cudaStreamSynchronize(stream));
-  std::vector<double> all;
-  for (int round = 0; round < rounds; ++round) all.push_back(graph.whole(round) / (kStamps - 1));
-  return spread_of(std::move(all)).mid;
+  const Event begin = make_event(true), end = make_event(true);
+  std::vector<double> each, whole;
+  for (int round = 0; round < rounds; ++round) {
+    graph.launch(round, stream);
+    CUDA_CHECK(cudaEventRecord(begin.get(), stream));
+    for (int i = 0; i < kInARow; ++i) graph.replay(stream);
+    CUDA_CHECK(cudaEventRecord(end.get(), stream));
+    CUDA_CHECK(cudaStreamSynchronize(stream));
+    float ms = 0;
+    CUDA_CHECK(cudaEventElapsedTime(&ms, begin.get(), end.get()));
+    each.push_back(graph.whole(round) / (kStamps - 1));
+    whole.push_back(1000 * static_cast<double>(ms) / kInARow);
+  }
+  times.stamp_us = spread_of(std::move(each)).mid;
+  times.between_us = std::max(0.0, spread_of(std::move(whole)).mid - kStamps * times.stamp_us);
 }
 
 // How many runs in a row make about a millisecond, so that the events around them do not show.
@@ -110,7 +122,7 @@ StepTimes time_steps(const CaptureSource& source, const std::function<void(cudaS
   }
   times.run = spread_of(std::move(whole));
   times.stamped_run = spread_of(std::move(stamped_whole));
-  times.stamp_us = stamp_cost(rounds, stream);
+  time_stamps(times, rounds, stream);
   for (std::size_t i = 0; i < source.steps; ++i) {
     std::vector<double> us;
     for (int round = 0; round < rounds; ++round) us.push_back(graph.interval(round, i));

@@ -53,8 +53,9 @@ TEST_F(ProfileGpu, TheStepsAddUpToTheReplay) {
     EXPECT_GT(report.stamp_us, 0.2) << report;
     EXPECT_LT(report.stamp_us, 5) << report;
     EXPECT_GE(report.stamped_us, report.run_us) << report;
+    EXPECT_LT(report.between_us, 10) << report;
     std::cout << "side " << side << ": replay " << report.run_us << " us, sum " << report.sum_us() << ", stamped " << report.stamped_us
-              << ", stamp " << report.stamp_us << '\n';
+              << ", stamp " << report.stamp_us << ", to the next replay " << report.between_us << '\n';
   }
 }
 

@@ -44,6 +44,7 @@ ProfileReport stamped_report() {
   r.run_us = 20;
   r.stamped_us = 24;
   r.stamp_us = 0.8;
+  r.between_us = 1.5;
   r.copy_bytes_per_us = 3e6;
   r.cached_bytes_per_us = 5e6;
   r.flops_per_us = 7e8;
@@ -65,16 +66,17 @@ TEST(ProfileReport, RanksByTimeAboveTheFloor) {
   EXPECT_DOUBLE_EQ(r.sum_us(), 19);
   EXPECT_DOUBLE_EQ(r.floor_us(), 7);
   EXPECT_DOUBLE_EQ(r.wait_us(), 2.4);
-  EXPECT_NEAR(r.excess(), -0.05, 1e-12);
+  EXPECT_NEAR(r.excess(), 0.025, 1e-12);
   const std::string text = r.text();
   for (const char* part :
-       {"one replay 20.00 us", "add up to 19.00 us, -5.0 %", "stamps cost 0.80 us", "copies 3000 GB/s", "math", "bytes"}) {
+       {"one replay 20.00 us", "add up to 19.00 us, with 1.50 us from one replay to the next: +2.5 %", "stamps cost 0.80 us", "copies 3000 GB/s", "math", "bytes"}) {
     EXPECT_TRUE(contains(text, part));
   }
   EXPECT_LT(text.find("conv<b>"), text.find("RMSNorm2d"));
   const json j = json::parse(r.json());
   EXPECT_EQ(j["method"], "stamps");
   EXPECT_EQ(j["steps"][1]["above_us"], 11);
+  EXPECT_EQ(j["between_us"], 1.5);
   EXPECT_EQ(j["measured"]["product_size"], 8192);
 }
 
