@@ -17,7 +17,8 @@ std::string bound(const ProfileStep& step) {
 std::string graph_lines(const ProfileReport& r) {
   std::string text = concat_text("one replay ", fixed(r.run_us, 2), " us (middle half of ", counted(r.rounds, "round"), "; quartiles ",
                                  fixed(r.run_low_us, 2), " to ", fixed(r.run_high_us, 2), "); steps add up to ", fixed(r.sum_us(), 2),
-                                 " us, with ", fixed(r.between_us, 2), " us from one replay to the next: ", r.excess() < 0 ? "" : "+", fixed(100 * r.excess(), 1), " %\n");
+                                 " us, with ", fixed(r.between_us, 2), " us from one replay to the next: ", r.excess() < 0 ? "" : "+",
+                                 fixed(100 * r.excess(), 1), " %\n");
   text += concat_text("stamps cost ", fixed(r.stamp_us, 2), " us each, taken off below; with them a replay takes ", fixed(r.stamped_us, 2),
                       " us\n");
   text += concat_text("measured here: copies ", fixed(r.copy_bytes_per_us / 1000, 0), " GB/s, ", fixed(r.cached_bytes_per_us / 1000, 0),

@@ -143,7 +143,8 @@ std::string cards(const ProfileReport& p, const Session& net) {
   if (p.stamped) {
     text += card(time_text(p.floor_us()), "floors of all steps, " + fixed(100 * p.floor_us() / p.run_us, 0) + " % of it");
     text += card(time_text(p.wait_us()), "between dependent nodes");
-    text += card(concat_text(p.excess() < 0 ? "" : "+", fixed(100 * p.excess(), 1), " %"), "steps and " + time_text(p.between_us) + " to the next replay, against the replay");
+    text += card(concat_text(p.excess() < 0 ? "" : "+", fixed(100 * p.excess(), 1), " %"),
+                 "steps and " + time_text(p.between_us) + " to the next replay, against the replay");
   }
   text += card(mebibytes(net.receipt().memory.total()), "held by the session");
   text += card(std::to_string(p.steps.size()),

@@ -7,7 +7,7 @@
 #     --out DIR    the results file and DIR/logs go there instead of tools/results and the build folder
 # Environment:
 #   FRIEZE_BUILD             a folder with bin/frieze and tests/*_tests that are built already; nothing is built then
-#   FRIEZE_SHARDS            into how many processes the layers' and tools' tests are split, tests and sanitizers alike [one for 4 cores, at most 3]
+#   FRIEZE_SHARDS            into how many processes the layers' and tools' tests are split, tests and sanitizers alike [1 below 8 cores, 6 from 24 on]
 #   FRIEZE_TEST_SECONDS      most seconds for one test program [1200]
 #   FRIEZE_SEEDS             with how many seeds the parity tests run [1]; 10 is what error budgets are judged by
 #   FRIEZE_SANITIZER_FILTER  the GoogleTest filter of what runs under compute-sanitizer, out of the layers' tests
@@ -86,7 +86,7 @@ timed() {
 
 wants() { [[ " $parts " == *" $1 "* ]]; }
 
-shards=${FRIEZE_SHARDS:-$(($(nproc) < 8 ? 1 : $(nproc) < 12 ? 2 : 3))}
+shards=${FRIEZE_SHARDS:-$(($(nproc) < 8 ? 1 : $(nproc) < 12 ? 2 : $(nproc) < 24 ? 3 : 6))}
 
 # sharded NAME SECONDS COMMAND…: a GoogleTest program as $shards processes at once, each with its own log, report and parity record.
 sharded() {

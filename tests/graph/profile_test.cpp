@@ -68,8 +68,8 @@ TEST(ProfileReport, RanksByTimeAboveTheFloor) {
   EXPECT_DOUBLE_EQ(r.wait_us(), 2.4);
   EXPECT_NEAR(r.excess(), 0.025, 1e-12);
   const std::string text = r.text();
-  for (const char* part :
-       {"one replay 20.00 us", "add up to 19.00 us, with 1.50 us from one replay to the next: +2.5 %", "stamps cost 0.80 us", "copies 3000 GB/s", "math", "bytes"}) {
+  for (const char* part : {"one replay 20.00 us", "add up to 19.00 us, with 1.50 us from one replay to the next: +2.5 %",
+                           "stamps cost 0.80 us", "copies 3000 GB/s", "math", "bytes"}) {
     EXPECT_TRUE(contains(text, part));
   }
   EXPECT_LT(text.find("conv<b>"), text.find("RMSNorm2d"));
