@@ -14,8 +14,8 @@ namespace frieze::cuda {
 void stamp(std::uint64_t* to, cudaStream_t stream);
 
 /// Captures `source` with a stamp at each border, and replays that in turn with `run`, which enqueues the graph as it is for users; each
-/// follows the other without a pause, so that caches and clocks are those of a busy device. What a stamp costs is measured in a graph of
-/// stamps only. Waits for `stream`. Throws CaptureError, CudaError.
+/// follows the other without a pause, so that caches and clocks are those of a busy device. What a stamp costs, and the way from one
+/// replay to the next, are measured in a graph of stamps only. Waits for `stream`. Throws CaptureError, CudaError.
 StepTimes time_steps(const CaptureSource& source, const std::function<void(cudaStream_t)>& run, int rounds, cudaStream_t stream);
 
 }  // namespace frieze::cuda

@@ -178,10 +178,12 @@ Outcome run_all(const Problem& problem, DType t, const RMSNorm2dOptions& options
     const std::string what = concat_text(spec, problem.misalign > 0 ? " misaligned" : "", ": ", cuda::norm_config_text(config));
     const auto enqueue = [&] { cuda::launch_norm(config, t, call.args, call.strides, stream); };
     const std::vector<std::string> kernels = test::kernels_of(test::captured(stream, enqueue).get());
-    // What else the code looks at: how sums meet, and whether rings and clusters are longer than one.
+    // What else the code looks at: how sums meet and over how many blocks, how long a ring is, windows with and without a halo, threads
+    // with nothing to do.
     const int lanes = config.lanes >= 32 ? 32 : (config.lanes & (config.lanes - 1)) == 0 ? std::min(config.lanes, 4) : 3;
-    const std::string way =
-        concat_text(lanes, ' ', config.stages > 2, ' ', config.cluster > 1, ' ', config.parked > 0, ' ', config.threads == config.lanes);
+    const std::string way = concat_text(lanes, ' ', config.stages > 2, ' ', (config.cluster > 1) + (config.cluster > 4), ' ',
+                                        config.parked > 0, ' ', config.pixels == config.lanes * config.vector, ' ',
+                                        config.threads == config.lanes, ' ', config.threads % config.lanes > 0);
     if (test::each_kernel_once() && !test::first_time(kernels, way)) continue;
     test::note_launched(kernels);
     Bytes got;

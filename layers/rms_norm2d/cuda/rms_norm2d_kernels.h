@@ -14,7 +14,7 @@ namespace frieze::cuda {
 /// Raised whenever a kernel or the list of configurations changes, so that choices remembered in a file are made anew.
 inline constexpr int kNormKernelSet = 5;
 
-/// Blocks of one multiprocessor that prefetch while the launch before runs.
+/// Most blocks of one multiprocessor that prefetch while the launch before runs.
 inline constexpr unsigned kMostEarlyBlocks = 4;
 
 /// Shared memory of one multiprocessor, as on sm_90.
@@ -77,14 +77,14 @@ struct NormConfig {
   };
   Path path = Path::strided;
   int vector = 1;  ///< elements that one access moves
-  int lanes = 32;  ///< nchw_tile: threads along the pixels; nhwc_rows, strided: threads along the channels of a pixel
+  int lanes = 32;  ///< nchw_tile, nchw_window: threads along the pixels; nhwc_rows, strided: threads along the channels of a pixel
   int threads = 256;
   int loads = 1;    ///< accesses of one thread for one pixel (nhwc_rows), or in all
   int pixels = 1;   ///< nhwc_rows: pixels of a thread group; nhwc_flat, nchw_window: pixels of a block
   int cluster = 1;  ///< nchw_tile, nchw_window: blocks that share a tile's channels (sm_90)
   int stages = 1;   ///< nchw_ring: tiles in shared memory
   int blocks = 0;   ///< nchw_ring: of the whole grid
-  int parked = 0;   ///< nchw_window: of the loads
+  int parked = 0;   ///< nchw_window: of the loads, those that wait in shared memory
 
   friend bool operator==(const NormConfig&, const NormConfig&) = default;
 };
@@ -104,7 +104,7 @@ struct NormProblem {
   int compute_capability = 0, sm_count = 0;
   std::size_t shared_memory = 0;
 
-  /// Kernels but nchw_tile's hold fewer packs.
+  /// Kernels but nchw_tile's and nchw_window's hold fewer packs.
   bool full() const { return chain == NormChain::silu || chain == NormChain::full; }
 
   friend bool operator==(const NormProblem&, const NormProblem&) = default;
