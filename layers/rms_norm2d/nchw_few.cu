@@ -25,18 +25,20 @@ __device__ __forceinline__ uint4 neighbour(const uint4& w) {
 }
 
 // Few channels: a warp loads a window of 32 packs of each channel's row, the lanes swap parts of them, so that each has the same V pixels
-// of all C rows in registers, and swap again before the store. It stores whole packs, 1 to 30 of the window: V * 30 pixels of each row,
-// which begin up to V - 1 before those of a row of another shift. Only a row's ends are stored by element.
-// kScaled: pixels whose squares leave the range of f32 are scaled; otherwise, if there are any, nothing is stored and true returned.
+// of all rows, and swap again before the store. It stores whole packs, 1 to 30 of the window: V * 30 pixels of each row, which begin up to
+// V - 1 before those of a row of another shift. Only a row's ends are stored by element.
+// kScaled: pixels whose squares leave the range of f32 are scaled, and C is the most channels that there may be; otherwise, if there are
+// such pixels, nothing is stored and true returned.
 template <class T, int C, NormChain kChain, bool kScaled>
 __device__ __forceinline__ bool tile_of_warp(const NormArgs& a, std::uint32_t tiles_of_image) {
-  constexpr int V = 16 / static_cast<int>(sizeof(T)), kSize = static_cast<int>(sizeof(T));
+  constexpr int V = 16 / static_cast<int>(sizeof(T)), kSize = static_cast<int>(sizeof(T)), kUnroll = kScaled ? 1 : C;
   const NormFormula& f = a.formula;
+  const int channels = kScaled ? static_cast<int>(a.channels) : C;  // known, as branches between channels cost a tenth of the time
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   const std::uint32_t tile = blockIdx.x * (blockDim.x / 32) + warp, image = tile / tiles_of_image;
   if (image >= a.images) return false;
   const std::int64_t first_pixel = std::int64_t{tile - image * tiles_of_image} * (30 * V) - V;  // of lane 0
-  const std::int64_t elements = a.images * C * a.pixels, start = std::int64_t{image} * C * a.pixels + first_pixel;
+  const std::int64_t elements = a.images * channels * a.pixels, start = std::int64_t{image} * channels * a.pixels + first_pixel;
   // Of row c: where the window begins in the tensor, and the elements of it in front of lane 0's pixels.
   const auto shift = [&](int c) { return static_cast<int>((start + c * a.pixels) & (V - 1)); };
   const auto place = [&](int c) { return start + c * a.pixels - shift(c) + lane * V; };
@@ -44,38 +46,35 @@ __device__ __forceinline__ bool tile_of_warp(const NormArgs& a, std::uint32_t ti
     const std::int64_t at = place(c);
     return at >= 0 ? load_some<T, V>(from, at, elements) : uint4{};
   };
+  uint4 x[C];  // the window's packs, then those of the thread's pixels
 
-  if (!kScaled && blockIdx.x < a.early_blocks && lane < C) {
+  if (!kScaled && blockIdx.x < a.early_blocks && lane < channels) {
     const std::int64_t from = start + lane * a.pixels - shift(lane);
     if (from >= 0 && from + 32 * V <= elements) prefetch_to_l2(static_cast<const T*>(a.x) + from, 512);
   }
   pdl_wait();
-  uint4 x[C];                                           // the window's packs, then those of the thread's pixels
-  if (place(0) >= 0 && place(C - 1) + V <= elements) {  // so that no branches stand between the loads
-#pragma unroll
-    for (int c = 0; c < C; ++c) x[c] = *reinterpret_cast<const uint4*>(static_cast<const T*>(a.x) + place(c));
+  if (place(0) >= 0 && place(channels - 1) + V <= elements) {  // so that no branches stand between the loads
+#pragma unroll kUnroll
+    for (int c = 0; c < channels; ++c) x[c] = *reinterpret_cast<const uint4*>(static_cast<const T*>(a.x) + place(c));
   } else {
-#pragma unroll
-    for (int c = 0; c < C; ++c) x[c] = load(a.x, c);
+#pragma unroll kUnroll
+    for (int c = 0; c < channels; ++c) x[c] = load(a.x, c);
   }
   pdl_trigger();
   const auto to_pixels = [&](const uint4& w, int c) { return across<T>(w, neighbour<1>(w), shift(c) * kSize); };
-#pragma unroll
-  for (int c = 0; c < C; ++c) {
-    x[c] = to_pixels(x[c], c);
-    if (kChain == NormChain::full && f.residual_mode == ResidualMode::before) {
-      x[c] = add_packs<T, V>(x[c], to_pixels(load(a.residual, c), c));
-    }
-  }
-  const std::int64_t pixel = first_pixel + lane * V;
   SquareSum<T> sums[V];
-#pragma unroll
-  for (int c = 0; c < C; ++c) {
+#pragma unroll kUnroll
+  for (int c = 0; c < channels; ++c) {
+    uint4 word = to_pixels(x[c], c);
+    if (kChain == NormChain::full && f.residual_mode == ResidualMode::before)
+      word = add_packs<T, V>(word, to_pixels(load(a.residual, c), c));
+    x[c] = word;
     float v[V];
-    unpack<T, V>(x[c], v);
+    unpack<T, V>(word, v);
 #pragma unroll
     for (int j = 0; j < V; ++j) sums[j].add(v[j]);
   }
+  const std::int64_t pixel = first_pixel + lane * V;
   float r[V];
   bool special = false;
 #pragma unroll
@@ -85,28 +84,30 @@ __device__ __forceinline__ bool tile_of_warp(const NormArgs& a, std::uint32_t ti
   }
   [[maybe_unused]] float power[V];
   if constexpr (kScaled) {
-    uint4 words[C];
     float rest[V];
 #pragma unroll
-    for (int c = 0; c < C; ++c) words[c] = x[c];
-#pragma unroll
     for (int j = 0; j < V; ++j) rest[j] = r[j];
-    split_pixels(f, reinterpret_cast<const T*>(words), V, 1, V, rest, power);
+    split_pixels(f, reinterpret_cast<const T*>(x), V, 1, V, rest, power);
 #pragma unroll
     for (int j = 0; j < V; ++j) r[j] = rest[j];
   } else if (kMayLeaveRange<T> && __any_sync(~0U, special)) {
     return true;
   }
-#pragma unroll
-  for (int c = 0; c < C; ++c) {
-    keep(x[c]);
+#pragma unroll kUnroll
+  for (int c = 0; c < channels; ++c) {
+    uint4 word = x[c];
+    keep(word);
     float v[V];
-    unpack<T, V>(x[c], v);
+    unpack<T, V>(word, v);
     if constexpr (kScaled) {
 #pragma unroll
       for (int j = 0; j < V; ++j) v[j] *= power[j];
     }
     scale_and_shift_row<T, kChain>(a, v, r, channel_affine(static_cast<const T*>(a.weight), static_cast<const T*>(a.bias), c));
+    if constexpr (kChain == NormChain::silu) {
+#pragma unroll
+      for (int j = 0; j < V; ++j) v[j] = quick_silu<T>(v[j]);
+    }
     uint4 add{};
     if (kChain == NormChain::full && f.residual_mode == ResidualMode::after) add = to_pixels(load(a.residual, c), c);
     finish<T, kChain == NormChain::full, V>(f, v, add);
@@ -121,15 +122,19 @@ __device__ __forceinline__ bool tile_of_warp(const NormArgs& a, std::uint32_t ti
   }
   return false;
 }
-template <class T, int C>
+template <class T>
 __device__ __noinline__ void scaled_tile_of_warp(const NormArgs& a, std::uint32_t tiles_of_image) {
-  tile_of_warp<T, C, NormChain::full, true>(a, tiles_of_image);
+  tile_of_warp<T, kMostFewChannels, NormChain::full, true>(a, tiles_of_image);
+}
+
+constexpr int few_blocks_of_sm(int channels, bool half, NormChain chain) {
+  return channels > 4 ? 3 : half && chain != NormChain::full ? 5 : 4;
 }
 
 template <class T, int C, NormChain kChain>
-__global__ void __launch_bounds__(256, kChain == NormChain::full || sizeof(T) == 4 ? 4 : 5)
+__global__ void __launch_bounds__(256, few_blocks_of_sm(C, sizeof(T) == 2, kChain))
     rms_norm2d_nchw_few_tile_per_warp(const __grid_constant__ NormArgs a, std::uint32_t tiles_of_image) {
-  if (tile_of_warp<T, C, kChain, false>(a, tiles_of_image)) scaled_tile_of_warp<T, C>(a, tiles_of_image);
+  if (tile_of_warp<T, C, kChain, false>(a, tiles_of_image)) scaled_tile_of_warp<T>(a, tiles_of_image);
 }
 
 template <class T, NormChain kChain>
@@ -138,8 +143,18 @@ void (*pick_warp(std::int64_t channels))(NormArgs, std::uint32_t) {
     case 2: return &rms_norm2d_nchw_few_tile_per_warp<T, 2, kChain>;
     case 3: return &rms_norm2d_nchw_few_tile_per_warp<T, 3, kChain>;
     case 4: return &rms_norm2d_nchw_few_tile_per_warp<T, 4, kChain>;
-    default: throw CudaError(concat_text("RMSNorm2d has no nchw few kernel of ", channels, " channels"));
+    default: break;
   }
+  if constexpr (kChain != NormChain::full) {
+    switch (channels) {
+      case 5: return &rms_norm2d_nchw_few_tile_per_warp<T, 5, kChain>;
+      case 6: return &rms_norm2d_nchw_few_tile_per_warp<T, 6, kChain>;
+      case 7: return &rms_norm2d_nchw_few_tile_per_warp<T, 7, kChain>;
+      case 8: return &rms_norm2d_nchw_few_tile_per_warp<T, 8, kChain>;
+      default: break;
+    }
+  }
+  throw CudaError(concat_text("RMSNorm2d has no nchw few kernel of ", channels, " channels"));
 }
 
 }  // namespace
@@ -151,9 +166,10 @@ void launch_nchw_few(const NormConfig& c, DType dtype, const NormArgs& args, cud
     const std::int64_t tiles = ceil_div<std::int64_t>(args.pixels + c.vector - 1, std::int64_t{c.lanes - 2} * c.vector);
     LaunchShape shape{grid_of(ceil_div<std::int64_t>(tiles * args.images, c.threads / 32)), dim3(static_cast<unsigned>(c.threads))};
     shape.dependent = true;
-    // A missing weight or bias costs nothing here.
-    const auto kernel =
-        is_full(args.formula) ? pick_warp<T, NormChain::full>(args.channels) : pick_warp<T, NormChain::affine>(args.channels);
+    const NormChain chain = chain_of(args);  // a missing weight or bias costs nothing here
+    const auto kernel = chain == NormChain::full   ? pick_warp<T, NormChain::full>(args.channels)
+                        : chain == NormChain::silu ? pick_warp<T, NormChain::silu>(args.channels)
+                                                   : pick_warp<T, NormChain::affine>(args.channels);
     launch_kernel(kernel, shape, stream, with_early_blocks(args, shape), static_cast<std::uint32_t>(tiles));
   });
 }

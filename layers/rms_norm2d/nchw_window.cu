@@ -201,6 +201,48 @@ __device__ __forceinline__ void prefetch_window(const NormArgs& a, const WindowP
   }
 }
 
+// How a warp stores packs of which some elements are another row's: a lane takes one element of another lane's pack, so that neighbours
+// store neighbouring elements, and a pack is one access instead of one an element.
+template <class T>
+struct EdgeStore {
+  static constexpr int V = WindowPlace<T>::V, kPacks = 32 / V;
+
+  int source = -1;  // whose pack
+  int count = 0;    // packs of that lane whose element this lane stores
+  bool alone;       // more such lanes than the warp can serve: this one stores by itself
+  T* y = nullptr;   // the element's place of pack 0
+
+  // All lanes of the warp. Of a lane with `edge`, the elements that stand at 0 to left - 1, counted from `pixel`, go to `to` and behind.
+  __device__ __forceinline__ EdgeStore(bool edge, int pixel, int left, int packs, T* to) {
+    const int lane = static_cast<int>(threadIdx.x) % 32, j = lane % V;
+    unsigned edges = __ballot_sync(~0U, edge);
+#pragma unroll
+    for (int pack = 0; pack < kPacks; ++pack) {
+      if (lane / V == pack) source = __ffs(static_cast<int>(edges)) - 1;
+      edges &= edges - 1;
+    }
+    alone = edge && (edges >> lane & 1U) != 0;
+    const int from = max(source, 0), at = __shfl_sync(~0U, pixel, from) + j;
+    const int counted = __shfl_sync(~0U, packs, from);
+    y = reinterpret_cast<T*>(__shfl_sync(~0U, reinterpret_cast<unsigned long long>(to), from)) + j;
+    if (source >= 0 && at >= 0 && at < left) count = counted;
+    source = from;
+  }
+  // Of pack k, `offset` elements behind pack 0. All lanes of the warp.
+  __device__ __forceinline__ void store(const uint4& word, int k, std::int64_t offset) const {
+    const unsigned w[4] = {__shfl_sync(~0U, word.x, source), __shfl_sync(~0U, word.y, source), __shfl_sync(~0U, word.z, source),
+                           __shfl_sync(~0U, word.w, source)};
+    const int j = static_cast<int>(threadIdx.x) % V, i = j * static_cast<int>(sizeof(T)) / 4;
+    const unsigned own = i < 2 ? (i < 1 ? w[0] : w[1]) : (i < 3 ? w[2] : w[3]);
+    if (k >= count) return;
+    if constexpr (sizeof(T) == 4) {
+      y[offset] = __uint_as_float(own);
+    } else {
+      reinterpret_cast<unsigned short*>(y)[offset] = static_cast<unsigned short>((j & 1) != 0 ? own >> 16 : own);
+    }
+  }
+};
+
 // nchw_tile for rows that begin anywhere, moved by accesses of 16 bytes all the same. The block stores the packs that begin in the tile,
 // whole; so with a halo the pixels of the last pack's far side are summed too. Neighbouring tiles load 2 packs of a row twice, the second
 // time from L2: y must not be what is read. R packs of a thread stay in registers; the others come by asynchronous copies, and stay in
@@ -297,35 +339,43 @@ __global__ void __launch_bounds__(512, R <= 6 ? 2 : 1)
   }
   if (shape.ranks > 1 && tid < (special ? 1 : 2)) forget(arrived + tid);
   if (kMayLeaveRange<T> && special) return scaled_window<T>(a, shape, shared_words, arrived);
-  if (!at.stored()) return;
   std::int64_t to = at.base, stride = at.step;  // not all the offsets over the barrier
   keep(to), keep(stride);
   float r[V];
   at.get(at.inverse, r);
-  const auto store_all = [&](const auto& put) {
+  // put(k, y) for the packs with k < count: this thread's, or as many as any thread of the warp has.
+  const auto store_all = [&](int count, const auto& put) {
     const auto store = [&](int k, const uint4& word) {
       uint4 add{};
-      if (kChain == NormChain::full && f.residual_mode == ResidualMode::after)
+      if (kChain == NormChain::full && f.residual_mode == ResidualMode::after && k < at.count)
         add = load_some<T, V>(a.residual, to + k * stride, elements_of(a));
       const int i = at.row + k * rows;
       const ChannelAffine affine{a.weight != nullptr ? widen(at.weight[i]) : 1.0F, a.bias != nullptr ? widen(at.bias[i]) : -0.0F};
-      put(static_cast<T*>(a.y) + to + k * stride, normalised<T, kChain>(a, word, affine, r, nullptr, add));
+      put(k, normalised<T, kChain>(a, word, affine, r, nullptr, add));
     };
 #pragma unroll
     for (int k = 0; k < R; ++k) {
-      if (k >= at.count) continue;
+      if (k >= count) continue;
       keep(x[k]);
       store(k, x[k]);
     }
     constexpr int kStores = kChain == NormChain::full ? 1 : 2;
 #pragma unroll kStores
-    for (int k = R; k < at.count; ++k) store(k, at.slots[(k - R) * threads]);
+    for (int k = R; k < count; ++k) store(k, at.slots[(k - R) * threads]);
   };
-  if (at.pixel < 0 || at.pixel + V > at.left) {  // a part of the pack is another row's
-    store_all([&](T* place, const uint4& y) { store_some<T, V>(place, y, at.pixel, 0, at.left); });
-  } else {
-    store_all([](T* place, const uint4& y) { *reinterpret_cast<uint4*>(place) = y; });
+  T* const y = static_cast<T*>(a.y) + to;
+  const bool stored = at.stored(), edge = stored && (at.pixel < 0 || at.pixel + V > at.left);  // a part of the pack is another row's
+  if (!__any_sync(~0U, edge)) {
+    if (stored) store_all(at.count, [&](int k, const uint4& word) { *reinterpret_cast<uint4*>(y + k * stride) = word; });
+    return;
   }
+  const EdgeStore<T> edges(edge, at.pixel, at.left, at.count, y);
+  store_all(__reduce_max_sync(~0U, at.count), [&](int k, const uint4& word) {
+    T* const place = y + k * stride;
+    if (stored && !edge && k < at.count) *reinterpret_cast<uint4*>(place) = word;
+    if (edges.alone && k < at.count) store_some<T, V>(place, word, at.pixel, 0, at.left);
+    edges.store(word, k, k * stride);
+  });
 }
 
 // f32, and chains that are long: all packs wait in shared memory.
@@ -335,6 +385,7 @@ void (*pick(int held))(NormArgs, WindowShape) {
   if constexpr (sizeof(T) == 2 && kChain != NormChain::full) {
     switch (held) {
       case 2: return &rms_norm2d_nchw_window_per_block<T, 2, kChain>;
+      case 3: return &rms_norm2d_nchw_window_per_block<T, 3, kChain>;
       case 4: return &rms_norm2d_nchw_window_per_block<T, 4, kChain>;
       case 6: return &rms_norm2d_nchw_window_per_block<T, 6, kChain>;
       case 8: return &rms_norm2d_nchw_window_per_block<T, 8, kChain>;

@@ -58,11 +58,11 @@ void add_rings(const NormProblem& p, std::vector<NormConfig>& out) {
 }
 
 void add_few(const NormProblem& p, std::vector<NormConfig>& out) {
-  if (p.channels < 2 || p.channels > 4) return;
-  const int wide = 16 / static_cast<int>(size_of(p.dtype));
+  if (p.channels < 2 || p.channels > (p.chain == NormChain::full ? 4 : kMostFewChannels)) return;
+  const int wide = 16 / static_cast<int>(size_of(p.dtype)), channels = static_cast<int>(p.channels);
   for (const int threads : {64, 128, 256}) {
-    const NormConfig c{Path::nchw_few, wide, 32, threads, static_cast<int>(p.channels), 30 * wide * threads / 32, 1, 1, 0};
-    if (ceil_div(p.pixels, 30 * wide) * p.images <= kMostBlocks) out.push_back(c);
+    if (ceil_div(p.pixels, 30 * wide) * p.images <= kMostBlocks)
+      out.push_back({Path::nchw_few, wide, 32, threads, channels, 30 * wide * threads / 32, 1, 1, 0});
   }
 }
 
@@ -73,7 +73,7 @@ void add_windows(const NormProblem& p, std::vector<NormConfig>& out) {
   const int halo = p.pixels * size % 16 == 0 ? 0 : 2;
   const bool all_parked = p.chain == NormChain::full || size == 4;
   if (halo == 0 && p.chain != NormChain::full) return;
-  for (const int threads : {128, 192, 256, 320, 384, 512}) {
+  for (const int threads : {128, 192, 256, 320, 384, 480, 512}) {
     for (const int lanes : {8, 12, 16, 20, 24, 32, 48}) {
       const int rows = threads / lanes, tile = (lanes - halo) * wide, reach = halo > 0 ? tile + wide : tile;
       if (threads % lanes != 0 || (halo > 0 && rows % wide != 0) || rows >= 2 * p.channels) continue;
@@ -84,8 +84,8 @@ void add_windows(const NormProblem& p, std::vector<NormConfig>& out) {
         if (loads > 48 || (cluster > 1 && rows * loads * (cluster - 1) >= p.channels)) continue;
         if ((rows > wide || cluster > 1) && 3 * rows * loads * cluster > 4 * p.channels) continue;
         if (ceil_div(p.pixels, tile) * p.images * cluster > kMostBlocks) continue;
-        for (const int held : all_parked ? std::vector<int>{0} : std::vector<int>{0, 2, 4, 6, 8}) {
-          if (held > loads || (held == 2 && loads > 2)) continue;
+        for (const int held : all_parked ? std::vector<int>{0} : std::vector<int>{0, 2, 3, 4, 6, 8}) {
+          if (held > loads || (held < 4 && held > 0 && loads > held)) continue;
           NormConfig c{Path::nchw_window, wide, lanes, threads, static_cast<int>(loads), tile, cluster, 1, 0};
           c.parked = c.loads - held;
           const std::size_t affine = 2 * static_cast<std::size_t>(rows * loads * size);

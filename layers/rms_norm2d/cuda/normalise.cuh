@@ -74,10 +74,10 @@ __device__ __forceinline__ float rounded(float v) {
 /// 1/sqrt(v), 0 for 0, correctly rounded: two units of f32 more would round one f16 result in a thousand to the wrong side.
 __device__ __forceinline__ float inverse_root(float v) { return v == 0.0F ? 0.0F : __frsqrt_rn(v); }
 
-/// The sum of v^2, as a thread adds it up and as threads hand it on. For f32 the roundings of products and sums are carried along in `low`
-/// (TwoSum, Knuth), through registers, shuffles and shared memory: whatever order a configuration adds in, the sum is exact to some 2^-44,
-/// and 1/rms comes out the same. 16-bit results do not see f32's roundings: only `high` is used. Intrinsics, as the compiler must not
-/// contract them.
+/// The sum of v^2, as a thread adds it up and as threads hand it on. For f32 what the sums' roundings lost is carried along in `low`
+/// (Fast2Sum, Dekker 1971), through registers, shuffles and shared memory: whatever order a configuration adds in, the sum of the rounded
+/// squares is exact to some 2^-44, and 1/rms comes out the same. The squares' own roundings are not carried: of many, they cancel.
+/// 16-bit results do not see f32's roundings: only `high` is used. Intrinsics, as the compiler must not contract them.
 template <class T>
 struct SquareSum {
   static constexpr int kFloats = sizeof(T) == 2 ? 1 : 2;  // of a sum in shared memory
@@ -88,9 +88,7 @@ struct SquareSum {
     if constexpr (kFloats == 1) {
       high = fmaf(v, v, high);
     } else {
-      const float square = __fmul_rn(v, v);
-      low = __fadd_rn(low, fmaf(v, v, -square));
-      low = __fadd_rn(low, grow(square));
+      low = __fadd_rn(low, grow(__fmul_rn(v, v)));
     }
   }
   /// Another thread's sum. a.join(b) and b.join(a) give the same bits, so that lanes that swap sums agree.
@@ -122,10 +120,10 @@ struct SquareSum {
   }
 
  private:
-  // high += v; what the rounding lost.
+  // high += v >= 0; what the rounding lost. NaN stays in `high`.
   __device__ __forceinline__ float grow(float v) {
-    const float total = __fadd_rn(high, v), back = __fsub_rn(total, high);
-    const float lost = __fadd_rn(__fsub_rn(high, __fsub_rn(total, back)), __fsub_rn(v, back));
+    const float total = __fadd_rn(high, v);
+    const float lost = __fsub_rn(fminf(high, v), __fsub_rn(total, fmaxf(high, v)));
     high = total;
     return lost;
   }

@@ -12,10 +12,13 @@
 namespace frieze::cuda {
 
 /// Raised whenever a kernel or the list of configurations changes, so that choices remembered in a file are made anew.
-inline constexpr int kNormKernelSet = 5;
+inline constexpr int kNormKernelSet = 6;
 
 /// Most blocks of one multiprocessor that prefetch while the launch before runs.
 inline constexpr unsigned kMostEarlyBlocks = 4;
+
+/// Most channels of which nchw_few takes all that belongs to a pixel.
+inline constexpr int kMostFewChannels = 8;
 
 /// Shared memory of one multiprocessor, as on sm_90.
 inline constexpr std::size_t kSharedOfSm = 227 * 1024;
@@ -68,7 +71,7 @@ struct NormConfig {
     nchw_tile,     ///< a block owns lanes*vector pixels and all channels, or its share of them in a cluster; registers
     nchw_ring,     ///< the same, but a block stays and takes tile after tile; asynchronous copies into `stages` of shared memory
     nchw_window,   ///< nchw_tile wherever rows begin; of each thread's packs the last `parked` wait in shared memory
-    nchw_few,      ///< a warp owns 30 * vector pixels of 2 to 4 channels, wherever rows begin
+    nchw_few,      ///< a warp owns 30 * vector pixels of all channels, 2 to kMostFewChannels, wherever rows begin
     nhwc_rows,     ///< `lanes` threads own `pixels` pixels, whole rows of channels; registers
     nhwc_few,      ///< a thread owns `vector` pixels of 2 to 4 channels
     nhwc_shifted,  ///< `lanes` threads own a pixel wherever its row of channels begins; registers
@@ -104,7 +107,7 @@ struct NormProblem {
   int compute_capability = 0, sm_count = 0;
   std::size_t shared_memory = 0;
 
-  /// Kernels but nchw_tile's and nchw_window's hold fewer packs.
+  /// Kernels but nchw_tile's, nchw_window's and nchw_few's hold fewer packs.
   bool full() const { return chain == NormChain::silu || chain == NormChain::full; }
 
   friend bool operator==(const NormProblem&, const NormProblem&) = default;
