@@ -144,34 +144,41 @@ TEST_F(TapsGpuTest, AGraphWithOtherKernelsIsRefused) {
   EXPECT_TRUE(contains(message_of<CaptureError>([&] { cuda::check_only_copies_added(a, b, one); }), "step1: node 0"));
 }
 
-// A session that was tapped once runs the graph that it ran before: its time is that of one that never was.
+// A session that was tapped once runs the graph that it ran before, in the time that it took before: in units of another session's, beside
+// which it is timed, as a GPU's clock moves. Two sessions alone are not the same: their memory lies elsewhere, which makes 1 % and more.
 TEST_F(TapsGpuTest, AfterUntapAReplayCostsWhatItCostBefore) {
   Quickstart model;
   init_random(model, 1);
   const InputSpec input{"image", {1, 3, 256, 256}, DType::f16};
   Session never = compile(model, {input}, Device::cuda(), {.tune = false}), once = compile(model, {input}, Device::cuda(), {.tune = false});
-  once.tap();
-  once.run();
-  once.untap();
   const cuda::Stream stream = cuda::make_stream();
   const auto us = [&](Session& net) {
+    constexpr int kReplays = 50;
     const cuda::Event begin = cuda::make_event(true), end = cuda::make_event(true);
     CUDA_CHECK(cudaEventRecord(begin.get(), stream.get()));
-    for (int i = 0; i < 100; ++i) net.launch(stream.get());
+    for (int i = 0; i < kReplays; ++i) net.launch(stream.get());
     CUDA_CHECK(cudaEventRecord(end.get(), stream.get()));
     CUDA_CHECK(cudaStreamSynchronize(stream.get()));
     float ms = 0;
     CUDA_CHECK(cudaEventElapsedTime(&ms, begin.get(), end.get()));
-    return 10.0 * static_cast<double>(ms);
+    return 1000 * static_cast<double>(ms) / kReplays;
   };
-  double best_never = 1e9, best_once = 1e9;
-  for (int round = 0; round < 15; ++round) {
-    best_never = std::min(best_never, us(never));
-    best_once = std::min(best_once, us(once));
-  }
-  std::printf("a replay of a session never tapped %.2f us, tapped once %.2f us, ratio %.4f\n", best_never, best_once,
-              best_once / best_never);
-  EXPECT_LT(best_once, 1.01 * best_never);
+  const auto relative = [&](int rounds) {
+    double best_never = 1e9, best_once = 1e9;
+    for (int round = 0; round < rounds; ++round) {
+      best_never = std::min(best_never, us(never));
+      best_once = std::min(best_once, us(once));
+    }
+    return best_once / best_never;
+  };
+  relative(10);  // the clock rises
+  const double before = relative(30);
+  once.tap();
+  once.run();
+  once.untap();
+  const double after = relative(30);
+  std::printf("a replay, in units of another session's: %.4f before it was tapped, %.4f after\n", before, after);
+  EXPECT_LT(after, 1.01 * before);
 }
 
 }  // namespace
