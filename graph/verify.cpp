@@ -7,6 +7,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/graph/executor.h>
+#include <frieze/graph/memory_growth.h>
 #include <frieze/graph/other_shape.h>
 #include <frieze/graph/reference_step.h>
 
@@ -257,17 +258,15 @@ class Verifier {
       expected[i] = replay(session, outputs);
     }
     const Backend& backend = net_.device().backend();
-    constexpr int kAttempts = 3;  // another program on the device may have grown meanwhile; it will not do so each time
-    for (int attempt = 0; attempt < kAttempts; ++attempt) {
-      const std::int64_t before = backend.used_memory();
+    const auto run_all = [&] {
       for (report_.replays = 0; report_.replays < replays && report_.replays_equal; ++report_.replays) {
         const int i = report_.replays % 2;
         set_inputs(session, *inputs[i]);
         report_.replays_equal = same(expected[i], replay(session, outputs), "soak");
       }
-      report_.grown_bytes = backend.used_memory() - before;
-      if (report_.grown_bytes <= 0 || !report_.replays_equal) break;
-    }
+      return report_.replays_equal;
+    };
+    report_.grown_bytes = memory_growth([&] { return backend.used_memory(); }, run_all);
   }
 
   // Two executors on one arena, as an engine has them. Each one's first answer, before the other ran, is what it must repeat.

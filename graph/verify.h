@@ -54,7 +54,7 @@ struct VerifyReport {
   bool interleaved = false;  ///< false: the model takes no other batch, and was interleaved with itself on other inputs
   int replays = 0;           ///< in a row, with inputs changing in between, outputs compared each time
   bool replays_equal = true;
-  std::int64_t grown_bytes = 0;  ///< of device memory, over these replays
+  std::int64_t grown_bytes = 0;  ///< of device memory over these replays, as memory_growth() counts it
   std::string first_unequal;     ///< name of the first value that broke one of these, or empty
   std::string first_divergent;   ///< module path of the first layer past its budget, or empty
   double worst_share = 0, output_nmse = 0;

@@ -18,7 +18,7 @@ const std::string kPhoto = source_path("tests/data/chelsea.png");
 
 std::string expect_success(const std::vector<std::string>& arguments) {
   const Outcome outcome = run_frieze(arguments);
-  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(outcome.status, 0) << outcome.err << outcome.out;
   EXPECT_EQ(outcome.err, "");
   return outcome.out;
 }
