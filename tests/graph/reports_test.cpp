@@ -15,10 +15,10 @@ namespace {
 
 using nlohmann::json;
 
-struct Model : Module {
+struct ReportedModel : Module {
   Times conv{{.absorbs = 2, .formats = prefers_nhwc()}};
   Times wide{{.large_output = true}};
-  Model() {
+  ReportedModel() {
     add("conv", conv);
     add("wide", wide);
   }
@@ -26,7 +26,7 @@ struct Model : Module {
 };
 
 Plan plan_of_model() {
-  static const Model model;  // a plan refers to its model's layers
+  static const ReportedModel model;  // a plan refers to its model's layers
   return optimize(trace(model, {{"image", {1, 3, 8, 8}, DType::bf16}}));
 }
 
@@ -185,7 +185,7 @@ TEST(ReceiptTest, JsonHoldsNodesAndBill) {
 }
 
 TEST(ReceiptTest, ACpuSessionSaysThatNothingIsCaptured) {
-  const Model model;
+  const ReportedModel model;
   const Session net = compile(model, {{"image", {1, 3, 8, 8}}}, Device::cpu());
   EXPECT_TRUE(contains(net.receipt().text(), "not captured"));
   EXPECT_FALSE(json::parse(net.receipt().json())["captured"].get<bool>());
@@ -218,7 +218,7 @@ TEST(VerifyReportTest, EveryBitwiseCheckCountsForOk) {
 }
 
 TEST(VerifyReportTest, TheTableMarksTheWorstLayer) {
-  const Model model;
+  const ReportedModel model;
   const VerifyReport report = verify(compile(model, {{"image", {1, 3, 8, 8}, DType::bf16}}, Device::cpu()));
   const std::string text = report.text();
   EXPECT_TRUE(contains(text, "< worst"));

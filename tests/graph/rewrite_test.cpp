@@ -16,11 +16,11 @@
 namespace frieze::test {
 namespace {
 
-struct Model final : Module {
+struct NormThenUpsample final : Module {
   Conv2d conv{4, 6, 3, {.bias = false}}, up{6, 5, 3};
   BatchNorm2d norm{6};
   bool output_between = false;
-  Model() {
+  NormThenUpsample() {
     add("conv", conv), add("norm", norm), add("up", up);
     init_random(*this, 3);
   }
@@ -41,7 +41,7 @@ std::vector<std::string> kinds(const Plan& plan) {
 const std::vector<InputSpec> kInput{{"x", {2, 4, 5, 3}}};
 
 TEST(RewriteTest, NeighboursBecomeOneLayerAndThePhases) {
-  const Model model;
+  const NormThenUpsample model;
   const Plan plan = optimize(trace(model, kInput), {.fuse = false, .formats = false});
   EXPECT_EQ(kinds(plan), (std::vector<std::string>{"conv Conv2d", "relu relu", "up Conv2d", "up:MergePhases MergePhases", "scale Scale"}));
   EXPECT_EQ(plan.spec(plan.steps[2].output).shape, (Shape{2, 20, 6, 4}));
@@ -59,7 +59,7 @@ TEST(RewriteTest, NeighboursBecomeOneLayerAndThePhases) {
 }
 
 TEST(RewriteTest, ComputesTheSameFunction) {
-  Model model;
+  NormThenUpsample model;
   for (const bool between : {false, true}) {
     model.output_between = between;
     Session exact = compile(model, kInput, Device::cpu(), {.passes = {.rewrite = false}});
@@ -79,7 +79,7 @@ TEST(RewriteTest, ComputesTheSameFunction) {
 }
 
 TEST(RewriteTest, AnOutputOfTheModelStays) {
-  Model model;
+  NormThenUpsample model;
   model.output_between = true;
   const Plan plan = optimize(trace(model, kInput), {.fuse = false, .formats = false});
   EXPECT_EQ(kinds(plan),

@@ -11,19 +11,19 @@
 namespace frieze::test {
 namespace {
 
-struct Block : Module {
+struct TappedBlock : Module {
   Times first{{.factor = 2, .absorbs = 2}}, second{{.factor = 3}};
-  Block() {
+  TappedBlock() {
     add("first", first);
     add("second", second);
   }
   Value forward(Value x) const override { return second(relu(first(x))); }
 };
 
-struct Net : Module {
-  Block stage1, stage2;
+struct TappedNet : Module {
+  TappedBlock stage1, stage2;
   Times shared{{.factor = 5}};  // one module, used twice: two steps of one path
-  Net() {
+  TappedNet() {
     add("shared", shared);
     add("stage1", stage1);
     add("stage2", stage2);
@@ -31,7 +31,9 @@ struct Net : Module {
   Value forward(Value x) const override { return shared(shared(stage2(stage1(x)))); }
 };
 
-Session net_session(const Net& net, CompileOptions options = {}) { return compile(net, {{"x", {1, 1, 1, 2}}}, Device::cpu(), options); }
+Session net_session(const TappedNet& net, CompileOptions options = {}) {
+  return compile(net, {{"x", {1, 1, 1, 2}}}, Device::cpu(), options);
+}
 
 TEST(TapPatternTest, WildcardsMeanWhatTheySay) {
   for (const char* fits : {"*", "conv1", "c*1", "*conv1*", "c?nv1", "**", "conv*", "*1"}) EXPECT_TRUE(matches(fits, "conv1")) << fits;
@@ -42,14 +44,14 @@ TEST(TapPatternTest, WildcardsMeanWhatTheySay) {
 }
 
 TEST(TapPatternTest, NamesAreUnique) {
-  const Net net;
+  const TappedNet net;
   const Session session = net_session(net);
   EXPECT_EQ(tap_names(session.plan()),
             (std::vector<std::string>{"stage1.first+relu", "stage1.second", "stage2.first+relu", "stage2.second", "shared", "shared#2"}));
 }
 
 TEST(TapTest, AValueInTheMiddleIsSeen) {
-  const Net net;
+  const TappedNet net;
   Session session = net_session(net);
   EXPECT_EQ(session.tap("stage1.first"), (std::vector<std::string>{"stage1.first+relu"}));
   session.input().copy_from(std::vector<float>{1, -1});
@@ -66,7 +68,7 @@ TEST(TapTest, AValueInTheMiddleIsSeen) {
 }
 
 TEST(TapTest, AllOfThemEqualWhatASessionKeepsThatReusesNoMemory) {
-  const Net net;
+  const TappedNet net;
   Session tapped = net_session(net), kept = net_session(net, {.keep_values = true});
   EXPECT_LT(tapped.memory_plan().arena_bytes, kept.memory_plan().arena_bytes) << "or this proves nothing about reused memory";
   const std::int64_t arena = tapped.memory_plan().arena_bytes;
@@ -87,13 +89,13 @@ TEST(TapTest, AllOfThemEqualWhatASessionKeepsThatReusesNoMemory) {
 }
 
 TEST(TapTest, AnAbsorbedOperationMeansTheWholeStep) {
-  const Net net;
+  const TappedNet net;
   Session session = net_session(net);
   EXPECT_EQ(session.tap("stage1.relu"), (std::vector<std::string>{"stage1.first+relu"}));
 }
 
 TEST(TapTest, WhatIsNotThereIsRefusedWithNames) {
-  const Net net;
+  const TappedNet net;
   Session session = net_session(net);
   EXPECT_TRUE(contains(message_of<OptionError>([&] { session.tap("stage3.*"); }), "the model has stage1.first+relu, stage1.second"));
   EXPECT_TRUE(contains(message_of<OptionError>([&] { (void)session.tapped("stage1.first"); }), "nothing is"));

@@ -7,18 +7,18 @@
 namespace frieze::test {
 namespace {
 
-struct Block : Module {
+struct TwoTimes : Module {
   Times first, second;
-  Block() {
+  TwoTimes() {
     add("first", first);
     add("second", second);
   }
   Value forward(Value x) const override { return x + silu(second(silu(first(x)))); }
 };
 
-struct Net : Module {
-  Block stem, head;
-  Net() {
+struct StemAndHead : Module {
+  TwoTimes stem, head;
+  StemAndHead() {
     add("stem", stem);
     add("head", head);
   }
@@ -26,7 +26,7 @@ struct Net : Module {
 };
 
 TEST(TraceTest, StepsAreInOrderOfExecutionAndNamedAfterTheirModules) {
-  const Plan plan = trace(Net(), {{"x", {1, 3, 4, 4}}});
+  const Plan plan = trace(StemAndHead(), {{"x", {1, 3, 4, 4}}});
   EXPECT_EQ(labels(plan),
             "stem.first stem.silu stem.second stem.silu_1 stem.add head.first head.silu head.second head.silu_1 head.add relu");
   EXPECT_EQ(plan.inputs.size(), 1U);
@@ -37,7 +37,7 @@ TEST(TraceTest, StepsAreInOrderOfExecutionAndNamedAfterTheirModules) {
 }
 
 TEST(TraceTest, AModuleUsedTwiceKeepsItsPathAndItsFunctionalLayersAreCounted) {
-  Block block;
+  TwoTimes block;
   const Lambda model([&](Value x) { return block(block(x)); });
   EXPECT_EQ(labels(trace(model, {{"x", {1, 1, 1, 1}}})), "first silu second silu_1 add first silu_2 second silu_3 add_1");
 }

@@ -18,11 +18,10 @@ using test::Environment;
 using test::expect_parity;
 using test::Fill;
 using test::kAdd;
+using test::kHalves;
 using test::kMul;
 using test::kTypes;
 using test::ParityCase;
-
-constexpr DType kHalves[] = {DType::f16, DType::bf16};
 
 class Conv2dCudnnGpu : public ::testing::Test {
  protected:

@@ -18,12 +18,11 @@ using test::expect_parity;
 using test::Fill;
 using test::kAdd;
 using test::kFormats;
+using test::kHalves;
 using test::kMul;
 using test::kTypes;
 using test::ParityCase;
 using test::ParityReport;
-
-constexpr DType kHalves[] = {DType::f16, DType::bf16};
 
 // Runs one case and expects its kernel's line to hold `path`.
 ParityReport run(std::int64_t in, std::int64_t out, Size2d kernel, const Conv2dOptions& options, const ParityCase& c,

@@ -8,6 +8,7 @@
 #include <frieze/layers/rms_norm2d/rms_norm2d.h>
 #include "layers/rms_norm2d_formula.h"
 #include "support/parity.h"
+#include "support/parity_grid.h"
 
 namespace frieze {
 namespace {
@@ -118,7 +119,7 @@ RMSNorm2dOptions affine(bool weight, bool bias) {
   return o;
 }
 
-constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16};
+using test::kTypes;
 
 TEST(RMSNorm2dBudget, HoldsForHonestArithmetic) {
   for (const DType t : kTypes) {

@@ -7,6 +7,7 @@
 
 #include <frieze/core/error.h>
 #include "layers/rms_norm2d_device.h"
+#include "support/parity_grid.h"
 
 namespace frieze {
 namespace {
@@ -18,7 +19,7 @@ using test::kNchw;
 using test::kNhwc;
 using test::Layout;
 
-constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16};
+using test::kTypes;
 const Layout kLayouts[] = {kNchw,
                            kNhwc,
                            {"H and W swapped", {2, 3, 1, 0}},

@@ -11,6 +11,7 @@
 #include <frieze/layers/rms_norm2d/rms_norm2d.h>
 #include "layers/rms_norm2d_formula.h"
 #include "support/parity.h"
+#include "support/parity_grid.h"
 
 namespace frieze {
 namespace {
@@ -19,7 +20,7 @@ using test::expect_parity;
 using test::Fill;
 using test::ParityCase;
 
-constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16};
+using test::kTypes;
 constexpr Format kFormats[] = {Format::nchw, Format::nhwc};
 constexpr Fill kFills[] = {Fill::normal, Fill::zeros,     Fill::one_hot, Fill::constant,
                            Fill::huge,   Fill::subnormal, Fill::mixed,   Fill::special};

@@ -11,6 +11,7 @@
 #include <frieze/layers/rms_norm2d/rms_norm2d.h>
 #include "layers/rms_norm2d_formula.h"
 #include "support/parity.h"
+#include "support/parity_grid.h"
 #include "support/reference.h"
 
 namespace frieze {
@@ -22,7 +23,7 @@ using test::message_of;
 using test::run_reference;
 using Floats = std::vector<float>;
 constexpr float kInf = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
-constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16};
+using test::kTypes;
 
 RMSNorm2dOptions bare(EpsMode mode = EpsMode::add_inside, double eps = 1e-5) {
   RMSNorm2dOptions o;

@@ -7,6 +7,7 @@
 namespace frieze::test {
 
 inline constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16};
+inline constexpr DType kHalves[] = {DType::f16, DType::bf16};
 inline constexpr Format kFormats[] = {Format::nchw, Format::nhwc};
 inline constexpr Fill kFills[] = {Fill::normal, Fill::zeros,     Fill::one_hot, Fill::constant,
                                   Fill::huge,   Fill::subnormal, Fill::mixed,   Fill::special};
