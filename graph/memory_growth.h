@@ -1,4 +1,5 @@
 #pragma once
+/// How much memory a piece of work leaves behind, where other programs use the same device. Internal to graph/.
 #include <cstdint>
 
 namespace frieze {
