@@ -5,49 +5,59 @@
 #include <string>
 #include <string_view>
 
+#include <frieze/core/api.h>
+
 namespace frieze {
 
 /// Base of every exception that Frieze throws.
-class Error : public std::runtime_error {
+class FRIEZE_API Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 /// A shape that a layer, a parameter or a tensor refuses.
-class ShapeError : public Error {
+class FRIEZE_API ShapeError : public Error {
   using Error::Error;
 };
 /// A data type that a layer or a file refuses, or two types that must agree and do not.
-class DTypeError : public Error {
+class FRIEZE_API DTypeError : public Error {
   using Error::Error;
 };
 /// An option with an impossible value, an unknown name of a model, an input or an output.
-class OptionError : public Error {
+class FRIEZE_API OptionError : public Error {
   using Error::Error;
 };
 /// A weights file that breaks its format, or does not fit the model.
-class WeightsError : public Error {
+class FRIEZE_API WeightsError : public Error {
   using Error::Error;
 };
 /// More host memory asked for than this machine has, or more of a device's than CompileOptions::max_memory allows.
-class MemoryError : public Error {
+class FRIEZE_API MemoryError : public Error {
   using Error::Error;
 };
 /// A file that cannot be read or written.
-class IoError : public Error {
+class FRIEZE_API IoError : public Error {
   using Error::Error;
 };
 /// A CUDA, cuBLAS or cuDNN call that failed, or CUDA asked for where there is none.
-class CudaError : public Error {
-  using Error::Error;
+class FRIEZE_API CudaError : public Error {
+ public:
+  /// `code`: the cudaError_t of the call that failed, 0 if there is none. A plain int, as this header needs no CUDA.
+  explicit CudaError(const std::string& text, int code = 0) : Error(text), code_(code) {}
+  int code() const noexcept { return code_; }
+  /// A call failed for want of device memory.
+  bool out_of_memory() const noexcept { return code_ == 2; }  // cudaErrorMemoryAllocation
+
+ private:
+  int code_;
 };
 /// A capture that failed, or a captured graph that breaks the rules.
-class CaptureError : public Error {
+class FRIEZE_API CaptureError : public Error {
   using Error::Error;
 };
 
 /// Text from outside (a file's name, a key of a checkpoint) made fit for one line of a message: control characters, marks
 /// that turn the direction of writing and bytes that are not UTF-8 become \xNN; what is past `max_bytes` becomes "...".
-std::string printable(std::string_view text, std::size_t max_bytes = 400);
+FRIEZE_API std::string printable(std::string_view text, std::size_t max_bytes = 400);
 
 /// All parts streamed into one string.
 template <class... Parts>

@@ -34,7 +34,7 @@ Session Engine::make(State& s, const Plan& plan) {
     try {
       return Session(s.device.backend().make_executor(plan, s.options, s.arena), s.device);
     } catch (const CudaError& e) {
-      if (s.recent.empty() || std::string_view(e.what()).find("out of memory") == std::string_view::npos) throw;
+      if (s.recent.empty() || !e.out_of_memory()) throw;
       s.recent.pop_back();
     }
   }

@@ -12,12 +12,15 @@
 
 namespace frieze::cuda {
 
+static_assert(cudaErrorMemoryAllocation == 2, "CudaError::out_of_memory");
+
 void check_call(cudaError_t status, const char* call, const char* file, int line) {
   if (status == cudaSuccess) return;
   const char* base = std::strrchr(file, '/');
   (void)cudaGetLastError();  // reported here; the next launch check must not see it again
   throw CudaError(concat_text(call, ": ", cudaGetErrorString(status), " (", cudaGetErrorName(status), ", ",
-                              base != nullptr ? base + 1 : file, ":", line, ")"));
+                              base != nullptr ? base + 1 : file, ":", line, ")"),
+                  status);
 }
 
 void log_warning(const char* text) noexcept { std::fprintf(stderr, "frieze: warning: %s\n", text); }

@@ -48,7 +48,7 @@ DeviceInfo device_info(int index) {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess) (void)cudaGetLastError();
-  check<CudaError>(status == cudaSuccess && count > 0, "no CUDA device: ", cudaGetErrorString(status));
+  if (status != cudaSuccess || count <= 0) throw CudaError(concat_text("no CUDA device: ", cudaGetErrorString(status)), status);
   check<CudaError>(index >= 0 && index < count, "no CUDA device ", index, ": this machine has ", count);
   cudaDeviceProp prop{};
   CUDA_CHECK(cudaGetDeviceProperties(&prop, index));

@@ -21,7 +21,9 @@ namespace frieze::cuda {
 namespace {
 
 void check_lt(cublasStatus_t status, const char* call) {
-  check<CudaError>(status == CUBLAS_STATUS_SUCCESS, call, ": ", cublasLtGetStatusString(status), " (", cublasLtGetStatusName(status), ")");
+  if (status == CUBLAS_STATUS_SUCCESS) return;
+  throw CudaError(concat_text(call, ": ", cublasLtGetStatusString(status), " (", cublasLtGetStatusName(status), ")"),
+                  status == CUBLAS_STATUS_ALLOC_FAILED ? cudaErrorMemoryAllocation : cudaSuccess);
 }
 #define LT_CHECK(call) check_lt((call), #call)
 

@@ -41,9 +41,11 @@ const VirtualMemory& driver() {
 }
 
 void check_driver(CUresult status, const char* call, std::size_t bytes) {
-  check<CudaError>(status == CUDA_SUCCESS, call, " of ", bytes,
-                   " bytes for the shared arena: ", status == CUDA_ERROR_OUT_OF_MEMORY ? "out of memory" : "driver error ",
-                   static_cast<int>(status));
+  if (status == CUDA_SUCCESS) return;
+  // The runtime's codes are the driver's.
+  throw CudaError(concat_text(call, " of ", bytes, " bytes for the shared arena: ",
+                              status == CUDA_ERROR_OUT_OF_MEMORY ? "out of memory" : "driver error ", static_cast<int>(status)),
+                  status);
 }
 
 CUmemAllocationProp device_memory(int device) {

@@ -17,6 +17,11 @@ class Invalidated : public CaptureError {
   using CaptureError::CaptureError;
 };
 
+// The driver refused to end the capture.
+class NotEnded : public CaptureError {
+  using CaptureError::CaptureError;
+};
+
 std::vector<cudaGraphNode_t> dependencies(cudaGraphNode_t node) {
   std::size_t count = 0;
 #if CUDART_VERSION >= 13000
@@ -131,9 +136,8 @@ void capture_step(const CaptureSource& source, std::size_t i, cudaStream_t strea
   try {
     source.enqueue(i, stream);
   } catch (const CudaError& e) {
-    const bool invalidated = std::string(e.what()).find("cudaErrorStreamCaptureInvalidated") != std::string::npos;
     const std::string text = source.path(i) + ": not allowed inside a capture: " + e.what();
-    if (invalidated) throw Invalidated(text);
+    if (e.code() == cudaErrorStreamCaptureInvalidated) throw Invalidated(text);
     throw CaptureError(text);
   }
 }
@@ -160,7 +164,7 @@ CapturedGraph attempt(cudaStream_t stream, const CaptureSource& source) {
   }
   auto [status, graph] = capture.end();
   if (status == cudaErrorStreamCaptureInvalidated) throw Invalidated("the capture was invalidated at its end");
-  check<CaptureError>(status == cudaSuccess, "the capture could not be ended: ", cudaGetErrorString(status));
+  check<NotEnded>(status == cudaSuccess, "the capture could not be ended: ", cudaGetErrorString(status));
   std::size_t count = 0;
   CUDA_CHECK(cudaGraphGetNodes(graph.get(), nullptr, &count));
   check<CaptureError>(count == seen.size(), "the graph holds ", count, " nodes, but its steps enqueued ", seen.size());
@@ -222,10 +226,8 @@ CapturedGraph capture_steps(cudaStream_t stream, const CaptureSource& source) {
       return captured;
     } catch (const Invalidated& e) {
       if (tried == kAttempts) throw CaptureError(concat_text(e.what(), " (", kAttempts, " attempts)"));
-    } catch (const CaptureError& e) {
-      const std::string text = e.what();
-      if (text.rfind("the capture could not be ended", 0) != 0) throw;
-      throw CaptureError(find_culprit(stream, source) + ": " + text);
+    } catch (const NotEnded& e) {
+      throw CaptureError(find_culprit(stream, source) + ": " + e.what());
     }
   }
 }

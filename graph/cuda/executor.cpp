@@ -232,7 +232,7 @@ class CudaExecutor final : public Executor {
         const bool reformat = dynamic_cast<const Reformat*>(step.layer.get()) != nullptr;
         prepared.kernel = reformat ? make_reformat_kernel(in[0], args.out) : kernel_registry().prepare(*step.layer, args);
       } catch (const CudaError& e) {
-        throw CudaError(step.path + ": " + e.what());
+        throw CudaError(step.path + ": " + e.what(), e.code());
       }
       receipt_.memory.weights += static_cast<std::int64_t>(prepared.kernel->weight_bytes());
       steps_.push_back(std::move(prepared));
@@ -308,7 +308,7 @@ class CudaExecutor final : public Executor {
         enqueue_step(i, stream_.get());
         CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
       } catch (const CudaError& e) {
-        throw CudaError(plan_.steps[i].path + ": " + e.what());
+        throw CudaError(plan_.steps[i].path + ": " + e.what(), e.code());
       }
     }
     arena_->end_use(stream_.get());

@@ -16,6 +16,20 @@ TEST(Check, StreamsItsPartsOnlyOnFailure) {
   EXPECT_THROW(check<IoError>(false, "file"), Error);  // one base for all
 }
 
+TEST(CudaErrorTest, CarriesTheCodeOfItsCall) {
+  EXPECT_EQ(CudaError("no call").code(), 0);
+  EXPECT_EQ(CudaError("cudaStreamEndCapture", 901).code(), 901);
+  EXPECT_TRUE(CudaError("cudaMalloc", 2).out_of_memory());
+  EXPECT_FALSE(CudaError("out of memory, says the text").out_of_memory());
+  EXPECT_FALSE(CudaError("cudaStreamEndCapture", 901).out_of_memory());
+  try {
+    check<CudaError>(false, "a check has no code");
+    FAIL() << "nothing was thrown";
+  } catch (const Error& e) {
+    EXPECT_EQ(dynamic_cast<const CudaError&>(e).code(), 0);
+  }
+}
+
 TEST(Printable, KeepsTextAndEscapesTheRest) {
   EXPECT_EQ(printable("plain, \u00e9\u4e2d\U0001F600"), "plain, \u00e9\u4e2d\U0001F600");
   EXPECT_EQ(printable("a\nb\r\t\x7f"), "a\\x0ab\\x0d\\x09\\x7f");
