@@ -12,7 +12,7 @@ namespace frieze {
 struct QuickstartBlock final : Module {
   RMSNorm2d norm;
   Conv2d conv1, conv2;
-  explicit QuickstartBlock(int c) : norm(c), conv1(c, c, 3), conv2(c, c, 3) {
+  explicit QuickstartBlock(int c) : norm(c), conv1(c, c, 3, {.padding = 1}), conv2(c, c, 3, {.padding = 1}) {
     add("norm", norm), add("conv1", conv1), add("conv2", conv2);  // a module's path is its weights' key: "blocks.0.conv1.weight"
   }
   Value forward(Value x) const override { return x + conv2(silu(conv1(norm(x)))); }
@@ -21,7 +21,7 @@ struct QuickstartBlock final : Module {
 /// y = x + head(blocks(stem(x))): x, y [N,3,H,W], colours in [0,1]. Any size, f32, f16 or bf16.
 struct Quickstart final : Module {
   static constexpr int kChannels = 16;
-  Conv2d stem{3, kChannels, 5}, head{kChannels, 3, 3};
+  Conv2d stem{3, kChannels, 5, {.padding = 2}}, head{kChannels, 3, 3, {.padding = 1}};
   ModuleList<QuickstartBlock> blocks;
   explicit Quickstart(int depth = 2) {
     for (int i = 0; i < depth; ++i) blocks.emplace_back(kChannels);

@@ -117,7 +117,7 @@ double Conv2d::typical_size(std::span<const TensorView> in) const {
 std::string Conv2d::describe() const {
   std::string text = concat_text(in_channels_, "->", out_channels_, " ", kernel_.h, "x", kernel_.w);
   if (stride() != Size2d(1)) text += concat_text(" stride ", stride());
-  if (options_.padding != Size2d(-1)) text += concat_text(" padding ", padding_);
+  if (padding_ != Size2d(0)) text += concat_text(" padding ", padding_);
   if (dilation() != Size2d(1)) text += concat_text(" dilation ", dilation());
   if (is_depthwise() && groups() > 1) {
     text += " depthwise";

@@ -15,8 +15,9 @@ std::ostream& operator<<(std::ostream& out, const Size2d& size);  ///< "3" or "3
 
 struct Conv2dOptions {
   Size2d stride = 1;
-  /// Rows and columns of zeros on each side. -1 means "same": dilation * (kernel - 1) / 2, for odd kernels only.
-  Size2d padding = -1;
+  /// Rows and columns of zeros on each side: none by default, as in PyTorch and `frieze op`. -1 means PyTorch's "same":
+  /// dilation * (kernel - 1) / 2, for odd kernels only.
+  Size2d padding = 0;
   Size2d dilation = 1;
   int groups = 1;
   bool bias = true;
@@ -30,6 +31,7 @@ struct Conv2dOptions {
 /// Parameters "weight" [C_out, C_in/groups, k.h, k.w] and "bias" [C_out]. Reference sums in double, kernels in f32; one rounding at
 /// the store, after the absorbed chain of up to 4 activations, adds and muls. f32 is true f32 unless TF32 was allowed.
 /// Cost: 2*N*C_out*H'*W'*C_in/groups*k.h*k.w flop; moves x, the parameters and y once.
+/// The defaults are those of nn.Conv2d: stride 1, padding 0, dilation 1, one group, with a bias.
 /// Throws OptionError (in the constructor) for impossible options; ShapeError for a rank other than 4, a wrong channel count, or a
 /// kernel that is larger than the padded image.
 /// Source: the definition of PyTorch 2.x nn.Conv2d (padding_mode "zeros").

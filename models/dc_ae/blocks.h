@@ -26,7 +26,10 @@ struct ResBlock final : Module {
   ActivationLayer act;
   std::unique_ptr<Layer> norm;
   explicit ResBlock(const DcAeStage& s)
-      : conv1(s.width, s.width, 3), conv2(s.width, s.width, 3, {.bias = false}), act(s.activation), norm(make_norm(s.norm, s.width)) {
+      : conv1(s.width, s.width, 3, {.padding = 1}),
+        conv2(s.width, s.width, 3, {.padding = 1, .bias = false}),
+        act(s.activation),
+        norm(make_norm(s.norm, s.width)) {
     add("conv1", conv1), add("act", act), add("conv2", conv2), add("norm", *norm);
   }
   Value forward(Value x) const override { return x + (*norm)(conv2(act(conv1(x)))); }
@@ -36,7 +39,8 @@ struct ResBlock final : Module {
 struct AttentionScale final : Module {
   Conv2d proj_in, proj_out;
   AttentionScale(int c, int kernel, int head_dim)
-      : proj_in(c, c, kernel, {.groups = c, .bias = false}), proj_out(c, c, 1, {.groups = c / head_dim, .bias = false}) {
+      : proj_in(c, c, kernel, {.padding = kernel / 2, .groups = c, .bias = false}),
+        proj_out(c, c, 1, {.groups = c / head_dim, .bias = false}) {
     add("proj_in", proj_in), add("proj_out", proj_out);
   }
   Value forward(Value x) const override { return proj_out(proj_in(x)); }
@@ -69,7 +73,7 @@ struct GluMbConv final : Module {
   RMSNorm2d norm;
   explicit GluMbConv(int c)
       : conv_inverted(c, 8 * c, 1),
-        conv_depth(8 * c, 8 * c, 3, {.groups = 8 * c}),
+        conv_depth(8 * c, 8 * c, 3, {.padding = 1, .groups = 8 * c}),
         conv_point(4 * c, c, 1, {.bias = false}),
         norm(c, {.eps = 1e-5, .bias = true}) {
     add("conv_inverted", conv_inverted), add("conv_depth", conv_depth), add("conv_point", conv_point), add("norm", norm);
@@ -92,7 +96,10 @@ struct DownBlock final : Module {
   bool unshuffle, shortcut;
   Conv2d conv;
   DownBlock(int in, int out, bool unshuffle, bool shortcut)
-      : out(out), unshuffle(unshuffle), shortcut(shortcut), conv(in, unshuffle ? out / 4 : out, 3, {.stride = unshuffle ? 1 : 2}) {
+      : out(out),
+        unshuffle(unshuffle),
+        shortcut(shortcut),
+        conv(in, unshuffle ? out / 4 : out, 3, {.stride = unshuffle ? 1 : 2, .padding = 1}) {
     add("conv", conv);
   }
   Value forward(Value x) const override {
@@ -107,7 +114,7 @@ struct UpBlock final : Module {
   bool shuffle, shortcut;
   Conv2d conv;
   UpBlock(int in, int out, bool shuffle, bool shortcut)
-      : out(out), shuffle(shuffle), shortcut(shortcut), conv(in, shuffle ? 4 * out : out, 3) {
+      : out(out), shuffle(shuffle), shortcut(shortcut), conv(in, shuffle ? 4 * out : out, 3, {.padding = 1}) {
     add("conv", conv);
   }
   Value forward(Value x) const override {

@@ -23,13 +23,13 @@ const DcAeStage& finest(const std::vector<DcAeStage>& stages) { return stages[0]
 
 std::unique_ptr<Module> make_conv_in(const DcAeConfig& c) {
   const int width = finest(c.encoder).width;
-  if (c.encoder[0].depth > 0) return std::make_unique<Conv2d>(c.in_channels, width, 3);
+  if (c.encoder[0].depth > 0) return std::make_unique<Conv2d>(c.in_channels, width, 3, Conv2dOptions{.padding = 1});
   return std::make_unique<DownBlock>(c.in_channels, width, c.pixel_unshuffle, false);
 }
 
 std::unique_ptr<Module> make_conv_out(const DcAeConfig& c) {
   const int width = finest(c.decoder).width;
-  if (c.decoder[0].depth > 0) return std::make_unique<Conv2d>(width, c.in_channels, 3);
+  if (c.decoder[0].depth > 0) return std::make_unique<Conv2d>(width, c.in_channels, 3, Conv2dOptions{.padding = 1});
   return std::make_unique<UpBlock>(width, c.in_channels, c.pixel_shuffle, false);
 }
 
@@ -38,7 +38,7 @@ Value activated(Activation f, Value x) { return f == Activation::relu ? relu(x) 
 }  // namespace
 
 DcAeEncoder::DcAeEncoder(const DcAeConfig& c)
-    : config_(c), conv_in_(make_conv_in(c)), conv_out_(c.encoder.back().width, c.latent_channels, 3) {
+    : config_(c), conv_in_(make_conv_in(c)), conv_out_(c.encoder.back().width, c.latent_channels, 3, {.padding = 1}) {
   for (std::size_t i = 0; i < c.encoder.size(); ++i) {
     DcAeSequence& stage = down_blocks_.emplace_back();
     append_blocks(stage, c.encoder[i], c.head_dim);
@@ -59,7 +59,7 @@ Value DcAeEncoder::forward(Value image) const {
 
 DcAeDecoder::DcAeDecoder(const DcAeConfig& c)
     : config_(c),
-      conv_in_(c.latent_channels, c.decoder.back().width, 3),
+      conv_in_(c.latent_channels, c.decoder.back().width, 3, {.padding = 1}),
       norm_out_(finest(c.decoder).width, {.eps = 1e-5, .bias = true}),
       conv_out_(make_conv_out(c)) {
   for (std::size_t i = 0; i < c.decoder.size(); ++i) {

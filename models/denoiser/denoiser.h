@@ -22,7 +22,7 @@ struct DenoiserBlock final : Module {
       : norm1(c),
         norm2(c),
         value(c, c, 1),
-        mix(c, c, 3, {.groups = c}),
+        mix(c, c, 3, {.padding = 1, .groups = c}),
         gate(c, c, 1),
         project(c, c, 1),
         a(c, c, 1),
@@ -53,7 +53,7 @@ enum class DenoiserOutput : std::uint8_t { picture, change };
 struct Denoiser final : Module {
   static constexpr int kStride = 16;
   DenoiserOutput output;
-  Conv2d stem{12, 48, 3}, head{48, 12, 3};
+  Conv2d stem{12, 48, 3, {.padding = 1}}, head{48, 12, 3, {.padding = 1}};
   Conv2d down0{4 * 48, 96, 1}, down1{4 * 96, 128, 1}, down2{4 * 128, 192, 1};
   Conv2d up2{192, 4 * 128, 1}, up1{128, 4 * 96, 1}, up0{96, 4 * 48, 1};
   ModuleList<DenoiserBlock> enc0, enc1, enc2, middle, dec2, dec1, dec0;

@@ -17,7 +17,7 @@ namespace frieze::test {
 namespace {
 
 struct NormThenUpsample final : Module {
-  Conv2d conv{4, 6, 3, {.bias = false}}, up{6, 5, 3};
+  Conv2d conv{4, 6, 3, {.padding = 1, .bias = false}}, up{6, 5, 3, {.padding = 1}};
   BatchNorm2d norm{6};
   bool output_between = false;
   NormThenUpsample() {
@@ -88,7 +88,7 @@ TEST(RewriteTest, AnOutputOfTheModelStays) {
 
 // An up-block: the shortcut is made where it is added, unless somebody else wants it too.
 struct UpModel final : Module {
-  Conv2d up{8, 4, 3};
+  Conv2d up{8, 4, 3, {.padding = 1}};
   bool shared = false;
   UpModel() {
     add("up", up);
@@ -127,7 +127,7 @@ TEST(RewriteTest, ShortcutsAreMadeWhereTheyAreAdded) {
 }
 
 TEST(RewriteTest, AFoldedConvolutionKeepsItsOptionsAndBias) {
-  Conv2d conv(4, 8, {3, 5}, {.stride = {2, 1}, .dilation = {1, 2}, .groups = 4});
+  Conv2d conv(4, 8, {3, 5}, {.stride = {2, 1}, .padding = {1, 4}, .dilation = {1, 2}, .groups = 4});
   init_random(conv, 1);
   const ChannelAffine affine{{2, 2, 2, 2, 2, 2, 2, -1}, {0, 0, 0, 0, 0, 0, 0, 3}};
   const auto folded = std::dynamic_pointer_cast<const Conv2d>(conv.with_channel_affine(affine));

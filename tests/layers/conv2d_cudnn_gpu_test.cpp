@@ -57,11 +57,11 @@ TEST_F(Conv2dCudnnGpu, Channels) {
   FRIEZE_NEEDS_CUDNN();
   for (const DType t : kTypes) {
     for (const std::int64_t c : {8, 32, 64, 96, 384}) {
-      run(c, c, 3, {}, image({1, c, 7, 5}, t));
-      run(c, 64, 3, {.bias = false}, image({2, c, 1, 1}, t));
+      run(c, c, 3, {.padding = 1}, image({1, c, 7, 5}, t));
+      run(c, 64, 3, {.padding = 1, .bias = false}, image({2, c, 1, 1}, t));
       run(c, 8, 1, {}, image({2, c, 9, 3}, t));
     }
-    for (const std::int64_t out : {1, 3, 31, 33, 130}) run(64, out, 3, {}, image({1, 64, 13, 11}, t));
+    for (const std::int64_t out : {1, 3, 31, 33, 130}) run(64, out, 3, {.padding = 1}, image({1, 64, 13, 11}, t));
   }
   EXPECT_GE(in_cudnn_, cases_ * 3 / 4) << "of " << cases_;
 }
@@ -69,9 +69,9 @@ TEST_F(Conv2dCudnnGpu, Channels) {
 TEST_F(Conv2dCudnnGpu, KernelsStridesPaddingsDilations) {
   FRIEZE_NEEDS_CUDNN();
   for (const DType t : kTypes) {
-    run(24, 40, 3, {.stride = 2}, image({2, 24, 9, 8}, t));
-    run(24, 40, 3, {.dilation = 3}, image({1, 24, 11, 7}, t));
-    run(24, 40, {1, 7}, {}, image({1, 24, 4, 9}, t));
+    run(24, 40, 3, {.stride = 2, .padding = 1}, image({2, 24, 9, 8}, t));
+    run(24, 40, 3, {.padding = 3, .dilation = 3}, image({1, 24, 11, 7}, t));
+    run(24, 40, {1, 7}, {.padding = {0, 3}}, image({1, 24, 4, 9}, t));
     run(24, 40, {5, 3}, {.stride = {1, 2}, .padding = {0, 4}, .dilation = {2, 1}}, image({2, 24, 13, 9}, t));
     run(24, 40, 2, {.stride = 2, .padding = 0}, image({1, 24, 8, 6}, t));
     run(24, 160, 2, {.padding = 1}, image({1, 24, 8, 6}, t));
@@ -97,8 +97,8 @@ TEST_F(Conv2dCudnnGpu, Epilogues) {
                                                     {act(Activation::silu), kAdd}};
   for (const DType t : kHalves) {
     for (const auto& chain : chains) {
-      run(64, 96, 3, {}, image({1, 64, 11, 13}, t, chain));
-      run(64, 64, 3, {.bias = false}, image({2, 64, 6, 7}, t, chain));
+      run(64, 96, 3, {.padding = 1}, image({1, 64, 11, 13}, t, chain));
+      run(64, 64, 3, {.padding = 1, .bias = false}, image({2, 64, 6, 7}, t, chain));
     }
   }
   EXPECT_GE(in_cudnn_, cases_ / 2) << "of " << cases_;
@@ -112,13 +112,13 @@ TEST_F(Conv2dCudnnGpu, SpecialValues) {
       for (const auto& chain : {std::vector<EpilogueOp>{}, {act(Activation::relu)}, {act(Activation::silu)}}) {
         ParityCase c = image({1, 64, 9, 11}, t, chain);
         c.fill = fill;
-        run(64, 40, 3, {}, c);
+        run(64, 40, 3, {.padding = 1}, c);
       }
     }
   }
   ParityCase huge = image({1, 64, 9, 11}, DType::f16);  // sums past 65504 overflow at the store, or do not
   huge.fill = Fill::huge;
-  run(64, 40, 3, {}, huge);
+  run(64, 40, 3, {.padding = 1}, huge);
   EXPECT_GE(in_cudnn_, cases_ / 2) << "of " << cases_;
 }
 
@@ -127,7 +127,7 @@ TEST_F(Conv2dCudnnGpu, MisalignedTensorsTakeAnotherPath) {
   for (const DType t : kHalves) {
     ParityCase c = image({2, 64, 5, 7}, t, {kAdd, act(Activation::relu)});
     c.misalign = 1;
-    run(64, 24, 3, {}, c);
+    run(64, 24, 3, {.padding = 1}, c);
   }
 }
 
@@ -136,7 +136,7 @@ TEST_F(Conv2dCudnnGpu, TunedAndRemembered) {
   FRIEZE_NEEDS_CUDNN();
   ParityCase c = image({1, 128, 24, 24}, DType::bf16, {act(Activation::silu)});
   c.tune = true;
-  Conv2d conv(128, 128, 3);
+  Conv2d conv(128, 128, 3, {.padding = 1});
   init_random(conv, 11);
   const std::string first = expect_parity(conv, c).describe, second = expect_parity(conv, c).describe;
   EXPECT_NE(first.find("fastest of"), std::string::npos) << first;
@@ -147,7 +147,7 @@ TEST_F(Conv2dCudnnGpu, TunedAndRemembered) {
 TEST_F(Conv2dCudnnGpu, OffMeansOff) {
   FRIEZE_NEEDS_CUDNN();
   const Environment off("FRIEZE_CUDNN", "off");
-  run(128, 128, 3, {}, image({1, 128, 24, 24}, DType::bf16));
+  run(128, 128, 3, {.padding = 1}, image({1, 128, 24, 24}, DType::bf16));
   EXPECT_EQ(in_cudnn_, 0);
 }
 

@@ -123,7 +123,7 @@ TEST(Conv2dReference, HandComputedTwoByTwo) {
 
 // All ones, 3x3, same padding: every output counts the pixels that its window sees.
 TEST(Conv2dReference, SamePaddingCountsTheWindow) {
-  Conv2d conv(1, 2, 3, {.bias = false});
+  Conv2d conv(1, 2, 3, {.padding = 1, .bias = false});
   for (float& w : conv.parameters()[0]->values) w = 1;
   const std::vector<float> counts{4, 6, 4, 6, 9, 6, 4, 6, 4};
   std::vector<float> twice = counts;
@@ -146,19 +146,19 @@ TEST(Conv2dReference, EqualsTheFormula) {
   };
   const std::vector<Case> cases{
       {1, 1, 1, {}, {1, 1, 1, 1}},
-      {3, 8, 3, {}, {2, 3, 7, 5}},
+      {3, 8, 3, {.padding = 1}, {2, 3, 7, 5}},
       {33, 31, 1, {}, {1, 33, 3, 5}},
-      {5, 4, 3, {.stride = 2}, {1, 5, 9, 8}},
+      {5, 4, 3, {.stride = 2, .padding = 1}, {1, 5, 9, 8}},
       {5, 4, {3, 5}, {.stride = {2, 3}, .padding = {0, 4}, .dilation = {2, 1}}, {1, 5, 9, 11}},
-      {4, 6, 3, {.dilation = 3, .groups = 2}, {2, 4, 7, 9}},
-      {6, 6, 3, {.groups = 6}, {2, 6, 5, 7}},
-      {6, 6, 7, {.stride = 2, .groups = 6, .bias = false}, {1, 6, 5, 7}},
-      {6, 12, 5, {.groups = 6}, {1, 6, 5, 5}},
+      {4, 6, 3, {.padding = 3, .dilation = 3, .groups = 2}, {2, 4, 7, 9}},
+      {6, 6, 3, {.padding = 1, .groups = 6}, {2, 6, 5, 7}},
+      {6, 6, 7, {.stride = 2, .padding = 3, .groups = 6, .bias = false}, {1, 6, 5, 7}},
+      {6, 12, 5, {.padding = 2, .groups = 6}, {1, 6, 5, 5}},
       {2, 3, 2, {.stride = 2, .padding = 0}, {1, 2, 6, 6}},
       {2, 3, 1, {.padding = 2}, {1, 2, 3, 3}},
       {1, 1, 5, {.padding = 9}, {1, 1, 2, 3}},
       {2, 2, 3, {.stride = 5, .padding = 7, .groups = 2}, {1, 2, 3, 3}},
-      {64, 3, {1, 3}, {}, {1, 64, 2, 40}},
+      {64, 3, {1, 3}, {.padding = {0, 1}}, {1, 64, 2, 40}},
   };
   for (const Case& c : cases) {
     Conv2d conv(c.in, c.out, c.kernel, c.options);
@@ -170,7 +170,7 @@ TEST(Conv2dReference, EqualsTheFormula) {
 
 // More than one band of rows a task, and more tasks than threads.
 TEST(Conv2dReference, LargeEnoughToBeSplit) {
-  Conv2d conv(16, 5, 3);
+  Conv2d conv(16, 5, 3, {.padding = 1});
   init_random(conv, 1);
   const Shape shape{2, 16, 61, 150};
   const std::vector<float> x = uniform(shape.elements(), 2);
@@ -182,7 +182,7 @@ TEST(Conv2dReference, LargeEnoughToBeSplit) {
 }
 
 TEST(Conv2dReference, NaNReachesItsWindowOnly) {
-  Conv2d conv(1, 2, 3);
+  Conv2d conv(1, 2, 3, {.padding = 1});
   init_random(conv, 1);
   std::vector<float> x(49, 1.0F);
   x[3 * 7 + 3] = std::numeric_limits<float>::quiet_NaN();
@@ -194,15 +194,32 @@ TEST(Conv2dReference, NaNReachesItsWindowOnly) {
 }
 
 TEST(Conv2dInfer, ShapesAndCost) {
-  const Conv2d conv(3, 8, 3, {.stride = 2});
+  const Conv2d conv(3, 8, 3, {.stride = 2, .padding = 1});
   const TensorSpec x{{2, 3, 9, 10}, DType::bf16};
   const Inferred inferred = conv.infer({&x, 1});
   EXPECT_EQ(inferred.out, (TensorSpec{{2, 8, 5, 5}, DType::bf16}));
   EXPECT_EQ(inferred.flops, 2.0 * 27 * 2 * 8 * 25);
   EXPECT_EQ(inferred.bytes, 2.0 * (2 * 3 * 90 + 2 * 8 * 25 + 8 * 27 + 8));
-  EXPECT_EQ(conv.describe(), "3->8 3x3 stride 2");
+  EXPECT_EQ(conv.describe(), "3->8 3x3 stride 2 padding 1");
   EXPECT_EQ(conv.padding(), Size2d(1));
-  EXPECT_EQ(Conv2d(4, 4, {1, 7}, {.groups = 4, .bias = false}).describe(), "4->4 1x7 depthwise no bias");
+  EXPECT_EQ(Conv2d(4, 4, {1, 7}, {.padding = {0, 3}, .groups = 4, .bias = false}).describe(), "4->4 1x7 padding 0x3 depthwise no bias");
+}
+
+// As nn.Conv2d: no zeros around the image unless asked for.
+TEST(Conv2dInfer, PadsNothingByDefault) {
+  const TensorSpec x{{1, 3, 9, 10}};
+  EXPECT_EQ(Conv2d(3, 8, 3).padding(), Size2d(0));
+  EXPECT_EQ(Conv2d(3, 8, 3).infer({&x, 1}).out.shape, (Shape{1, 8, 7, 8}));
+  EXPECT_EQ(Conv2d(3, 8, {1, 4}, {.stride = 2}).infer({&x, 1}).out.shape, (Shape{1, 8, 5, 4})) << "even kernels need no padding named";
+  EXPECT_EQ(Conv2d(3, 8, {3, 5}, {.dilation = 2}).infer({&x, 1}).out.shape, (Shape{1, 8, 5, 2}));
+}
+
+TEST(Conv2dInfer, SamePaddingOnRequest) {
+  const TensorSpec x{{1, 3, 9, 10}};
+  const Conv2d conv(3, 8, {3, 5}, {.padding = -1, .dilation = 2});
+  EXPECT_EQ(conv.padding(), Size2d(2, 4));
+  EXPECT_EQ(conv.infer({&x, 1}).out.shape, (Shape{1, 8, 9, 10}));
+  EXPECT_EQ(Conv2d(3, 8, {3, 5}, {.padding = {-1, 0}}).padding(), Size2d(1, 0));
 }
 
 TEST(Conv2dInfer, KernelMayJustFit) {
@@ -218,7 +235,7 @@ TEST(Conv2dRefuses, WrongChannels) {
 }
 
 TEST(Conv2dRefuses, WrongRankCountAndEmptyImages) {
-  const Conv2d conv(3, 4, 3);
+  const Conv2d conv(3, 4, 3, {.padding = 1});
   EXPECT_EQ(infer_message(conv, {3, 8, 8}), "Conv2d expects rank 4 as [N,C,H,W], got [3,8,8] of rank 3");
   for (const Shape& shape : {Shape{0, 3, 8, 8}, Shape{1, 0, 8, 8}, Shape{1, 3, 0, 8}, Shape{1, 3, 8, 0}}) {
     EXPECT_NE(infer_message(conv, shape).find("extents of at least 1"), std::string::npos) << shape;
@@ -248,7 +265,7 @@ TEST(Conv2dRefuses, Overflow) {
 TEST(Conv2dRefuses, ImpossibleOptions) {
   EXPECT_EQ(message_of([] { Conv2d(6, 4, 3, {.groups = 4}); }), "Conv2d: groups must divide the channels, got 4 groups for 6 -> 4");
   EXPECT_EQ(message_of([] {
-              Conv2d(1, 1, {3, 4});
+              Conv2d(1, 1, {3, 4}, {.padding = -1});
             }),
             "Conv2d: padding \"same\" needs an odd kernel, got a width of 4; give an explicit padding");
   EXPECT_EQ(message_of([] { Conv2d(1, 1, 3, {.stride = 0}); }), "Conv2d: stride must be at least 1, got 0");
@@ -258,7 +275,7 @@ TEST(Conv2dRefuses, ImpossibleOptions) {
   EXPECT_THROW(Conv2d(1, 1, 0), OptionError);
   EXPECT_THROW(Conv2d(1, 1, 3, {.dilation = -1}), OptionError);
   EXPECT_THROW(Conv2d(1, 1, 3, {.groups = 0}), OptionError);
-  EXPECT_THROW(Conv2d(1, 1, 2147483647, {.dilation = 2147483647}), OptionError);
+  EXPECT_THROW(Conv2d(1, 1, 2147483647, {.padding = -1, .dilation = 2147483647}), OptionError);
 }
 
 double typical_size(const Conv2d& conv, const Shape& shape, std::span<const float> x) {
@@ -290,14 +307,14 @@ TEST(Conv2dTypicalSize, CountsTheProductsOfTheOutputThatHasMost) {
     int products;
   };
   const std::vector<Case> cases{
-      {3, 8, 3, {}, {2, 3, 7, 5}, 27},
+      {3, 8, 3, {.padding = 1}, {2, 3, 7, 5}, 27},
       {33, 31, 1, {}, {1, 33, 3, 5}, 33},
-      {6, 6, 3, {.groups = 6}, {2, 6, 5, 7}, 9},                                                     // depthwise
-      {6, 12, 5, {.groups = 3}, {1, 6, 5, 5}, 50},                                                   // two channels a group
+      {6, 6, 3, {.padding = 1, .groups = 6}, {2, 6, 5, 7}, 9},                                       // depthwise
+      {6, 12, 5, {.padding = 2, .groups = 3}, {1, 6, 5, 5}, 50},                                     // two channels a group
       {5, 4, {3, 5}, {.stride = {2, 3}, .padding = {0, 4}, .dilation = {2, 1}}, {1, 5, 9, 11}, 75},  // one window is all inside
-      {5, 4, 3, {}, {1, 5, 1, 1}, 5},                                                                // eight of nine see padding only
-      {5, 4, 3, {}, {1, 5, 2, 2}, 20},                                                               // four of nine see the image
-      {4, 6, 3, {.dilation = 3, .groups = 2}, {1, 4, 4, 4}, 8},                                      // of three taps two, as 4 < 7
+      {5, 4, 3, {.padding = 1}, {1, 5, 1, 1}, 5},                                                    // eight of nine see padding only
+      {5, 4, 3, {.padding = 1}, {1, 5, 2, 2}, 20},                                                   // four of nine see the image
+      {4, 6, 3, {.padding = 3, .dilation = 3, .groups = 2}, {1, 4, 4, 4}, 8},                        // of three taps two, as 4 < 7
       {1, 1, 5, {.padding = 9}, {1, 1, 2, 3}, 6},                                                    // the whole image
       {2, 2, 3, {.stride = 5, .padding = 7, .groups = 2}, {1, 2, 3, 3}, 1},                          // one corner alone is looked at
       {1, 1, 1, {.stride = 9, .padding = 4}, {1, 1, 2, 2}, 0},                                       // nothing is
@@ -340,7 +357,7 @@ TEST(Conv2dTypicalSize, IsTheRmsOfRandomOutputs) {
 }
 
 TEST(Conv2d, AbsorbsUpToFourOperations) {
-  const Conv2d conv(3, 4, 3);
+  const Conv2d conv(3, 4, 3, {.padding = 1});
   const std::vector<EpilogueOp> chain(6, EpilogueOp{EpilogueOp::Kind::activation, Activation::silu});
   const TensorSpec x{{1, 3, 4, 4}, DType::f32};
   EXPECT_EQ(conv.absorbs({&x, 1}, {}), 0U);

@@ -51,11 +51,11 @@ RMSNorm2dOptions norm(double eps, EpsMode mode, bool weight, bool bias, Rounding
 
 const GoldenCase kCases[] = {
     {"conv_1x1", make<Conv2d>(7, 5, 1)},
-    {"conv_3x3", make<Conv2d>(3, 8, 3)},
-    {"conv_3x3_stride2", make<Conv2d>(6, 4, 3, Conv2dOptions{.stride = 2, .bias = false})},
-    {"conv_5x5_dilated", make<Conv2d>(4, 3, 5, Conv2dOptions{.dilation = 2})},
-    {"conv_grouped", make<Conv2d>(6, 9, 3, Conv2dOptions{.groups = 3})},
-    {"conv_depthwise", make<Conv2d>(11, 11, 3, Conv2dOptions{.groups = 11})},
+    {"conv_3x3", make<Conv2d>(3, 8, 3, Conv2dOptions{.padding = 1})},
+    {"conv_3x3_stride2", make<Conv2d>(6, 4, 3, Conv2dOptions{.stride = 2, .padding = 1, .bias = false})},
+    {"conv_5x5_dilated", make<Conv2d>(4, 3, 5, Conv2dOptions{.padding = 4, .dilation = 2})},
+    {"conv_grouped", make<Conv2d>(6, 9, 3, Conv2dOptions{.padding = 1, .groups = 3})},
+    {"conv_depthwise", make<Conv2d>(11, 11, 3, Conv2dOptions{.padding = 1, .groups = 11})},
     {"conv_no_padding", make<Conv2d>(5, 2, 3, Conv2dOptions{.padding = 0})},
     {"linear", make<Linear>(17, 6)},
     {"relu", make<ReLU>()},

@@ -107,11 +107,12 @@ TEST(LargeGpu, Conv2d) {
   const test::Environment no_cudnn("FRIEZE_CUDNN", "off");
   const test::LargeCase nhwc{.inputs = {kMany}, .format = Format::nhwc, .halo = 2};
   expect_large_conv(64, 1, {}, nhwc, "1x1 as GEMM");
-  expect_large_conv(64, 3, {}, nhwc, "implicit GEMM");
-  expect_large_conv(64, 3, {.groups = 64}, nhwc, "depthwise 3x3");
-  expect_large_conv(64, 5, {.groups = 64}, {.inputs = {kMany}, .dtype = DType::bf16, .format = Format::nhwc, .halo = 2}, "depthwise 5x5");
-  expect_large_conv(64, 3, {.groups = 32}, nhwc, "direct");
-  expect_large_conv(3, 3, {}, {.inputs = {kThree}, .halo = 1}, "direct");
+  expect_large_conv(64, 3, {.padding = 1}, nhwc, "implicit GEMM");
+  expect_large_conv(64, 3, {.padding = 1, .groups = 64}, nhwc, "depthwise 3x3");
+  expect_large_conv(64, 5, {.padding = 2, .groups = 64}, {.inputs = {kMany}, .dtype = DType::bf16, .format = Format::nhwc, .halo = 2},
+                    "depthwise 5x5");
+  expect_large_conv(64, 3, {.padding = 1, .groups = 32}, nhwc, "direct");
+  expect_large_conv(3, 3, {.padding = 1}, {.inputs = {kThree}, .halo = 1}, "direct");
 }
 
 }  // namespace

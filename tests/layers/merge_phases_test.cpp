@@ -44,7 +44,7 @@ TEST(MergePhasesTest, ShapesAndRefusals) {
 // Upsampling, then convolving, against what Conv2d offers for both: every border, odd sizes, several images and channels.
 TEST(MergePhasesTest, ConvolutionAfterUpsamplingIsTheSameFunction) {
   for (const bool bias : {true, false}) {
-    Conv2d conv(3, 5, 3, {.bias = bias});
+    Conv2d conv(3, 5, 3, {.padding = 1, .bias = bias});
     init_random(conv, 4);
     const auto layers = conv.after_prologue(*Upsample(2).as_prologue());
     ASSERT_EQ(layers.size(), 2U);
@@ -63,12 +63,12 @@ TEST(MergePhasesTest, ConvolutionAfterUpsamplingIsTheSameFunction) {
 
 TEST(MergePhasesTest, OtherConvolutionsOfferNothing) {
   const PrologueOp twice = *Upsample(2).as_prologue();
-  EXPECT_TRUE(Conv2d(4, 4, 3).after_prologue(*Upsample(3).as_prologue()).empty());
-  EXPECT_TRUE(Conv2d(4, 4, 5).after_prologue(twice).empty());
-  EXPECT_TRUE(Conv2d(4, 4, 3, {.stride = 2}).after_prologue(twice).empty());
+  EXPECT_TRUE(Conv2d(4, 4, 3, {.padding = 1}).after_prologue(*Upsample(3).as_prologue()).empty());
+  EXPECT_TRUE(Conv2d(4, 4, 5, {.padding = 2}).after_prologue(twice).empty());
+  EXPECT_TRUE(Conv2d(4, 4, 3, {.stride = 2, .padding = 1}).after_prologue(twice).empty());
   EXPECT_TRUE(Conv2d(4, 4, 3, {.padding = 0}).after_prologue(twice).empty());
-  EXPECT_TRUE(Conv2d(4, 4, 3, {.dilation = 2}).after_prologue(twice).empty());
-  EXPECT_TRUE(Conv2d(4, 4, 3, {.groups = 2}).after_prologue(twice).empty());
+  EXPECT_TRUE(Conv2d(4, 4, 3, {.padding = 2, .dilation = 2}).after_prologue(twice).empty());
+  EXPECT_TRUE(Conv2d(4, 4, 3, {.padding = 1, .groups = 2}).after_prologue(twice).empty());
 }
 
 TEST(MergePhasesGpu, CopiesAndSums) {

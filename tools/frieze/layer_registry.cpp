@@ -27,8 +27,9 @@ const Shape& shape_of(const Tensors& tensors, const std::string& name, int rank,
   return shape;
 }
 
-Size2d size_setting(Settings& settings, const std::string& key, int fallback) {
-  const auto [rows, columns] = settings.pair(key, fallback);
+Size2d size_setting(Settings& settings, const std::string& key, const Size2d& fallback) {
+  if (!settings.has(key)) return fallback;
+  const auto [rows, columns] = settings.pair(key, 0);
   return {rows, columns};
 }
 
@@ -64,10 +65,10 @@ std::shared_ptr<Layer> make_rms_norm2d(const Tensors& tensors, Settings& setting
 std::shared_ptr<Layer> make_conv2d(const Tensors& tensors, Settings& settings) {
   const Shape& weight = shape_of(tensors, "weight", 4, "conv2d");
   Conv2dOptions o;
-  o.stride = size_setting(settings, "stride", 1);
-  o.padding = size_setting(settings, "padding", 0);
-  o.dilation = size_setting(settings, "dilation", 1);
-  o.groups = settings.integer("groups", 1);
+  o.stride = size_setting(settings, "stride", o.stride);
+  o.padding = size_setting(settings, "padding", o.padding);
+  o.dilation = size_setting(settings, "dilation", o.dilation);
+  o.groups = settings.integer("groups", o.groups);
   o.bias = tensors.contains("bias");
   check<OptionError>(o.groups >= 1, "conv2d: groups must be at least 1, got ", o.groups);
   return std::make_shared<Conv2d>(checked_mul(weight.c(), o.groups, "conv2d: input channels"), weight.n(),
@@ -127,7 +128,10 @@ const std::vector<LayerEntry>& table() {
       {"conv2d",
        "cross-correlation, as PyTorch's Conv2d",
        "x [N,C,H,W], weight [M,C/groups,KH,KW], bias [M] optional",
-       {{"stride", "N or NxN", "1"}, {"padding", "N or NxN", "0"}, {"dilation", "N or NxN", "1"}, {"groups", "N", "1"}},
+       {{"stride", "N or NxN", "1"},
+        {"padding", "N or NxN", "0; -1: same size, for odd kernels"},
+        {"dilation", "N or NxN", "1"},
+        {"groups", "N", "1"}},
        make_conv2d},
       {"concat", "the inputs side by side along the channels", "x, x2, x3, ... x9", {}, make_plain<Concat>},
       {"slice", "channels begin to end - 1", "x", {{"begin", "N", "required"}, {"end", "N", "required"}}, make_slice},
