@@ -5,7 +5,9 @@
 #include <iosfwd>
 #include <string_view>
 
-namespace frieze {
+#include <frieze/core/api.h>
+
+namespace frieze FRIEZE_API {
 
 enum class DType : std::uint8_t { f32, f16, bf16 };
 
@@ -34,4 +36,4 @@ float load_element(DType t, const void* data, std::size_t i);
 /// Stores round_to(t, v) as element `i` of a contiguous array of T at `data`.
 void store_element(DType t, void* data, std::size_t i, double v);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

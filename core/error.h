@@ -7,39 +7,39 @@
 
 #include <frieze/core/api.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// Base of every exception that Frieze throws.
-class FRIEZE_API Error : public std::runtime_error {
+class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 /// A shape that a layer, a parameter or a tensor refuses.
-class FRIEZE_API ShapeError : public Error {
+class ShapeError : public Error {
   using Error::Error;
 };
 /// A data type that a layer or a file refuses, or two types that must agree and do not.
-class FRIEZE_API DTypeError : public Error {
+class DTypeError : public Error {
   using Error::Error;
 };
 /// An option with an impossible value, an unknown name of a model, an input or an output.
-class FRIEZE_API OptionError : public Error {
+class OptionError : public Error {
   using Error::Error;
 };
 /// A weights file that breaks its format, or does not fit the model.
-class FRIEZE_API WeightsError : public Error {
+class WeightsError : public Error {
   using Error::Error;
 };
 /// More host memory asked for than this machine has, or more of a device's than CompileOptions::max_memory allows.
-class FRIEZE_API MemoryError : public Error {
+class MemoryError : public Error {
   using Error::Error;
 };
 /// A file that cannot be read or written.
-class FRIEZE_API IoError : public Error {
+class IoError : public Error {
   using Error::Error;
 };
 /// A CUDA, cuBLAS or cuDNN call that failed, or CUDA asked for where there is none.
-class FRIEZE_API CudaError : public Error {
+class CudaError : public Error {
  public:
   /// `code`: the cudaError_t of the call that failed, 0 if there is none. A plain int, as this header needs no CUDA.
   explicit CudaError(const std::string& text, int code = 0) : Error(text), code_(code) {}
@@ -51,13 +51,13 @@ class FRIEZE_API CudaError : public Error {
   int code_;
 };
 /// A capture that failed, or a captured graph that breaks the rules.
-class FRIEZE_API CaptureError : public Error {
+class CaptureError : public Error {
   using Error::Error;
 };
 
 /// Text from outside (a file's name, a key of a checkpoint) made fit for one line of a message: control characters, marks
 /// that turn the direction of writing and bytes that are not UTF-8 become \xNN; what is past `max_bytes` becomes "...".
-FRIEZE_API std::string printable(std::string_view text, std::size_t max_bytes = 400);
+std::string printable(std::string_view text, std::size_t max_bytes = 400);
 
 /// All parts streamed into one string.
 template <class... Parts>
@@ -73,4 +73,4 @@ void check(bool ok, const Parts&... parts) {
   if (!ok) throw E(concat_text(parts...));
 }
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

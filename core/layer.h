@@ -8,7 +8,7 @@
 
 #include <frieze/core/module.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// Elementwise functions that producers can apply at their store.
 ///   relu: max(x,0) (NaN stays NaN) · silu: x/(1+exp(-x)) · gelu: x*Phi(x), Phi by erf · gelu_tanh: the tanh form ·
@@ -125,4 +125,4 @@ double root_mean_square(std::span<const float> values);
 /// Cost of a layer that reads each input once, writes `out` once and spends `flops_per_element` on each output element.
 Inferred elementwise_cost(std::span<const TensorSpec> in, const TensorSpec& out, double flops_per_element);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

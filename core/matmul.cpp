@@ -6,6 +6,9 @@
 #include <frieze/core/error.h>
 #include <frieze/core/parallel.h>
 #include <frieze/core/simd/matmul.h>
+#ifdef FRIEZE_HAS_SIMD_avx2
+#include <cpuid.h>
+#endif
 
 namespace frieze {
 namespace {
@@ -15,15 +18,23 @@ struct Variant {
   void (*run)(const simd::Product&);
 };
 
+#ifdef FRIEZE_HAS_SIMD_avx2
+// clang 14's __builtin_cpu_supports does not know "f16c".
+bool has_f16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
 Variant pick_variant() {
 #ifdef FRIEZE_HAS_SIMD_avx512
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma")) {
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma") && has_f16c()) {
     return {"avx512", &simd::matmul_avx512};
   }
 #endif
 #ifdef FRIEZE_HAS_SIMD_avx2
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) {
     return {"avx2", &simd::matmul_avx2};
   }
 #endif

@@ -13,7 +13,7 @@
 #include <frieze/core/tensor.h>
 #include <frieze/core/value.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 class Weights;
 
@@ -121,4 +121,4 @@ void load(Module& module, const Weights& weights);
 /// they were.
 void fill_parameters(std::span<const std::pair<Parameter*, std::vector<std::string>>> sources, const Weights& weights);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -7,7 +7,9 @@
 #include <span>
 #include <string>
 
-namespace frieze {
+#include <frieze/core/api.h>
+
+namespace frieze FRIEZE_API {
 
 /// Up to 8 extents. Extents may be zero here (files hold such tensors); values of a plan must be positive.
 /// The element count is checked once, at construction, and fits in a signed 64-bit integer.
@@ -53,4 +55,4 @@ std::ostream& operator<<(std::ostream& out, const Shape& shape);
 std::int64_t checked_mul(std::int64_t a, std::int64_t b, const char* what);
 std::int64_t checked_add(std::int64_t a, std::int64_t b, const char* what);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -9,7 +9,7 @@
 #include <frieze/core/dtype.h>
 #include <frieze/core/shape.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// Order in memory of a rank-4 tensor: nchw has W fastest, nhwc has C fastest. Other ranks are row-major under either name.
 enum class Format : std::uint8_t { nchw, nhwc };
@@ -94,4 +94,4 @@ class HostTensor {
   std::unique_ptr<void, Free> data_;
 };
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -7,7 +7,7 @@
 
 #include <frieze/core/tensor.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 class Layer;
 class Module;
@@ -48,4 +48,4 @@ inline const TensorSpec& Value::spec() const { return tracer_->spec(id_); }
 /// Throws OptionError if the values belong to different traces.
 Value apply(std::shared_ptr<const Layer> layer, std::string_view op, std::span<const Value> inputs);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

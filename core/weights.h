@@ -13,7 +13,7 @@
 
 #include <frieze/core/tensor.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// One tensor of a file. `dtype` is the file's name for it ("F32", "BF16", "I64", …).
 struct WeightsTensor {
@@ -65,4 +65,4 @@ class Weights {
 void save_safetensors(const std::filesystem::path& path, const std::map<std::string, HostTensor>& tensors,
                       const std::map<std::string, std::string>& metadata = {});
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

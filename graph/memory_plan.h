@@ -5,7 +5,7 @@
 
 #include <frieze/graph/plan.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// One tensor or workspace in the arena, alive in steps [first_step, last_step]; offset is a multiple of 256 bytes.
 struct Placement {
@@ -39,4 +39,4 @@ struct MemoryBill {
   std::int64_t total() const { return weights + arena + ports + graph; }
 };
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

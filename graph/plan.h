@@ -7,7 +7,7 @@
 
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// An input of the model: name, shape as [N,C,H,W], type, and the format in which the caller's memory lies.
 struct InputSpec {
@@ -87,4 +87,4 @@ std::string plan_text(const Plan& plan);
 std::string plan_dot(const Plan& plan);
 std::string plan_json(const Plan& plan);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

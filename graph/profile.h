@@ -6,7 +6,7 @@
 
 #include <frieze/graph/session.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// One step of the plan. Times in microseconds.
 struct ProfileStep {
@@ -65,4 +65,4 @@ struct ProfileOptions {
 /// floors. Throws OptionError if rounds is not at least 1, CudaError.
 ProfileReport profile(Session& net, const ProfileOptions& options = {});
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

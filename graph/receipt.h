@@ -6,7 +6,7 @@
 
 #include <frieze/graph/memory_plan.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// One node of the captured graph.
 struct ReceiptNode {
@@ -55,4 +55,4 @@ std::ostream& operator<<(std::ostream& out, const Receipt& receipt);
 /// The number of chains, each node behind one that it waits for, into which the graph falls when nodes are taken in order.
 int chains_of(std::size_t nodes, const std::vector<ReceiptEdge>& edges);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

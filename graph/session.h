@@ -16,7 +16,7 @@
 struct CUstream_st;
 using cudaStream_t = CUstream_st*;
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 class Backend;
 class Executor;
@@ -167,4 +167,4 @@ class Engine {
   std::unique_ptr<State> state_;
 };
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -185,7 +185,7 @@ class Verifier {
     whole.poison();
     whole.run();
     for (const Step& step : plan_.steps) {
-      VerifyLayer layer{step.path, layer_text(step), plan_.spec(step.output), {}, 0};
+      VerifyLayer layer{step.path, layer_text(step), plan_.spec(step.output), {}, {}};
       const std::vector<float> got = session.value(step.output).floats();
       layer.isolated = isolated(session, step, got);
       layer.accumulated = difference(got, whole.value(step.output).floats(), layer.spec.dtype, {});

@@ -8,7 +8,7 @@
 
 #include <frieze/graph/session.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// Differences between a computed and a reference tensor.
 struct Difference {
@@ -78,4 +78,4 @@ struct VerifyOptions {
 /// Throws OptionError if `options.inputs` are not as many as the model's inputs, ShapeError if one does not fit.
 VerifyReport verify(const Session& net, const VerifyOptions& options = {});
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

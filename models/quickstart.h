@@ -6,7 +6,7 @@
 #include <frieze/layers/elementwise/elementwise.h>
 #include <frieze/layers/rms_norm2d/rms_norm2d.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// y = x + conv2(silu(conv1(norm(x)))): [N,C,H,W] in and out.
 struct QuickstartBlock final : Module {
@@ -34,4 +34,4 @@ struct Quickstart final : Module {
 /// which lifts faint texture more than strong edges, and the head puts it back into the picture.
 void sharpen(Quickstart& model);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -1,43 +1,24 @@
 #include <frieze/core/cuda/cudnn_library.h>
 
-#include <dlfcn.h>
-
 #include <array>
 
 #include <frieze/core/cuda/handles.h>
+#include <frieze/core/cuda/library_file.h>
 
 namespace frieze::cuda {
 namespace {
 
-// Where the loader finds it, then where it was found when this was built.
-void* open_library() {
-  for (const char* name : {"libcudnn.so.9", FRIEZE_CUDNN_LIBRARY}) {
-    if (*name == '\0') continue;
-    if (void* library = ::dlopen(name, RTLD_NOW | RTLD_LOCAL)) return library;
-  }
-  return nullptr;
-}
-
-template <class F>
-bool find(void* library, const char* name, F& function) {
-  function = reinterpret_cast<F>(::dlsym(library, name));
-  return function != nullptr;
-}
-
 bool load(CudnnLibrary& c, std::string& why_not) {
-  void* const library = open_library();
-  if (library == nullptr) {
-    const char* error = ::dlerror();
-    why_not = error != nullptr ? error : "libcudnn.so.9 was not found";
-    return false;
-  }
-  const bool whole = find(library, "cudnnGetVersion", c.version) && find(library, "cudnnGetErrorString", c.error_string) &&
-                     find(library, "cudnnGetLastErrorString", c.last_error) && find(library, "cudnnCreate", c.create) &&
-                     find(library, "cudnnDestroy", c.destroy) && find(library, "cudnnSetStream", c.set_stream) &&
-                     find(library, "cudnnBackendCreateDescriptor", c.create_descriptor) &&
-                     find(library, "cudnnBackendDestroyDescriptor", c.destroy_descriptor) &&
-                     find(library, "cudnnBackendFinalize", c.finalize) && find(library, "cudnnBackendSetAttribute", c.set_attribute) &&
-                     find(library, "cudnnBackendGetAttribute", c.get_attribute) && find(library, "cudnnBackendExecute", c.execute);
+  void* const library = load_library({"cuDNN", "libcudnn.so.9", "FRIEZE_CUDNN", FRIEZE_CUDNN_LIBRARY, "cudnn"}, why_not);
+  if (library == nullptr) return false;
+  const bool whole =
+      find_function(library, "cudnnGetVersion", c.version) && find_function(library, "cudnnGetErrorString", c.error_string) &&
+      find_function(library, "cudnnGetLastErrorString", c.last_error) && find_function(library, "cudnnCreate", c.create) &&
+      find_function(library, "cudnnDestroy", c.destroy) && find_function(library, "cudnnSetStream", c.set_stream) &&
+      find_function(library, "cudnnBackendCreateDescriptor", c.create_descriptor) &&
+      find_function(library, "cudnnBackendDestroyDescriptor", c.destroy_descriptor) &&
+      find_function(library, "cudnnBackendFinalize", c.finalize) && find_function(library, "cudnnBackendSetAttribute", c.set_attribute) &&
+      find_function(library, "cudnnBackendGetAttribute", c.get_attribute) && find_function(library, "cudnnBackendExecute", c.execute);
   if (!whole) {
     why_not = "libcudnn.so.9 lacks a function";
     return false;

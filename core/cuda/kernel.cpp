@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/no_device.h>
 
 namespace frieze::cuda {
 
@@ -48,7 +49,7 @@ DeviceInfo device_info(int index) {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess) (void)cudaGetLastError();
-  if (status != cudaSuccess || count <= 0) throw CudaError(concat_text("no CUDA device: ", cudaGetErrorString(status)), status);
+  if (status != cudaSuccess || count <= 0) throw CudaError("no CUDA device: " + why_no_device(status), status);
   check<CudaError>(index >= 0 && index < count, "no CUDA device ", index, ": this machine has ", count);
   cudaDeviceProp prop{};
   CUDA_CHECK(cudaGetDeviceProperties(&prop, index));

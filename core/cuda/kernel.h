@@ -13,7 +13,8 @@
 
 #include <frieze/core/layer.h>
 
-namespace frieze::cuda {
+namespace frieze FRIEZE_API {
+namespace cuda {
 
 /// Facts of one device, read once.
 struct DeviceInfo {
@@ -90,4 +91,5 @@ class KernelRegistry {
 /// The kernels of this library. A program adds those of its own layers before its first compile().
 KernelRegistry& kernel_registry();
 
-}  // namespace frieze::cuda
+}  // namespace cuda
+}  // namespace FRIEZE_API

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/checked_call.h>
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/core/layer.h>
 
@@ -17,7 +17,7 @@ namespace frieze::cuda {
 template <class... P, class... A>
 void launch_kernel(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream, A... args) {
   kernel<<<grid, block, shared_bytes, stream>>>(P(args)...);
-  CUDA_CHECK(cudaGetLastError());
+  FRIEZE_CUDA_CHECK(cudaGetLastError());
 }
 
 /// A launch with more to say than grid and block.
@@ -39,7 +39,7 @@ void launch_kernel(void (*kernel)(P...), const LaunchShape& shape, cudaStream_t 
   config.stream = stream;
   config.attrs = attributes;
   if (shape.shared_bytes > 48 * 1024) {  // more than every kernel may use unasked
-    CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes)));
+    FRIEZE_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes)));
   }
   if (shape.cluster > 1) {
     cudaLaunchAttribute& cluster = attributes[config.numAttrs++];
@@ -52,7 +52,7 @@ void launch_kernel(void (*kernel)(P...), const LaunchShape& shape, cudaStream_t 
     dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     dependent.val.programmaticStreamSerializationAllowed = 1;
   }
-  CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, P(args)...));
+  FRIEZE_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, P(args)...));
 }
 
 /// A grid of that many blocks along x. Throws CudaError where a cast to 32 bits would leave some out.

@@ -1,7 +1,5 @@
 #include <frieze/core/cuda/lt_matmul.h>
 
-#include <cublasLt.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -13,6 +11,7 @@
 
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/handles.h>
+#include <frieze/core/cuda/lt_library.h>
 #include <frieze/core/cuda/tune.h>
 #include <frieze/core/tuning_cache.h>
 #include <frieze/core/version.h>
@@ -20,24 +19,29 @@
 namespace frieze::cuda {
 namespace {
 
+// plan() has seen to it that there is one.
+const LtLibrary& lt() { return *lt_library(); }
+
 void check_lt(cublasStatus_t status, const char* call) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  throw CudaError(concat_text(call, ": ", cublasLtGetStatusString(status), " (", cublasLtGetStatusName(status), ")"),
+  const std::string_view text = call;  // "lt().create(&handle)"
+  throw CudaError(concat_text("cuBLASLt ", text.substr(text.starts_with("lt().") ? 5 : 0), ": ", lt().status_string(status), " (",
+                              lt().status_name(status), ")"),
                   status == CUBLAS_STATUS_ALLOC_FAILED ? cudaErrorMemoryAllocation : cudaSuccess);
 }
 #define LT_CHECK(call) check_lt((call), #call)
 
-template <class H, cublasStatus_t (*kDestroy)(H)>
+template <class H, auto kDestroy>
 struct LtDestroy {
   void operator()(H handle) const noexcept {
-    if (kDestroy(handle) != CUBLAS_STATUS_SUCCESS) log_warning("a cuBLASLt object could not be destroyed");
+    if ((lt().*kDestroy)(handle) != CUBLAS_STATUS_SUCCESS) log_warning("a cuBLASLt object could not be destroyed");
   }
 };
-template <class H, cublasStatus_t (*kDestroy)(H)>
+template <class H, auto kDestroy>
 using LtOwner = std::unique_ptr<std::remove_pointer_t<H>, LtDestroy<H, kDestroy>>;
-using Descriptor = LtOwner<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
-using Layout = LtOwner<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
-using Preference = LtOwner<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
+using Descriptor = LtOwner<cublasLtMatmulDesc_t, &LtLibrary::destroy_op>;
+using Layout = LtOwner<cublasLtMatrixLayout_t, &LtLibrary::destroy_layout>;
+using Preference = LtOwner<cublasLtMatmulPreference_t, &LtLibrary::destroy_preference>;
 
 // cuBLASLt takes a tenth of a second to start and its handle is stateless and thread-safe, so all plans of a device share
 // one; the last plan that goes takes it along.
@@ -48,8 +52,8 @@ std::shared_ptr<cublasLtContext> shared_handle(int device) {
   auto& slot = handles[device];
   if (auto alive = slot.lock()) return alive;
   cublasLtHandle_t handle = nullptr;
-  LT_CHECK(cublasLtCreate(&handle));
-  const std::shared_ptr<cublasLtContext> owner(handle, LtDestroy<cublasLtHandle_t, cublasLtDestroy>());
+  LT_CHECK(lt().create(&handle));
+  const std::shared_ptr<cublasLtContext> owner(handle, LtDestroy<cublasLtHandle_t, &LtLibrary::destroy>());
   slot = owner;
   return owner;
 }
@@ -64,13 +68,13 @@ cublasLtEpilogue_t epilogue(const LtMatmulSpec& spec) {
 
 Layout make_layout(DType t, std::int64_t rows, std::int64_t cols, std::int64_t ld) {
   cublasLtMatrixLayout_t layout = nullptr;
-  LT_CHECK(cublasLtMatrixLayoutCreate(&layout, data_type(t), static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(cols), ld));
+  LT_CHECK(lt().create_layout(&layout, data_type(t), static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(cols), ld));
   return Layout(layout);
 }
 
 template <class V>
 void set(cublasLtMatmulDesc_t op, cublasLtMatmulDescAttributes_t what, const V& value) {
-  LT_CHECK(cublasLtMatmulDescSetAttribute(op, what, &value, sizeof value));
+  LT_CHECK(lt().set_op(op, what, &value, sizeof value));
 }
 
 // Which algorithm of the library this is, and how it is set.
@@ -78,7 +82,7 @@ std::string algorithm_text(const cublasLtMatmulAlgo_t& algorithm) {
   std::string text;
   const auto add = [&](const char* what, cublasLtMatmulAlgoConfigAttributes_t attribute, auto value) {
     std::size_t written = 0;
-    LT_CHECK(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, attribute, &value, sizeof value, &written));
+    LT_CHECK(lt().get_algorithm(&algorithm, attribute, &value, sizeof value, &written));
     text += concat_text(text.empty() ? "" : " ", what, ' ', value);
   };
   add("algo", CUBLASLT_ALGO_CONFIG_ID, 0);
@@ -97,7 +101,7 @@ constexpr const char* kNone = "none is right";  // in the tuning cache
 
 template <class V>
 void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t what, const V& value) {
-  LT_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, what, &value, sizeof value));
+  LT_CHECK(lt().set_preference(preference, what, &value, sizeof value));
 }
 
 }  // namespace
@@ -123,7 +127,7 @@ struct LtMatmul::State {
     check<CudaError>(s.activation == Activation::none || s.bias != nullptr, "a cuBLASLt activation needs a bias");
     cublasLtMatmulDesc_t raw = nullptr;
     const bool tf32 = s.in == DType::f32 && s.allow_tf32;
-    LT_CHECK(cublasLtMatmulDescCreate(&raw, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    LT_CHECK(lt().create_op(&raw, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
     op.reset(raw);
     set(op.get(), CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
     set(op.get(), CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue(s));
@@ -135,7 +139,7 @@ struct LtMatmul::State {
 
   void find_candidates(int compute_capability) {
     cublasLtMatmulPreference_t raw = nullptr;
-    LT_CHECK(cublasLtMatmulPreferenceCreate(&raw));
+    LT_CHECK(lt().create_preference(&raw));
     const Preference preference(raw);
     const std::uint64_t workspace = std::uint64_t{compute_capability >= 90 ? 32U : 4U} << 20;
     set(raw, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace);
@@ -146,17 +150,16 @@ struct LtMatmul::State {
     }
     std::array<cublasLtMatmulHeuristicResult_t, 8> offers{};
     int found = 0;
-    const cublasStatus_t status =
-        cublasLtMatmulAlgoGetHeuristic(handle.get(), op.get(), w_layout.get(), x_layout.get(), y_layout.get(), y_layout.get(), raw,
-                                       static_cast<int>(offers.size()), offers.data(), &found);
+    const cublasStatus_t status = lt().heuristic(handle.get(), op.get(), w_layout.get(), x_layout.get(), y_layout.get(), y_layout.get(),
+                                                 raw, static_cast<int>(offers.size()), offers.data(), &found);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED) found = 0;
     if (status != CUBLAS_STATUS_NOT_SUPPORTED) LT_CHECK(status);
     candidates.assign(offers.begin(), offers.begin() + found);
     std::erase_if(candidates, [&](const cublasLtMatmulHeuristicResult_t& c) {
       cublasLtMatmulHeuristicResult_t checked{};
       return c.state != CUBLAS_STATUS_SUCCESS ||
-             cublasLtMatmulAlgoCheck(handle.get(), op.get(), w_layout.get(), x_layout.get(), y_layout.get(), y_layout.get(), &c.algo,
-                                     &checked) != CUBLAS_STATUS_SUCCESS;
+             lt().check_algorithm(handle.get(), op.get(), w_layout.get(), x_layout.get(), y_layout.get(), y_layout.get(), &c.algo,
+                                  &checked) != CUBLAS_STATUS_SUCCESS;
     });
   }
 
@@ -180,8 +183,8 @@ struct LtMatmul::State {
   void launch(std::size_t candidate, const void* x, const void* residual, void* y, void* workspace, cudaStream_t stream) const {
     const float alpha = 1, beta = spec.residual ? 1 : 0;
     const cublasLtMatmulHeuristicResult_t& c = candidates[candidate];
-    LT_CHECK(cublasLtMatmul(handle.get(), op.get(), &alpha, w, w_layout.get(), x, x_layout.get(), &beta, spec.residual ? residual : y,
-                            y_layout.get(), y, y_layout.get(), &c.algo, workspace, c.workspaceSize, stream));
+    LT_CHECK(lt().matmul(handle.get(), op.get(), &alpha, w, w_layout.get(), x, x_layout.get(), &beta, spec.residual ? residual : y,
+                         y_layout.get(), y, y_layout.get(), &c.algo, workspace, c.workspaceSize, stream));
   }
 
   // Memory for trying candidates: an x and a residual of zeros.
@@ -293,10 +296,11 @@ LtMatmul& LtMatmul::operator=(LtMatmul&&) noexcept = default;
 LtMatmul::~LtMatmul() = default;
 
 std::optional<LtMatmul> LtMatmul::plan(const LtMatmulSpec& spec, const void* w, const PrepareArgs& args) {
+  if (lt_library() == nullptr) return std::nullopt;
   auto state = std::make_unique<State>(spec, w, args);
   state->find_candidates(args.device->compute_capability);
   // Another process, and another layer of the same shape, gets the same algorithm and so the same bits; and it need not wait.
-  const std::string machine = tuned_machine(*args.device, concat_text("cuBLASLt ", cublasLtGetVersion())), key = state->key();
+  const std::string machine = tuned_machine(*args.device, concat_text("cuBLASLt ", lt().version())), key = state->key();
   if (args.tune) {
     const auto known = tuning_cache().find(machine, key);
     if (known && state->keep_remembered(*known)) {
@@ -326,14 +330,19 @@ void LtMatmul::launch(const void* x, const void* residual, void* y, void* worksp
   state_->launch(state_->chosen, x, residual, y, workspace, stream);
 }
 
+std::string LtMatmul::library_version() {
+  if (lt_library() == nullptr) return {};
+  const std::size_t v = lt().version();
+  return concat_text(v / 10000, '.', v / 100 % 100, '.', v % 100);
+}
+
 std::size_t LtMatmul::workspace_bytes() const { return state_->candidates[state_->chosen].workspaceSize; }
 
 std::string LtMatmul::describe() const {
   const LtMatmulSpec& s = state_->spec;
   int id = -1;
   std::size_t written = 0;
-  LT_CHECK(
-      cublasLtMatmulAlgoConfigGetAttribute(&state_->candidates[state_->chosen].algo, CUBLASLT_ALGO_CONFIG_ID, &id, sizeof id, &written));
+  LT_CHECK(lt().get_algorithm(&state_->candidates[state_->chosen].algo, CUBLASLT_ALGO_CONFIG_ID, &id, sizeof id, &written));
   std::string text = concat_text("cublasLt algo ", id);
   text += state_->remembered ? " (tuned, from the cache)" : concat_text(" (", state_->chosen + 1, " of ", state_->candidates.size(), ")");
   if (s.in == DType::f32 && s.allow_tf32) text += ", tf32";

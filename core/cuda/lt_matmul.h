@@ -28,9 +28,12 @@ class LtMatmul {
  public:
   /// Chooses an algorithm: the library's first, or the fastest of all it offers if args.tune, which the tuning cache remembers. Algorithms
   /// that reduce partial sums in the output's type are left out (they would round more than once), and so is everything whose activation,
-  /// tried on the device, is not ours to within the type's rounding: NaN and infinities included. Nothing if no algorithm is left. Throws
-  /// CudaError.
+  /// tried on the device, is not ours to within the type's rounding: NaN and infinities included. Nothing if no algorithm is left, or if
+  /// there is no cuBLASLt here. Throws CudaError.
   static std::optional<LtMatmul> plan(const LtMatmulSpec& spec, const void* w, const PrepareArgs& args);
+
+  /// Loads the library and says its version, e.g. "13.1.0"; "" if there is none here.
+  static std::string library_version();
 
   LtMatmul(LtMatmul&&) noexcept;
   LtMatmul& operator=(LtMatmul&&) noexcept;

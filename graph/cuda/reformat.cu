@@ -1,3 +1,4 @@
+#include <frieze/core/cuda/check.h>
 #include <frieze/graph/cuda/reformat.h>
 #include <frieze/core/cuda/launch.cuh>
 

@@ -2,7 +2,7 @@
 /// Elementwise activations of one value of any rank.
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// y[i] = f(x[i]), f one of
 ///   relu: max(x, 0) · silu: x*sigmoid(x) · gelu: x*Phi(x) with Phi by erf · gelu_tanh: 0.5x(1 + tanh(sqrt(2/pi)(x + 0.044715x^3)))
@@ -50,4 +50,4 @@ Value gelu(Value x);
 Value gelu_tanh(Value x);
 Value sigmoid(Value x);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -4,7 +4,7 @@
 
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// y[n,c,h,w] = (x[n,c,h,w] - running_mean[c]) / sqrt(running_var[c] + eps) * weight[c] + bias[c]
 ///            = x * s[c] + t[c],   s = weight / sqrt(running_var + eps),   t = bias - running_mean * s.
@@ -33,4 +33,4 @@ class BatchNorm2d final : public Layer {
   Parameter weight_, bias_, running_mean_, running_var_;
 };
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

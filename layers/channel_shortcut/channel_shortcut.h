@@ -4,7 +4,7 @@
 
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// y[n,o,h,w] = 1/g * sum over t < g of U[n, o*g + t, h, w], U = pixel_unshuffle(x, r), g = r*r*C / out_channels:
 /// the mean of g consecutive channels. r = 1 averages channels alone.
@@ -55,4 +55,4 @@ class DuplicatingShortcut final : public Layer {
 Value averaging_shortcut(Value x, std::int64_t out_channels, std::int64_t factor);
 Value duplicating_shortcut(Value x, std::int64_t out_channels, std::int64_t factor);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

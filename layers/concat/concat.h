@@ -4,7 +4,7 @@
 
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// y[n, c0 + c, ...] = x_i[n, c, ...], c0 the channels of the inputs before x_i: the inputs side by side along axis 1.
 /// x_i: [N,C_i,...] of one rank, at least 2, with equal extents but for axis 1; f32|f16|bf16, one type, one format.
@@ -23,4 +23,4 @@ class Concat final : public Layer {
 /// concat({a, b, c}). Throws OptionError on an empty list.
 Value concat(const std::vector<Value>& values);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

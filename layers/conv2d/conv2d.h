@@ -2,7 +2,7 @@
 /// Two-dimensional convolution.
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// A height and a width; one number means both.
 struct Size2d {
@@ -75,4 +75,4 @@ class Conv2d final : public Layer {
   Parameter weight_, bias_;
 };
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -2,7 +2,7 @@
 /// Sums, products and scaling of values, with broadcasting.
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// The shape of a (op) b: both of one rank, every extent equal or 1 in one of them; the larger one wins.
 /// Throws ShapeError naming `who` and both shapes.
@@ -58,4 +58,4 @@ Value operator*(Value a, Value b);
 Value operator*(Value x, float factor);
 Value operator*(float factor, Value x);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -2,7 +2,7 @@
 /// The gate of gated convolution blocks: half of the channels scales the other half.
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// y[n, c, ...] = x[n, c, ...] * silu(x[n, C + c, ...]), c < C: the first half is the value, the second half the gate.
 /// (SwiGLU as language models write it has the halves the other way round.)
@@ -20,4 +20,4 @@ class GatedSiLU final : public Layer {
 
 Value gated_silu(Value x);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -2,7 +2,7 @@
 /// The fully connected layer.
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 struct LinearOptions {
   bool bias = true;
@@ -41,4 +41,4 @@ class Linear final : public Layer {
   Parameter weight_, bias_;
 };
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -4,7 +4,7 @@
 
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// With d = head_dim, the channels are groups (heads, of every scale) of 3*d: the first d are q, the next d are k, the last d are v.
 /// For each image and group, over all pixels s and t:
@@ -42,4 +42,4 @@ class LinearAttention2d final : public Layer {
 
 Value linear_attention2d(Value x, int head_dim, double eps = 1e-15);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

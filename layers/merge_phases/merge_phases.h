@@ -4,7 +4,7 @@
 
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// y[n, o, 2h + i, 2w + j] = x[n, (2i + j)*C + o, h + i, w + j], 0 <= i, j < 2.
 /// x: [N,4*C,H+1,W+1] holds an output of each phase at every corner between pixels, y: [N,C,2H,2W]; f32|f16|bf16, same type and
@@ -38,4 +38,4 @@ class MergePhases final : public Layer {
 TensorView merge_phases_view_input(const TensorView& x);
 TensorView merge_phases_view_output(const TensorView& y);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

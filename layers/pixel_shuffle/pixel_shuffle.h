@@ -4,7 +4,7 @@
 
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// y[n, c, h*r + i, w*r + j] = x[n, c*r*r + i*r + j, h, w], 0 <= i, j < r: r*r channels become an r x r patch of pixels.
 /// x: [N,C*r*r,H,W], y: [N,C,H*r,W*r]; f32|f16|bf16, same type and format; must not overlap. Moves every bit as it is.
@@ -53,4 +53,4 @@ TensorView shuffle_view_fine(const TensorView& fine, std::int64_t factor);
 Value pixel_shuffle(Value x, std::int64_t factor);
 Value pixel_unshuffle(Value x, std::int64_t factor);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

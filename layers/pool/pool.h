@@ -2,7 +2,7 @@
 /// Global average pooling.
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// y[n, c] = sum_hw x[n, c, h, w] / (H*W).
 /// x: [N,C,H,W], y: [N,C], or [N,C,1,1] with `keep_dims`; f32|f16|bf16, same type. Summed in f32, in an order that depends on
@@ -28,4 +28,4 @@ class GlobalAvgPool final : public Layer {
 
 Value global_avg_pool(Value x, bool keep_dims = false);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -6,7 +6,7 @@
 struct CUstream_st;
 using cudaStream_t = CUstream_st*;
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// Where eps stands. ms = mean over C of x^2, norm = sqrt(sum over C of x^2).
 enum class EpsMode : std::uint8_t {
@@ -105,4 +105,4 @@ struct RMSNorm2dCall {
 /// Throws ShapeError, DTypeError or OptionError before anything is enqueued; CudaError if there is no device or the launch fails.
 void rms_norm2d(const TensorView& x, const TensorView& y, const RMSNorm2dCall& call, cudaStream_t stream);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

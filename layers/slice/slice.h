@@ -5,7 +5,7 @@
 
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// y[n, c, ...] = x[n, begin + c, ...] for begin + c < end.
 /// x: [N,C,...] of rank 2 or more, y: [N,end-begin,...]; f32|f16|bf16, same type and format; must not overlap. Moves every bit
@@ -35,4 +35,4 @@ Value slice(Value x, std::int64_t begin, std::int64_t end);
 /// Source: PyTorch 2.x torch.chunk with dim=1, for lengths that divide.
 std::vector<Value> chunk(Value x, std::int64_t n);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -2,7 +2,7 @@
 /// Softmax over one axis.
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// y[i] = exp(x[i] - m) / sum_j exp(x[j] - m), m = max_j x[j], j over `axis` with all other indices those of i.
 /// x, y: any rank of at least 1, f32|f16|bf16, same type and format; y may be x. axis: from the front, or from the end if
@@ -29,4 +29,4 @@ class Softmax final : public Layer {
 
 Value softmax(Value x, int axis = -1);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

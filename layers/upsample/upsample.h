@@ -4,7 +4,7 @@
 
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// y[n, c, h, w] = x[n, c, floor(h / r), floor(w / r)]: every pixel becomes an r x r patch.
 /// x: [N,C,H,W], y: [N,C,H*r,W*r]; f32|f16|bf16, same type and format; must not overlap. Moves every bit as it is.
@@ -33,4 +33,4 @@ TensorView upsample_view_output(const TensorView& y, std::int64_t factor);
 
 Value upsample(Value x, std::int64_t factor);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -13,7 +13,8 @@
 #include <frieze/layers/upsample/upsample.h>
 #include <frieze/models/dc_ae/config.h>
 
-namespace frieze::dc_ae {
+namespace frieze FRIEZE_API {
+namespace dc_ae {
 
 inline std::unique_ptr<Layer> make_norm(DcAeNorm norm, int c) {
   if (norm == DcAeNorm::batch) return std::make_unique<BatchNorm2d>(c);
@@ -123,4 +124,5 @@ struct UpBlock final : Module {
   }
 };
 
-}  // namespace frieze::dc_ae
+}  // namespace dc_ae
+}  // namespace FRIEZE_API

@@ -6,7 +6,7 @@
 #include <frieze/core/weights.h>
 #include <frieze/models/dc_ae/dc_ae.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// A tensor that a checkpoint of this model holds, by its name in diffusers.
 struct DcAeTensor {
@@ -30,4 +30,4 @@ Weights open_dc_ae_weights(const std::filesystem::path& path);
 /// Throws WeightsError naming the tensor, what was expected and what was got; the model is then left as it was.
 void load_dc_ae(DcAe& model, const Weights& weights);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

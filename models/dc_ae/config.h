@@ -8,7 +8,7 @@
 
 #include <frieze/core/layer.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 enum class DcAeBlock : std::uint8_t { residual, efficient_vit };
 enum class DcAeNorm : std::uint8_t { rms, batch };
@@ -50,4 +50,4 @@ DcAeConfig parse_dc_ae_config(std::string_view json, const std::string& source);
 /// The same from a file, or from config.json of a folder. Throws IoError if it cannot be read.
 DcAeConfig read_dc_ae_config(const std::filesystem::path& path);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -3,7 +3,7 @@
 #include <frieze/models/dc_ae/blocks.h>
 #include <frieze/models/dc_ae/config.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 class Weights;
 
@@ -58,4 +58,4 @@ struct DcAe final : Module {
   Value forward(Value image) const override;
 };
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -7,7 +7,7 @@
 #include <frieze/core/tensor.h>
 #include <frieze/models/dc_ae/config.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// In pixels; both multiples of the model's ratio, 0 < stride <= tile.
 struct DcAeTiling {
@@ -30,4 +30,4 @@ HostTensor tiled_decode(const HostTensor& latent, const DcAeConfig& config, cons
 /// True if an image of this size is larger than a tile.
 bool needs_tiles(std::int64_t height, std::int64_t width, const DcAeTiling& tiling);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -8,7 +8,7 @@
 #include <frieze/graph/session.h>
 #include <frieze/models/denoiser/denoiser.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// Rows and columns of a picture or a tile.
 struct Extent2d {
@@ -75,4 +75,4 @@ class PhotoDenoiser {
   Engine engine_;
 };
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -11,7 +11,7 @@
 #include <frieze/layers/pixel_shuffle/pixel_shuffle.h>
 #include <frieze/layers/rms_norm2d/rms_norm2d.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// A gated depthwise block, then a gated pointwise block, both residual:
 ///   n = norm1(x), x + project(silu(mix(value(n))) * gate(n)); then n = norm2(x), x + down(silu(a(n)) * b(n)).
@@ -77,4 +77,4 @@ std::span<const std::byte> denoiser_weights();
 /// Fills `model` with the trained weights.
 void load_trained(Denoiser& model);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -1,6 +1,7 @@
 #include <array>
 #include <thread>
 
+#include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/core/cuda/launch.cuh>

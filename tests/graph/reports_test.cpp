@@ -194,7 +194,7 @@ TEST(ReceiptTest, ACpuSessionSaysThatNothingIsCaptured) {
 
 TEST(VerifyReportTest, InfiniteDifferencesSurviveJson) {
   VerifyReport report;
-  report.layers.push_back({"conv", "Conv2d", {{1}, DType::f32}, {}, 0});
+  report.layers.push_back({"conv", "Conv2d", {{1}, DType::f32}, {}, {}});
   report.layers[0].isolated.share = std::numeric_limits<double>::infinity();
   report.worst_share = report.layers[0].isolated.share;
   const json j = json::parse(report.json());

@@ -86,7 +86,7 @@ TEST(ScaleTest, MultipliesByAFactorInF32) {
 
 TEST(ScaleTest, RefusesAFactorThatIsNoNumber) {
   EXPECT_EQ(message_of<OptionError>([] { Scale scale(kInf); }), "Scale expects a finite factor, got inf");
-  EXPECT_THROW(Scale(std::numeric_limits<float>::quiet_NaN()), OptionError);
+  EXPECT_THROW((void)Scale{std::numeric_limits<float>::quiet_NaN()}, OptionError);
 }
 
 TEST(OperatorTest, ValuesCombineInOnePlan) {

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <memory>
 
+#include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/kernel.h>
 #include "layers/rms_norm2d_device.h"
 

@@ -82,7 +82,7 @@ struct Sizes {
 
 // The largest share of the budget that the kernel takes, of images whose values are `scale` times those of `fill`.
 double share_of_budget(const RMSNorm2dOptions& o, DType t, Sizes size, Fill fill, Mistake mistake = Mistake::none, double scale = 1) {
-  const auto [channels, pixels] = size;
+  const std::int64_t channels = size.channels, pixels = size.pixels;  // clang 14 captures no structured bindings
   RMSNorm2d layer(channels, o);
   init_random(layer, 3);
   const std::size_t count = static_cast<std::size_t>(channels * pixels);

@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 
+#include <frieze/core/cuda/check.h>
 #include <frieze/layers/rms_norm2d/cuda/norm_call.h>
 #include <frieze/layers/rms_norm2d/cuda/norm_tuning.h>
 #include "layers/rms_norm2d_device.h"

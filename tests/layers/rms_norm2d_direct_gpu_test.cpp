@@ -5,6 +5,7 @@
 #include <numeric>
 #include <utility>
 
+#include <frieze/core/cuda/check.h>
 #include <frieze/core/error.h>
 #include "layers/rms_norm2d_device.h"
 #include "support/parity_grid.h"

@@ -2,6 +2,8 @@
 function(frieze_target target)
   target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${FRIEZE_INCLUDE_DIR}>)  # installed: FriezeInstall
   target_compile_features(${target} PUBLIC cxx_std_20)
+  # Shared libraries export what installed headers declare, see core/api.h.
+  set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   set(warnings -Wall -Wextra -Wnon-virtual-dtor -Woverloaded-virtual)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     list(APPEND warnings -Wno-restrict)  # wrong about "literal" + std::string: gcc.gnu.org/PR105651
@@ -21,6 +23,22 @@ function(frieze_target target)
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${FRIEZE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all>)
     target_link_options(${target} PUBLIC -fsanitize=${FRIEZE_SANITIZE})
   endif()
+endfunction()
+
+# A shared library `target` called libfrieze<suffix>.so of the objects of static ones.
+function(frieze_shared_library target suffix)
+  set(objects "")
+  foreach(from ${ARGN})
+    list(APPEND objects $<TARGET_OBJECTS:${from}>)
+  endforeach()
+  add_library(${target} SHARED ${objects})
+  # Template instances of the standard library over Frieze's types are nobody else's business.
+  set(exports ${PROJECT_SOURCE_DIR}/tools/cmake/exports.map)
+  target_link_options(${target} PRIVATE -Wl,--version-script=${exports} -Wl,--no-undefined)
+  set_target_properties(${target} PROPERTIES OUTPUT_NAME frieze${suffix} LINK_DEPENDS ${exports} VERSION ${PROJECT_VERSION}
+                        SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR} LINKER_LANGUAGE CXX)
+  target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${FRIEZE_INCLUDE_DIR}>)
+  target_compile_features(${target} PUBLIC cxx_std_20)
 endfunction()
 
 # core/simd/matmul.cpp is compiled once per x86 instruction set; core/matmul.cpp picks one when the program runs.
@@ -44,6 +62,7 @@ function(frieze_cpu_dispatch target)
     target_compile_options(frieze_matmul_${variant} PRIVATE ${flags_${variant}})
     target_link_libraries(frieze_matmul_${variant} PRIVATE Eigen3::Eigen)
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:frieze_matmul_${variant}>)
+    set_property(GLOBAL APPEND PROPERTY FRIEZE_MATMUL_OBJECTS frieze_matmul_${variant})
     target_compile_definitions(${target} PRIVATE FRIEZE_HAS_SIMD_${variant}=1)
   endforeach()
 endfunction()

@@ -6,32 +6,43 @@ endif()
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-# What users and authors of layers include. Those of own kernels get core/cuda with it; what is internal stays here.
-set(headers FILES_MATCHING PATTERN "*.h" PATTERN "simd" EXCLUDE PATTERN "passes" EXCLUDE PATTERN "graph/cuda" EXCLUDE
-    PATTERN "layers/*/cuda" EXCLUDE PATTERN "graph/executor.h" EXCLUDE PATTERN "graph/text_table.h" EXCLUDE
-    PATTERN "graph/memory_text.h" EXCLUDE PATTERN "graph/step_times.h" EXCLUDE PATTERN "graph/report_style.h" EXCLUDE
-    PATTERN "core/cuda/gemm_kernels.h" EXCLUDE PATTERN "core/cuda/cudnn_*.h" EXCLUDE)
-if(FRIEZE_WITH_CUDA)
-  list(APPEND headers PATTERN "*.cuh")
-else()
-  list(APPEND headers PATTERN "core/cuda" EXCLUDE)
+# What users and authors of layers include, and what those headers include; every other header is internal. tests/packaging/headers.txt
+# lists the result. Each says `namespace frieze FRIEZE_API`, which is what shared libraries export.
+set(FRIEZE_PUBLIC_HEADERS
+    core/api.h core/dtype.h core/error.h core/layer.h core/module.h core/shape.h core/tensor.h core/value.h core/version.h core/weights.h
+    graph/memory_plan.h graph/plan.h graph/profile.h graph/receipt.h graph/session.h graph/verify.h
+    models/dc_ae/blocks.h models/dc_ae/checkpoint.h models/dc_ae/config.h models/dc_ae/dc_ae.h models/dc_ae/tiling.h
+    models/denoiser/denoise.h models/denoiser/denoiser.h models/quickstart.h)
+file(GLOB layers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/layers/*/*.h)  # a new layer edits no shared file
+list(APPEND FRIEZE_PUBLIC_HEADERS ${layers})
+if(FRIEZE_WITH_CUDA)  # for layers with kernels of their own; these include CUDA's headers
+  list(APPEND FRIEZE_PUBLIC_HEADERS core/cuda/checked_call.h core/cuda/kernel.h core/cuda/launch.cuh)
 endif()
-install(DIRECTORY core layers graph models DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/frieze ${headers})
+foreach(header ${FRIEZE_PUBLIC_HEADERS})
+  get_filename_component(folder ${header} DIRECTORY)
+  install(FILES ${PROJECT_SOURCE_DIR}/${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/frieze/${folder})
+endforeach()
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
-set(libraries frieze_lib frieze_cpu)
-foreach(library cuda models)
-  if(TARGET frieze_${library})
-    list(APPEND libraries frieze_${library})
-  endif()
-endforeach()
-foreach(library ${libraries})
-  if(NOT library STREQUAL "frieze_lib")  # frieze_cpu -> frieze::cpu, as in the build tree
-    string(REPLACE "frieze_" "" name ${library})
-    set_target_properties(${library} PROPERTIES EXPORT_NAME ${name})
-  endif()
-endforeach()
-install(TARGETS ${libraries} EXPORT frieze-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+if(BUILD_SHARED_LIBS)
+  set(libraries frieze_shared frieze_models_shared)
+  set_target_properties(frieze_shared PROPERTIES EXPORT_NAME frieze)
+  set_target_properties(frieze_models_shared PROPERTIES EXPORT_NAME models INSTALL_RPATH $ORIGIN)
+else()
+  set(libraries frieze_lib frieze_cpu)
+  foreach(library cuda models)
+    if(TARGET frieze_${library})
+      list(APPEND libraries frieze_${library})
+    endif()
+  endforeach()
+  foreach(library ${libraries})
+    if(NOT library STREQUAL "frieze_lib")  # frieze_cpu -> frieze::cpu, as in the build tree
+      string(REPLACE "frieze_" "" name ${library})
+      set_target_properties(${library} PROPERTIES EXPORT_NAME ${name})
+    endif()
+  endforeach()
+endif()
+install(TARGETS ${libraries} EXPORT frieze-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 if(TARGET frieze)
   install(TARGETS frieze RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

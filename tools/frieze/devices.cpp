@@ -9,8 +9,6 @@ namespace frieze::tools {
 
 int devices_command(bool json, std::ostream& out) {
   const std::vector<GpuFacts> found = gpus();
-  const char* none =
-      cuda_toolkit_version().empty() ? "none: this is a CPU-only build" : "none: no CUDA driver, or no device that it can use";
   if (json) {
     std::string list;
     for (const GpuFacts& g : found) {
@@ -29,24 +27,28 @@ int devices_command(bool json, std::ostream& out) {
     return kExitOk;
   }
   out << "cpu     the Eigen reference, always there\n";
-  if (found.empty()) out << "cuda    " << none << '\n';
+  if (found.empty()) out << "cuda    none: " << why_no_gpu() << '\n';
   for (const GpuFacts& g : found) {
     out << "cuda:" << g.index << "  " << g.name << ", sm_" << g.compute_capability << ", " << g.sm_count << " SMs, "
         << fixed(g.memory_gib, 1) << " GiB, L2 " << fixed(g.l2_mib, 0) << " MiB, driver for CUDA " << g.driver << ", built with "
         << g.runtime << '\n';
   }
+  if (!found.empty()) {
+    const std::string version = cublaslt_loaded();
+    out << "cuBLASLt " << (version.empty() ? "none: matrix products use own kernels" : version) << '\n';
+  }
   return kExitOk;
 }
 
 std::string version_text() {
-  const auto or_none = [](std::string_view version, const char* none) {
-    return version.empty() ? std::string(none) : std::string(version);
-  };
   std::string text = "frieze " + std::string(version()) + " (commit " + std::string(commit()) + ")\n";
-  text += "CUDA toolkit: " + or_none(cuda_toolkit_version(), "none, CPU-only build") + '\n';
-  text += "cuBLAS: " + or_none(cublas_version(), "none") + '\n';
-  text += "cuDNN: " + (cudnn_version().empty() ? std::string("not in this build; convolutions use own kernels and cuBLASLt")
-                                               : std::string(cudnn_version()) + " headers; loaded when a convolution wants it");
+  if (cuda_toolkit_version().empty()) return text + "CUDA: none, this is a CPU-only build";
+  const auto library = [](std::string_view headers, const char* without) {
+    return headers.empty() ? std::string("not in this build; ") + without : std::string(headers) + " headers; loaded when first needed";
+  };
+  text += "CUDA toolkit: " + std::string(cuda_toolkit_version()) + '\n';
+  text += "cuBLASLt: " + library(cublas_version(), "matrix products use own kernels") + '\n';
+  text += "cuDNN: " + library(cudnn_version(), "convolutions use own kernels");
   return text;
 }
 

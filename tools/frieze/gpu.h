@@ -17,6 +17,10 @@ struct GpuFacts {
 };
 /// Every GPU that this program can use; none in a CPU-only build or without a driver.
 std::vector<GpuFacts> gpus();
+/// Why there is none, for people.
+std::string why_no_gpu();
+/// Loads cuBLASLt and says its version; "" if there is none here.
+std::string cublaslt_loaded();
 
 /// Medians over rounds, in microseconds.
 struct LaunchTiming {

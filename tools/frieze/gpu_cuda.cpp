@@ -4,6 +4,8 @@
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/kernel.h>
+#include <frieze/core/cuda/lt_matmul.h>
+#include <frieze/core/cuda/no_device.h>
 
 #include "tools/frieze/gpu.h"
 
@@ -31,6 +33,15 @@ std::vector<GpuFacts> gpus() {
   }
   return facts;
 }
+
+std::string why_no_gpu() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status != cudaSuccess) (void)cudaGetLastError();
+  return cuda::why_no_device(status);
+}
+
+std::string cublaslt_loaded() { return cuda::LtMatmul::library_version(); }
 
 LaunchTiming time_launches(Session& net, int rounds) {
   constexpr int kWarmUp = 5, kInARow = 20;
