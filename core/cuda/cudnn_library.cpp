@@ -9,7 +9,7 @@ namespace frieze::cuda {
 namespace {
 
 bool load(CudnnLibrary& c, std::string& why_not) {
-  void* const library = load_library({"cuDNN", "libcudnn.so.9", "FRIEZE_CUDNN", FRIEZE_CUDNN_LIBRARY, "cudnn"}, why_not);
+  void* const library = load_library({"cuDNN", "libcudnn.so.9", "FRIEZE_CUDNN_FILE", FRIEZE_CUDNN_LIBRARY, "cudnn"}, why_not);
   if (library == nullptr) return false;
   const bool whole =
       find_function(library, "cudnnGetVersion", c.version) && find_function(library, "cudnnGetErrorString", c.error_string) &&
