@@ -6,9 +6,11 @@
 #include <span>
 #include <string>
 
+#include <frieze/core/input_file.h>
+
 namespace frieze {
 
-/// A regular file, open for reading as long as the object lives. Its size is taken once, at opening.
+/// A regular file, open and mapped as long as the object lives. Its size is taken once, at opening.
 class MappedFile {
  public:
   /// Throws IoError if the file cannot be opened, is not a regular file (a symbolic link is followed), or cannot be mapped.
@@ -18,19 +20,17 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
 
   /// The path, fit for a one-line message.
-  const std::string& name() const { return name_; }
-  std::uint64_t size() const { return size_; }
+  const std::string& name() const { return file_.name(); }
+  std::uint64_t size() const { return file_.size(); }
   /// The whole file. If another process shortens the file meanwhile, the kernel answers a touch with SIGBUS: use read()
   /// wherever that must be an error.
-  std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), static_cast<std::size_t>(size_)}; }
+  std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), static_cast<std::size_t>(size())}; }
   /// Copies out.size() bytes from `offset`. Throws IoError if the file no longer has the size that it was opened with, or
   /// ends before that many bytes.
-  void read(std::uint64_t offset, std::span<std::byte> out) const;
+  void read(std::uint64_t offset, std::span<std::byte> out) const { file_.read(offset, out); }
 
  private:
-  std::string name_;
-  int fd_ = -1;
-  std::uint64_t size_ = 0;
+  InputFile file_;
   void* data_ = nullptr;
 };
 

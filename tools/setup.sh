@@ -4,7 +4,8 @@
 #   tools/setup.sh [build|test]
 set -euo pipefail
 
-packages=(g++ cmake ninja-build git ca-certificates libeigen3-dev nlohmann-json3-dev libcli11-dev libstb-dev)
+packages=(g++ cmake ninja-build git ca-certificates libeigen3-dev nlohmann-json3-dev libcli11-dev
+  libpng-dev zlib1g-dev libjpeg-dev liblcms2-dev)
 case "${1:-build}" in
   build) ;;
   test) packages+=(libgtest-dev ccache clang libclang-rt-dev clang-format python3 chromium) ;;

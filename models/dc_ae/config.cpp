@@ -1,12 +1,12 @@
 #include <frieze/models/dc_ae/config.h>
 
-#include <fstream>
 #include <set>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
 
 #include <frieze/core/error.h>
+#include <frieze/core/input_file.h>
 
 namespace frieze {
 namespace {
@@ -237,14 +237,9 @@ DcAeConfig parse_dc_ae_config(std::string_view json, const std::string& source) 
 DcAeConfig read_dc_ae_config(const std::filesystem::path& path) {
   const std::filesystem::path file = std::filesystem::is_directory(path) ? path / "config.json" : path;
   const std::string name = printable(file.string());
-  std::ifstream in(file, std::ios::binary);
-  check<IoError>(static_cast<bool>(in), name, ": cannot read: no such file, or no permission");
-  std::string text(kMaxFileBytes + 1, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  check<IoError>(!in.bad() && in.gcount() > 0, name, ": cannot read, or empty");
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  check<OptionError>(text.size() <= kMaxFileBytes, name, ": longer than the ", kMaxFileBytes, " bytes that are accepted");
-  return parse_dc_ae_config(text, name);
+  const std::vector<std::byte> bytes = read_file(file, kMaxFileBytes);
+  check<IoError>(!bytes.empty(), name, ": the file is empty");
+  return parse_dc_ae_config({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, name);
 }
 
 }  // namespace frieze

@@ -109,6 +109,7 @@ def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__.strip())
     seeds = {"weights_fuzz": {f"{name}.safetensors": content for name, content in SEEDS.items()}, "image_fuzz": PICTURES,
+             "image_round_trip_fuzz": {n: c for n, c in PICTURES.items() if n.startswith("good")},
              "dc_ae_config_fuzz": CONFIGS}
     for target, files in seeds.items():
         folder = pathlib.Path(sys.argv[1]) / target

@@ -39,7 +39,7 @@ std::string small_photo(const TempFolder& folder) {
     const auto from = photo.pixels.begin() + ((90 + row) * photo.width + 140) * 3;
     crop.pixels.insert(crop.pixels.end(), from, from + crop.width * 3);
   }
-  tools::write_png(folder.file("photo.png"), crop);
+  tools::write_image(folder.file("photo.png"), crop);
   return folder.file("photo.png");
 }
 
@@ -80,7 +80,7 @@ TEST(Run, KeepsAlphaAndTakesGrey) {
   for (const int channels : {1, 2, 3, 4}) {
     image.channels = channels;
     image.pixels.resize(static_cast<std::size_t>(9 * 5 * channels));
-    tools::write_png(folder.file("in.png"), {9, 5, channels, image.pixels});
+    tools::write_image(folder.file("in.png"), {9, 5, channels, image.pixels});
     expect_success({"run", "quickstart", "--device", "cpu", "--in", folder.file("in.png"), "--out", folder.file("out.png")});
     const tools::Image out = tools::read_image(folder.file("out.png"));
     EXPECT_EQ(out.channels, channels % 2 == 0 ? 4 : 3);

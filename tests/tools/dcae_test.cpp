@@ -56,7 +56,7 @@ class Dcae : public ::testing::Test {
       const auto from = whole.pixels.begin() + ((90 + row) * whole.width + 140) * 3;
       crop.pixels.insert(crop.pixels.end(), from, from + width * 3);
     }
-    tools::write_png(folder.file(name), crop);
+    tools::write_image(folder.file(name), crop);
     return folder.file(name);
   }
   // A copy of a golden model that a test may spoil: its config and its tensors.
@@ -309,7 +309,7 @@ TEST_F(Dcae, AWrongConfigNamesItsField) {
     expect_refusal("roundtrip", model, {"--in", picture, "--weights", "random:1"}, {"config.json"});
   }
   std::filesystem::remove(model + "/config.json");
-  expect_refusal("roundtrip", model, {"--in", picture}, {"config.json", "cannot read"});
+  expect_refusal("roundtrip", model, {"--in", picture}, {"config.json", "cannot be opened"});
   expect_refusal("roundtrip", folder.file("absent"), {"--in", picture}, {"absent"});
 }
 

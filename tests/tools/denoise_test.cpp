@@ -67,7 +67,7 @@ class Denoise : public ::testing::Test {
 
 TEST_F(Denoise, MakesANoisyPhotographBetter) {
   const Image clean = piece();
-  write_png(folder.file("noisy.png"), add_noise(clean, 25.0 / 255, 1));
+  write_image(folder.file("noisy.png"), add_noise(clean, 25.0 / 255, 1));
   const Image noisy = read_image(folder.file("noisy.png"));
   const Image out = denoised(folder.file("noisy.png"));
   EXPECT_GT(psnr(out, clean), psnr(noisy, clean) + 6);
@@ -79,7 +79,7 @@ TEST_F(Denoise, MakesANoisyPhotographBetter) {
 
 TEST_F(Denoise, IsTheSameOnTheGpu) {
   if (Device::cuda_count() == 0) GTEST_SKIP() << "needs a CUDA device";
-  write_png(folder.file("noisy.png"), add_noise(piece(), 25.0 / 255, 1));
+  write_image(folder.file("noisy.png"), add_noise(piece(), 25.0 / 255, 1));
   const Image cpu = denoised(folder.file("noisy.png"));
   ASSERT_EQ(run_frieze({"denoise", folder.file("noisy.png"), "-o", folder.file("gpu.png"), "--device", "cuda"}).status, 0);
   const Image gpu = read_image(folder.file("gpu.png"));
@@ -93,7 +93,7 @@ TEST_F(Denoise, IsTheSameOnTheGpu) {
 }
 
 TEST_F(Denoise, SigmaLimitsWhatIsRemoved) {
-  write_png(folder.file("noisy.png"), add_noise(piece(), 15.0 / 255, 1));
+  write_image(folder.file("noisy.png"), add_noise(piece(), 15.0 / 255, 1));
   const Image noisy = read_image(folder.file("noisy.png"));
   const auto removed = [&](const std::string& sigma) {  // in levels of 255
     return 255 * std::pow(10.0, -psnr(denoised(folder.file("noisy.png"), {"--sigma", sigma}), noisy) / 20);
@@ -111,7 +111,7 @@ TEST_F(Denoise, SigmaLimitsWhatIsRemoved) {
 TEST_F(Denoise, GreyStaysGreyAndAlphaStays) {
   const Image clean = grey_of(piece());
   Image grey = add_noise(clean, 25.0 / 255, 3);
-  write_png(folder.file("grey.png"), grey);
+  write_image(folder.file("grey.png"), grey);
   const Image out = denoised(folder.file("grey.png"));
   EXPECT_EQ(out.channels, 1);
   EXPECT_GT(psnr(out, clean), psnr(read_image(folder.file("grey.png")), clean) + 4);
@@ -122,7 +122,7 @@ TEST_F(Denoise, GreyStaysGreyAndAlphaStays) {
     for (std::size_t c = 0; c < 3; ++c) alpha.pixels.push_back(rgb.pixels[3 * p + c]);
     alpha.pixels.push_back(static_cast<float>(p % 256) / 255.0f);
   }
-  write_png(folder.file("alpha.png"), alpha);
+  write_image(folder.file("alpha.png"), alpha);
   const Image with_alpha = denoised(folder.file("alpha.png"));
   ASSERT_EQ(with_alpha.channels, 4);
   for (std::size_t i = 3; i < alpha.pixels.size(); i += 4) ASSERT_EQ(with_alpha.pixels[i], alpha.pixels[i]);
@@ -140,7 +140,7 @@ TEST_F(Denoise, SixteenBitsAreReadInFull) {
 }
 
 TEST_F(Denoise, OnePixel) {
-  write_png(folder.file("one.png"), {1, 1, 3, {0.2f, 0.5f, 0.8f}});
+  write_image(folder.file("one.png"), {1, 1, 3, {0.2f, 0.5f, 0.8f}});
   const Image out = denoised(folder.file("one.png"));
   EXPECT_EQ(out.width, 1);
   EXPECT_EQ(out.height, 1);
@@ -179,7 +179,7 @@ TEST_F(Denoise, AHugePictureIsRefusedBeforeItIsDecoded) {
 }
 
 TEST_F(Denoise, MaxMemoryMakesTilesSmallerOrIsRefused) {
-  write_png(folder.file("x.png"), piece(290, 40));
+  write_image(folder.file("x.png"), piece(290, 40));
   const Image whole = denoised(folder.file("x.png"));
   const Image tiled = denoised(folder.file("x.png"), {"--tile", "304", "--max-memory", "9M"});
   for (std::size_t i = 0; i < whole.pixels.size(); ++i) ASSERT_NEAR(whole.pixels[i], tiled.pixels[i], 1.01 / 255);
@@ -190,8 +190,8 @@ TEST_F(Denoise, MaxMemoryMakesTilesSmallerOrIsRefused) {
 TEST_F(Denoise, AFolder) {
   std::filesystem::create_directory(folder.file("in"));
   expect_refusal(folder.file("in"), "no PNG or JPEG file in this folder");
-  write_png(folder.file("in/a.png"), piece(48, 48));
-  write_png(folder.file("in/b.PNG"), piece(41, 45));  // the same shape once it is padded
+  write_image(folder.file("in/a.png"), piece(48, 48));
+  write_image(folder.file("in/b.PNG"), piece(41, 45));  // the same shape once it is padded
   folder.write("in/c.jpg", "not a picture");
   folder.write("in/notes.txt", "not meant to be one");
   const Outcome outcome = run_frieze({"denoise", folder.file("in"), "-o", folder.file("out"), "--device", "cpu"});
@@ -209,7 +209,7 @@ TEST_F(Denoise, AFolder) {
 }
 
 TEST_F(Denoise, WithoutTuning) {
-  write_png(folder.file("x.png"), piece(32, 16));
+  write_image(folder.file("x.png"), piece(32, 16));
   const Image tuned = denoised(folder.file("x.png"));
   EXPECT_EQ(denoised(folder.file("x.png"), {"--no-tune"}).pixels, tuned.pixels);  // nothing is tuned on the CPU
   if (Device::cuda_count() == 0) return;
@@ -219,7 +219,7 @@ TEST_F(Denoise, WithoutTuning) {
 }
 
 TEST_F(Denoise, JsonReport) {
-  write_png(folder.file("x.png"), piece(32, 16));
+  write_image(folder.file("x.png"), piece(32, 16));
   denoised(folder.file("x.png"), {"--json"});
   const auto report = nlohmann::json::parse(last_report);
   EXPECT_EQ(report.at("width"), 32);

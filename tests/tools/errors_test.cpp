@@ -106,11 +106,12 @@ TEST_F(Errors, MissingInput) {
 }
 
 TEST_F(Errors, UnreadablePictures) {
-  expect_run_refusal(folder.file("missing.png"), "cannot read: No such file");
-  expect_run_refusal(folder.path().string(), "it is a folder");
+  expect_run_refusal(folder.file("missing.png"), "cannot be opened: No such file");
+  expect_run_refusal(folder.path().string(), "expected a regular file, got a folder");
   const std::string photo = slurp(kPhoto);
   expect_run_refusal(folder.write("a.png", photo.substr(0, photo.size() / 2)), "truncated PNG");
-  expect_run_refusal(folder.write("a.png", photo.substr(0, photo.size() - 1)), "truncated PNG");
+  expect_run_refusal(folder.write("a.png", photo.substr(0, photo.size() - 1)), "damaged PNG: the file ends before its end marker",
+                     {"--strict"});
   expect_run_refusal(folder.write("a.png", std::string()), "the file is empty");
   expect_run_refusal(folder.write("a.png", std::string("P6 1 1 255 abc")), "neither a PNG nor a JPEG");
   std::string damaged = photo;

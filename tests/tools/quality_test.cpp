@@ -63,7 +63,7 @@ TEST(Quality, SideBySide) {
   const Image both = side_by_side({grey, colour});
   EXPECT_EQ(both.width, 2);
   EXPECT_EQ(both.height, 2);
-  EXPECT_EQ(both.pixels, (std::vector<float>{0.25f, 0.25f, 0.25f, 0, 1, 0, 0.5f, 0.5f, 0.5f, 1, 0, 0}));
+  EXPECT_EQ(both.pixels, (std::vector<float>{0.25f, 0.25f, 0.25f, 0.5f, 1, 0.5f, 0.5f, 0.5f, 0.5f, 1, 0.5f, 0.5f}));  // over white
   EXPECT_THROW(side_by_side({grey, {1, 1, 1, {0}}}), ShapeError);
 }
 

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "tools/frieze/pictures.h"
+
 namespace frieze::tools {
 
 inline constexpr int kExitOk = 0, kExitVerifyFailed = 1, kExitError = 2;
@@ -18,8 +20,9 @@ struct ModelOptions {
   std::string weights;                       ///< a .safetensors file, or empty for the model's own
   std::optional<std::uint64_t> random_seed;  ///< random weights instead
   std::string photo;                         ///< the picture that is the input
-  int width = 512, height = 384;             ///< of a random input, without a picture
-  std::string max_memory;                    ///< "512M": what the session may hold; empty: no limit
+  PictureOptions pictures;
+  int width = 512, height = 384;  ///< of a random input, without a picture
+  std::string max_memory;         ///< "512M": what the session may hold; empty: no limit
   bool tf32 = false;
   bool no_tune = false;
   bool json = false;
@@ -79,6 +82,7 @@ struct DenoiseCommandOptions {
   std::string max_memory;      ///< "512M"; empty: no limit
   int tile = 1024;
   bool no_tune = false, json = false;
+  PictureOptions pictures;
 };
 int denoise_command(const DenoiseCommandOptions& options, std::ostream& out);
 
@@ -86,14 +90,16 @@ struct NoiseOptions {
   std::string in, out;
   double sigma = 25;  ///< of 255
   std::uint64_t seed = 1;
+  PictureOptions pictures;
 };
 int noise_command(const NoiseOptions& options, std::ostream& out);
 
 struct CompareOptions {
   std::string truth;
-  std::vector<std::string> pictures;
+  std::vector<std::string> others;
   std::string out;  ///< all of them side by side, or empty
   bool json = false;
+  PictureOptions pictures;
 };
 int compare_command(const CompareOptions& options, std::ostream& out);
 

@@ -189,10 +189,10 @@ class Runner {
   }
 
   // The image, padded to what the model takes.
-  HostTensor read_padded(const DcaeFile& file, FileReport& report, HostTensor& original) {
-    original = read_image_input(file.in, model_.config.in_channels).tensor;
-    const Shape& s = original.spec().shape;
-    HostTensor image = padded(original, model_.config.ratio());
+  HostTensor read_padded(const DcaeFile& file, FileReport& report, DcaeInput& original) {
+    original = read_image_input(file.in, model_.config.in_channels, options_.task == DcaeTask::roundtrip, options_.pictures);
+    const Shape& s = original.tensor.spec().shape;
+    HostTensor image = padded(original.tensor, model_.config.ratio());
     report.height = s.h(), report.width = s.w();
     report.padded_height = image.spec().shape.h(), report.padded_width = image.spec().shape.w();
     return image;
@@ -200,7 +200,7 @@ class Runner {
 
   void encode_file(const DcaeFile& file, std::size_t index, FileReport& report) {
     progress_.file(index, "encoding");
-    HostTensor original;
+    DcaeInput original;
     const HostTensor latent = encode(read_padded(file, report, original));
     report.latent = latent.spec().shape;
     write_latent(file.out, latent, report.height, report.width);
@@ -219,19 +219,20 @@ class Runner {
       report.height = input.height, report.width = input.width;
       image = cropped(image, report.height, report.width);
     }
-    write_image(file.out, image);
+    write_image(file.out, image, {}, options_.pictures);
   }
 
   void roundtrip_file(const DcaeFile& file, std::size_t index, FileReport& report) {
     progress_.file(index, "encoding and decoding");
-    HostTensor original;
+    DcaeInput original;
     const HostTensor image = read_padded(file, report, original);
+    if (!file.out.empty() && format_of_name(file.out)) check_can_hold(original.picture, file.out, write_options(options_.pictures));
     // Without tiles both halves are one graph.
     const bool tiled = tiles(report.padded_height, report.padded_width);
     HostTensor again = tiled ? decode(encode(image)) : run_module(both_, model_, image);
     if (report.was_padded()) again = cropped(again, report.height, report.width);
-    report.psnr_db = psnr(original, again);
-    if (!file.out.empty()) write_image(file.out, again);
+    report.psnr_db = psnr(original.tensor, again);
+    if (!file.out.empty()) write_image(file.out, again, original.picture, options_.pictures);
   }
 
   const DcaeOptions& options_;

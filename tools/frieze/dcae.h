@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "tools/frieze/pictures.h"
+
 namespace CLI {
 class App;
 }
@@ -24,6 +26,7 @@ struct DcaeOptions {
   bool exact = false;                  ///< no rewriting of layers
   bool no_tune = false;                ///< default kernels, nothing is timed
   bool tf32 = false, json = false;
+  PictureOptions pictures;
 };
 /// Reads, runs and writes every input; reports to `out`, progress to stderr if that is a terminal. Files that were done before a later
 /// one failed stay. Returns the exit status, throws frieze::Error.

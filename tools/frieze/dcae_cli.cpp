@@ -14,7 +14,8 @@ constexpr const char* kAbout =
 
 std::string footer() {
   std::string text =
-      "Pictures are PNG or JPEG. A .safetensors file works at both ends: 'image' [N,3,H,W] in [-1,1], 'latent' [N,L,h,w], not scaled.\n"
+      "Pictures are PNG or JPEG, and converted to sRGB. A .safetensors file works at both ends: 'image' [N,3,H,W] in [-1,1], 'latent' "
+      "[N,L,h,w], not scaled.\n"
       "Several --in, or a folder, need a folder as --out; all images of one size share one captured graph.\n"
       "Sizes that are no multiple of the model's patch are padded, and cropped back.\n\n"
       "Published variants, for --model with --weights random:SEED:\n ";
@@ -37,6 +38,8 @@ void add_options(CLI::App* command, DcaeOptions& o, DcaeTask task) {
   command->add_flag("--exact", o.exact, "Keep every layer as the model has it: slower, rounds as the original does");
   command->add_flag("--tf32", o.tf32, "Let f32 matrix products on the GPU use TF32: faster, about three digits");
   command->add_flag("--no-tune", o.no_tune, "Default kernels, instead of the fastest found or cached");
+  add_reading_options(command, o.pictures);
+  add_writing_options(command, o.pictures);
   command->add_flag("--json", o.json, "Report as JSON");
   command->footer(footer());
 }

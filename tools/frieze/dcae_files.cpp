@@ -5,10 +5,12 @@
 #include <cmath>
 #include <filesystem>
 #include <set>
+#include <utility>
 
 #include <frieze/core/error.h>
 #include <frieze/core/weights.h>
 
+#include "tools/image/alpha.h"
 #include "tools/image/image.h"
 
 namespace frieze::tools {
@@ -24,8 +26,7 @@ std::string ending(const fs::path& path) {
 }
 
 bool is_tensor_file(const fs::path& path) { return ending(path) == ".safetensors"; }
-bool is_jpeg(const fs::path& path) { return ending(path) == ".jpg" || ending(path) == ".jpeg"; }
-bool is_picture(const fs::path& path) { return ending(path) == ".png" || is_jpeg(path); }
+bool is_picture(const fs::path& path) { return format_of_name(path).has_value(); }
 
 void check_endings(const DcaeFile& file, DcaeTask task) {
   const bool in_ok = is_tensor_file(file.in) || (task != DcaeTask::decode && is_picture(file.in));
@@ -102,16 +103,23 @@ void make_folder(const std::string& out) {
   check<IoError>(!error, printable(folder.string()), ": cannot make this folder: ", error.message());
 }
 
-DcaeInput read_image_input(const std::string& path, int channels) {
+DcaeInput read_image_input(const std::string& path, int channels, bool keeps_alpha, const PictureOptions& options) {
   DcaeInput input;
   if (is_tensor_file(path)) {
     input.tensor = read_tensor(path, "image", channels, Weights::open(path));
   } else {
     check<ShapeError>(channels == 3, printable(path), ": the model takes images of ", channels, " channels, a picture has 3");
-    const Image picture = read_image(path);
-    std::vector<float> values = to_rgb_planes(picture);
+    Image picture = read_srgb_picture(path, options);
+    if (picture.has_alpha() && !keeps_alpha) {
+      const WriteOptions given_up = write_options(options);
+      check<OptionError>(given_up.flatten.has_value(), printable(path), ": a latent cannot hold transparency: give it up with --flatten");
+      picture = flattened(std::move(picture), *given_up.flatten);
+      tell_notes(path, {"its transparency is laid over one colour"});
+    }
+    input.picture = with_hidden_filled(std::move(picture));
+    std::vector<float> values = to_rgb_planes(input.picture);
     for (float& v : values) v = 2 * v - 1;
-    input.tensor = HostTensor({Shape{1, 3, picture.height, picture.width}, DType::f32}, values);
+    input.tensor = HostTensor({Shape{1, 3, input.picture.height, input.picture.width}, DType::f32}, values);
   }
   input.height = input.tensor.spec().shape.h();
   input.width = input.tensor.spec().shape.w();
@@ -120,8 +128,10 @@ DcaeInput read_image_input(const std::string& path, int channels) {
 
 DcaeInput read_latent_input(const std::string& path, int channels) {
   const Weights file = Weights::open(path);
-  return {read_tensor(path, "latent", channels, file), whole_number(file.metadata(), "image_height"),
-          whole_number(file.metadata(), "image_width")};
+  return {read_tensor(path, "latent", channels, file),
+          whole_number(file.metadata(), "image_height"),
+          whole_number(file.metadata(), "image_width"),
+          {}};
 }
 
 void write_latent(const std::string& path, const HostTensor& latent, std::int64_t height, std::int64_t width) {
@@ -130,7 +140,7 @@ void write_latent(const std::string& path, const HostTensor& latent, std::int64_
   save_safetensors(path, tensors, {{"image_height", std::to_string(height)}, {"image_width", std::to_string(width)}});
 }
 
-void write_image(const std::string& path, const HostTensor& image) {
+void write_image(const std::string& path, const HostTensor& image, const Image& like, const PictureOptions& options) {
   if (is_tensor_file(path)) {
     std::map<std::string, HostTensor> tensors;
     tensors.emplace("image", image.converted(image.spec().dtype, Format::nchw));
@@ -140,12 +150,8 @@ void write_image(const std::string& path, const HostTensor& image) {
   check<ShapeError>(s.n() == 1, printable(path), ": a picture holds one image, got ", s.n(), ": write a .safetensors file");
   std::vector<float> values = image.floats();
   for (float& v : values) v = 0.5f * v + 0.5f;
-  const Image picture = from_planes(values, static_cast<int>(s.c()), static_cast<int>(s.h()), static_cast<int>(s.w()));
-  if (is_jpeg(path)) {
-    write_jpeg(path, picture);
-  } else {
-    write_png(path, picture);
-  }
+  Image picture = from_planes(values, static_cast<int>(s.c()), static_cast<int>(s.h()), static_cast<int>(s.w()));
+  write_picture(path, with_properties_of(std::move(picture), like), options);
 }
 
 HostTensor padded(const HostTensor& image, int ratio) {

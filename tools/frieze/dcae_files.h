@@ -26,14 +26,17 @@ void make_folder(const std::string& out);
 struct DcaeInput {
   HostTensor tensor;
   std::int64_t height = 0, width = 0;
+  Image picture;  ///< that the image was read from, in sRGB; without pixels for a tensor
 };
-/// Throws IoError, WeightsError, ShapeError naming the file.
-DcaeInput read_image_input(const std::string& path, int channels);
+/// Throws IoError, WeightsError, ShapeError naming the file. The colours that transparency hides are replaced, see with_hidden_filled.
+/// Unless the caller `keeps_alpha`, transparency is an OptionError, or laid over the colour of --flatten.
+DcaeInput read_image_input(const std::string& path, int channels, bool keeps_alpha, const PictureOptions& options);
 DcaeInput read_latent_input(const std::string& path, int channels);
 
 /// Writes "latent" with the size of its image in the metadata; "image", or a picture of it, by the ending of `path`.
 void write_latent(const std::string& path, const HostTensor& latent, std::int64_t height, std::int64_t width);
-void write_image(const std::string& path, const HostTensor& image);
+/// `like`: the picture that it comes from, whose transparency, depth and colour tags it gets if the sizes agree.
+void write_image(const std::string& path, const HostTensor& image, const Image& like, const PictureOptions& options);
 
 /// With its last row and column repeated to multiples of `ratio`; and the top left corner of that size.
 HostTensor padded(const HostTensor& image, int ratio);

@@ -6,6 +6,7 @@
 
 #include "tools/frieze/dcae.h"
 #include "tools/frieze/model_registry.h"
+#include "tools/image/alpha.h"
 
 namespace frieze::tools {
 namespace {
@@ -73,7 +74,7 @@ std::optional<PreparedModel> prepare_dcae(const ModelOptions& options) {
     int width = options.width, height = options.height;
     if (!options.photo.empty()) {
       if (kind.part == DcAeParts::decoder) (void)no_latent({});
-      model.photo = read_image(options.photo);
+      model.photo = with_hidden_filled(read_srgb_picture(options.photo, options.pictures));
       width = model.photo.width, height = model.photo.height;
     }
     const int f = config.ratio();

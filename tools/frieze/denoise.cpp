@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <charconv>
 #include <chrono>
 #include <iostream>
@@ -16,6 +15,8 @@
 #include "tools/frieze/commands.h"
 #include "tools/frieze/json.h"
 #include "tools/frieze/model_registry.h"
+#include "tools/image/alpha.h"
+#include "tools/image/colour.h"
 #include "tools/image/quality.h"
 
 namespace frieze::tools {
@@ -32,12 +33,6 @@ std::optional<double> parse_sigma(const std::string& text) {
   check<OptionError>(status == std::errc() && end == text.data() + text.size() && levels >= 0 && levels <= 255,
                      "--sigma: expected auto or a number from 0 to 255, got '", text, "'");
   return levels / 255;
-}
-
-bool is_picture(const fs::path& path) {
-  std::string extension = path.extension().string();
-  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return extension == ".png" || extension == ".jpg" || extension == ".jpeg";
 }
 
 // Rewrites one line of a terminal; silent where stderr is none, and until a picture has taken a second.
@@ -70,16 +65,33 @@ struct Report {
   double megapixels() const { return width * 1e-6 * height; }
 };
 
-Report denoise_file(PhotoDenoiser& denoiser, const std::string& in, const std::string& out, std::optional<double> sigma) {
+// limit_removed over what is seen: hidden pixels, from which nothing is removed, would hide what is removed from the others.
+void limit_seen(const Image& photo, std::span<const float> noisy, std::vector<float>& clean, double sigma) {
+  if (!photo.has_alpha()) return limit_removed(noisy, clean, sigma);
+  const std::vector<float> seen = visibility(photo);
+  const auto counts = [&](std::size_t i) { return seen[i % seen.size()] >= 1; };
+  std::vector<float> before, after;
+  for (std::size_t i = 0; i < clean.size(); ++i) {
+    if (counts(i)) before.push_back(noisy[i]), after.push_back(clean[i]);
+  }
+  limit_removed(before, after, sigma);
+  for (std::size_t i = 0, next = 0; i < clean.size(); ++i) {
+    if (counts(i)) clean[i] = after[next++];
+  }
+}
+
+Report denoise_file(PhotoDenoiser& denoiser, const std::string& in, const std::string& out, std::optional<double> sigma,
+                    const PictureOptions& options) {
   check_writable(out);
-  const Image photo = read_image(in);
+  const Image photo = read_picture(in, options);
+  check_can_hold(photo, out, write_options(options));
   const auto begin = Clock::now();
   denoiser.prepare({photo.height, photo.width});
   const auto start = Clock::now();
   ProgressBar bar(fs::path(in).filename().string());
-  const std::vector<float> noisy = to_rgb_planes(photo);
+  const std::vector<float> noisy = to_rgb_planes(with_hidden_filled(photo));
   std::vector<float> clean = denoiser(noisy, {photo.height, photo.width}, [&](std::int64_t done, std::int64_t tiles) { bar(done, tiles); });
-  if (sigma) limit_removed(noisy, clean, *sigma);
+  if (sigma) limit_seen(photo, noisy, clean, *sigma);
   Report report{in, out, photo.width, photo.height};
   report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   report.prepare_ms = std::chrono::duration<double, std::milli>(start - begin).count();
@@ -92,14 +104,14 @@ Report denoise_file(PhotoDenoiser& denoiser, const std::string& in, const std::s
     picture.pixels.resize(picture.pixels.size() / 3);
     picture.channels = 1;
   }
-  write_png(out, with_alpha_of(std::move(picture), photo));
+  write_picture(out, with_properties_of(std::move(picture), photo), options);
   return report;
 }
 
 std::vector<std::pair<std::string, std::string>> files_of_folder(const fs::path& in, const fs::path& out) {
   std::vector<fs::path> found;
   for (const fs::directory_entry& entry : fs::directory_iterator(in)) {
-    if (is_picture(entry.path()) && !entry.is_directory()) found.push_back(entry.path());
+    if (format_of_name(entry.path()) && !entry.is_directory()) found.push_back(entry.path());
   }
   check<IoError>(!found.empty(), in.string(), ": no PNG or JPEG file in this folder");
   std::sort(found.begin(), found.end());
@@ -149,11 +161,12 @@ int denoise_command(const DenoiseCommandOptions& options, std::ostream& out) {
   const bool folder = fs::is_directory(options.in, ignored);
   check<IoError>(folder || !fs::is_directory(options.out, ignored), options.out, ": cannot write: it is a folder, but ", options.in,
                  " is a picture");
+  if (!folder) (void)output_format(options.out);
   const Device device = pick_device(options.device);
   PhotoDenoiser denoiser(device, settings);
   if (!options.json) out << "denoiser on " << device.name() << ", " << options.dtype << ", sigma " << options.sigma << '\n';
   if (!folder) {
-    const Report report = denoise_file(denoiser, options.in, options.out, sigma);
+    const Report report = denoise_file(denoiser, options.in, options.out, sigma, options.pictures);
     out << (options.json ? report_json(report) : report_text(report)) << '\n';
     return kExitOk;
   }
@@ -163,7 +176,7 @@ int denoise_command(const DenoiseCommandOptions& options, std::ostream& out) {
   const auto files = files_of_folder(options.in, options.out);
   for (const auto& [from, to] : files) {
     try {
-      const Report report = denoise_file(denoiser, from, to, sigma);
+      const Report report = denoise_file(denoiser, from, to, sigma, options.pictures);
       out << (options.json ? report_json(report) : report_text(report)) << '\n';
       megapixels += report.megapixels();
       seconds += report.seconds;
@@ -183,26 +196,48 @@ int denoise_command(const DenoiseCommandOptions& options, std::ostream& out) {
 int noise_command(const NoiseOptions& options, std::ostream& out) {
   check<OptionError>(options.sigma >= 0 && options.sigma <= 255, "--sigma: expected 0 to 255, got ", options.sigma);
   check_writable(options.out);
-  const Image noisy = add_noise(read_image(options.in), options.sigma / 255, options.seed);
-  write_png(options.out, noisy);
+  (void)output_format(options.out);
+  const Image photo = read_picture(options.in, options.pictures);
+  check_can_hold(photo, options.out, write_options(options.pictures));
+  write_picture(options.out, add_noise(photo, options.sigma / 255, options.seed), options.pictures);
   out << options.in << " -> " << options.out << ": Gaussian noise of " << options.sigma << " of 255, seed " << options.seed << '\n';
   return kExitOk;
 }
 
+namespace {
+
+// Values of other colours are no values to compare: then all become sRGB.
+void make_comparable(std::vector<Image>& images) {
+  const ColourTags& first = images.front().tags;
+  if (std::all_of(images.begin(), images.end(), [&](const Image& image) { return same_colours(image.tags, first); })) return;
+  for (Image& image : images) image = to_srgb(std::move(image));
+  tell_notes("compare", {"the pictures' colour profiles differ: compared in sRGB"});
+}
+
+}  // namespace
+
 int compare_command(const CompareOptions& options, std::ostream& out) {
-  if (!options.out.empty()) check_writable(options.out);
-  std::vector<Image> images = {read_image(options.truth)};
+  if (!options.out.empty()) {
+    check_writable(options.out);
+    (void)output_format(options.out);
+  }
+  std::vector<Image> images = {read_picture(options.truth, options.pictures)};
+  for (const std::string& path : options.others) images.push_back(read_picture(path, options.pictures));
   TextTable table({{"picture"}, {"PSNR dB", Align::right}, {"SSIM", Align::right}});
   std::string json;
-  for (const std::string& path : options.pictures) {
-    images.push_back(read_image(path));
-    const double decibels = psnr(images.back(), images.front()), similarity = ssim(images.back(), images.front());
+  make_comparable(images);
+  for (std::size_t i = 1; i < images.size(); ++i) {
+    const std::string& path = options.others[i - 1];
+    const double decibels = psnr(images[i], images.front()), similarity = ssim(images[i], images.front());
     table.row({path, fixed(decibels, 2), fixed(similarity, 4)});
     json += (json.empty() ? "" : ",") + JsonObject().add("picture", path).add("psnr_db", decibels).add("ssim", similarity).text();
   }
   if (!options.out.empty()) {
+    if (std::any_of(images.begin(), images.end(), [](const Image& image) { return image.has_alpha(); })) {
+      tell_notes(options.out, {"transparency is shown over white"});
+    }
     std::rotate(images.begin(), images.begin() + 1, images.end());  // the truth comes last, next to what should equal it
-    write_png(options.out, side_by_side(images));
+    write_picture(options.out, side_by_side(images), options.pictures);
   }
   if (options.json) {
     out << '[' << json << "]\n";

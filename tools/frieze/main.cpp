@@ -60,6 +60,7 @@ void add_model_options(CLI::App* command, ModelOptions& o, bool photo_required) 
   CLI::Option* photo = command->add_option("--in", o.photo, "The picture to run on, PNG or JPEG");
   if (photo_required) {
     photo->required();
+    add_writing_options(command, o.pictures);
   } else {
     command
         ->add_option_function<std::string>(
@@ -70,6 +71,7 @@ void add_model_options(CLI::App* command, ModelOptions& o, bool photo_required) 
             "WIDTHxHEIGHT of a random input, without --in [512x384]")
         ->excludes(photo);
   }
+  add_reading_options(command, o.pictures);
   command->add_flag("--tf32", o.tf32, "Let f32 matrix products on the GPU use TF32: faster, about three digits");
   command->add_flag("--no-tune", o.no_tune, "Default kernels, instead of the fastest found or cached");
   command->add_option("--max-memory", o.max_memory, "Refuse, with the bill, what would hold more on the device, e.g. 512M or 2G");
@@ -102,7 +104,9 @@ CLI::App* add_bench_op(CLI::App& app, BenchOpOptions& o) {
 CLI::App* add_denoise(CLI::App& app, DenoiseCommandOptions& o) {
   CLI::App* command = app.add_subcommand("denoise", "Remove the noise from a photograph, or from all of a folder");
   command->add_option("in", o.in, "A PNG or JPEG file of 8 or 16 bits, grey or in colour; or a folder of such files")->required();
-  command->add_option("-o,--out", o.out, "The PNG file to write, with 8 bits and the alpha of the input; or a folder")->required();
+  command
+      ->add_option("-o,--out", o.out, "The .png or .jpg file to write, with the depth, alpha and colour profile of the input; or a folder")
+      ->required();
   command->add_option("--device", o.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   command->add_option("--dtype", o.dtype, "f32, f16 or bf16")->capture_default_str();
   command
@@ -112,6 +116,8 @@ CLI::App* add_denoise(CLI::App& app, DenoiseCommandOptions& o) {
   command->add_option("--tile", o.tile, "Larger pictures are done in tiles of this side, a multiple of 16")->capture_default_str();
   command->add_option("--max-memory", o.max_memory,
                       "Smaller tiles, until the model's memory on the device is within this, e.g. 512M or 2G");
+  add_reading_options(command, o.pictures);
+  add_writing_options(command, o.pictures);
   command->add_flag("--no-tune", o.no_tune, "Default kernels, instead of the fastest found or cached");
   command->add_flag("--json", o.json, "Report as JSON");
   return command;
@@ -120,17 +126,22 @@ CLI::App* add_denoise(CLI::App& app, DenoiseCommandOptions& o) {
 CLI::App* add_noise_command(CLI::App& app, NoiseOptions& o) {
   CLI::App* command = app.add_subcommand("noise", "Add Gaussian noise to a picture, to see what denoise makes of it");
   command->add_option("in", o.in, "A PNG or JPEG file")->required();
-  command->add_option("-o,--out", o.out, "The PNG file to write")->required();
+  command->add_option("-o,--out", o.out, "The .png or .jpg file to write, with the depth, alpha and colour profile of the input")
+      ->required();
   command->add_option("--sigma", o.sigma, "Standard deviation, of 255")->capture_default_str();
   command->add_option("--seed", o.seed, "Seed of the noise")->capture_default_str();
+  add_reading_options(command, o.pictures);
+  add_writing_options(command, o.pictures);
   return command;
 }
 
 CLI::App* add_compare(CLI::App& app, CompareOptions& o) {
   CLI::App* command = app.add_subcommand("compare", "PSNR and SSIM of pictures against the true one");
   command->add_option("truth", o.truth, "The picture that the others should equal")->required();
-  command->add_option("pictures", o.pictures, "Pictures of the same size")->required();
-  command->add_option("-o,--out", o.out, "Also write them side by side, the true one last, as this PNG file");
+  command->add_option("pictures", o.others, "Pictures of the same size")->required();
+  command->add_option("-o,--out", o.out, "Also write them side by side, the true one last, as this .png or .jpg file");
+  add_reading_options(command, o.pictures);
+  add_writing_options(command, o.pictures);
   command->add_flag("--json", o.json, "Report as JSON");
   return command;
 }
@@ -154,7 +165,7 @@ int parse_and_run(int argc, char** argv) {
   RunOptions run;
   CLI::App* run_app = app.add_subcommand("run", "Run a model on a picture and write the picture it makes");
   add_model_options(run_app, run, true);
-  run_app->add_option("--out", run.out, "The PNG file to write; only ever complete or untouched")->required();
+  run_app->add_option("--out", run.out, "The .png or .jpg file to write; only ever complete or untouched")->required();
   CLI::Option* tap = run_app->add_option("--tap", run.taps,
                                          "Keep what these steps make: module paths of frieze inspect, * and ? as wildcards; repeatable");
   CLI::Option* tap_out = run_app->add_option("--tap-out", run.tap_out, "The .safetensors file for the taps, each in its own type");

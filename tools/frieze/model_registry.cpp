@@ -1,6 +1,7 @@
 #include "tools/frieze/model_registry.h"
 
 #include <charconv>
+#include <utility>
 
 #include <frieze/core/error.h>
 #include <frieze/core/weights.h>
@@ -9,6 +10,8 @@
 #include <frieze/models/quickstart.h>
 
 #include "tools/frieze/json.h"
+#include "tools/image/alpha.h"
+#include "tools/image/colour.h"
 
 namespace frieze::tools {
 namespace {
@@ -70,7 +73,10 @@ PreparedModel prepare_model(const ModelOptions& options) {
   const DType dtype = parse_dtype(options.dtype);
   int width = options.width, height = options.height;
   if (!options.photo.empty()) {
-    model.photo = read_image(options.photo);
+    model.photo = with_hidden_filled(read_picture(options.photo, options.pictures));
+    // The answer has three colours: what a grey picture's profile says of one is said in sRGB.
+    if (model.photo.channels <= 2) model.photo = to_srgb(std::move(model.photo));
+    tell_notes(options.photo, std::exchange(model.photo.notes, {}));
     width = model.photo.width;
     height = model.photo.height;
   }

@@ -14,8 +14,10 @@ int run_command(const RunOptions& options, std::ostream& out) {
   using Clock = std::chrono::steady_clock;
   const auto ms = [](Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double, std::milli>(to - from).count(); };
   check_writable(options.out);  // before the work, not after it
+  (void)output_format(options.out);
   if (!options.tap_out.empty()) check_writable(options.tap_out);
   const PreparedModel model = prepare_model(options);
+  check_can_hold(model.photo, options.out, write_options(options.pictures));
   const Device device = pick_device(options.device);
   const auto start = Clock::now();
   Session net = compile(*model.module, model.inputs, device, compile_options(options, device));
@@ -35,7 +37,7 @@ int run_command(const RunOptions& options, std::ostream& out) {
     }
     save_safetensors(options.tap_out, tensors);
   }
-  write_png(options.out, with_alpha_of(picture, model.photo));
+  write_picture(options.out, with_properties_of(picture, model.photo), options.pictures);
 
   const Receipt& receipt = net.receipt();
   if (options.json) {

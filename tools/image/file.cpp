@@ -54,26 +54,6 @@ std::string make_temporary(const fs::path& path, const fs::path& target, Descrip
 
 }  // namespace
 
-std::vector<std::byte> read_file(const fs::path& path, std::size_t limit) {
-  Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.fd < 0) fail(path, "read", errno);
-  struct stat info {};
-  if (::fstat(file.fd, &info) != 0) fail(path, "read", errno);
-  check<IoError>(!S_ISDIR(info.st_mode), path.string(), ": cannot read: it is a folder");
-  std::vector<std::byte> bytes;
-  if (info.st_size > 0) bytes.reserve(std::min(static_cast<std::size_t>(info.st_size), limit) + 1);
-  constexpr std::size_t kChunk = 1 << 20;
-  for (;;) {
-    const std::size_t had = bytes.size();
-    bytes.resize(had + kChunk);
-    const ssize_t got = ::read(file.fd, bytes.data() + had, kChunk);
-    if (got < 0 && errno != EINTR) fail(path, "read", errno);
-    bytes.resize(had + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
-    if (got == 0) return bytes;
-    check<IoError>(bytes.size() <= limit, path.string(), ": longer than the ", limit, " bytes that are accepted");
-  }
-}
-
 void write_file(const fs::path& path, std::span<const std::byte> bytes) {
   const fs::path target = destination(path);
   Descriptor file;

@@ -1,70 +1,57 @@
 #include "tools/image/image.h"
 
 #include <algorithm>
-#include <cmath>
-#include <memory>
+#include <cctype>
+#include <cstring>
+#include <utility>
 
 #include <frieze/core/error.h>
+#include <frieze/core/input_file.h>
 
-#include "tools/image/container.h"
-#include "tools/image/stb.h"
+#include "tools/image/colour.h"
+#include "tools/image/exif.h"
+#include "tools/image/formats.h"
 
 namespace frieze::tools {
 namespace {
 
-constexpr std::size_t kMaxFileBytes = std::size_t{1} << 29;  // also keeps stb's int lengths in range
+constexpr std::size_t kMaxFileBytes = std::size_t{1} << 29;
 
-void check_extent(long long width, long long height, const std::string& name) {
-  check<IoError>(width > 0 && height > 0 && width <= kMaxImagePixels / height, name, ": ", width, "x", height, " pixels, expected 1 to ",
-                 kMaxImagePixels, " of them");
+bool begins_with(std::span<const std::byte> bytes, std::string_view text) {
+  return bytes.size() >= text.size() && std::memcmp(bytes.data(), text.data(), text.size()) == 0;
 }
 
 }  // namespace
 
-Image decode_image(std::span<const std::byte> bytes, const std::string& name) {
+void check_extent(long long width, long long height, const std::string& name, const ReadOptions& options) {
+  constexpr long long kLongest = 1 << 30;
+  check<IoError>(width > 0 && height > 0 && width <= kLongest && height <= kLongest && width <= options.max_pixels / height, name, ": ",
+                 width, "x", height, " pixels, expected 1 to ", options.max_pixels, " of them (--max-pixels)");
+}
+
+Image decode_image(std::span<const std::byte> bytes, const std::string& name, const ReadOptions& options) {
+  check<IoError>(!bytes.empty(), name, ": the file is empty");
   check<IoError>(bytes.size() <= kMaxFileBytes, name, ": longer than the ", kMaxFileBytes, " bytes that are accepted");
-  const Container container = check_container(bytes, name);
-  const auto* data = reinterpret_cast<const stbi_uc*>(bytes.data());
-  const int length = static_cast<int>(bytes.size());
-  if (container == Container::png) {  // stb gives up on large ones without saying why
-    const auto [width, height] = png_extent(bytes);
-    check_extent(width, height, name);
-  }
-  Image image;
-  check<IoError>(stbi_info_from_memory(data, length, &image.width, &image.height, &image.channels) != 0, name,
-                 ": cannot decode: ", stbi_failure_reason());
-  check_extent(image.width, image.height, name);
-  const long long pixels = static_cast<long long>(image.width) * image.height;
-  const auto fill = [&](const auto* decoded, float scale) {
-    const std::size_t count = static_cast<std::size_t>(pixels) * static_cast<std::size_t>(image.channels);
-    image.pixels.resize(count);
-    for (std::size_t i = 0; i < count; ++i) image.pixels[i] = static_cast<float>(decoded[i]) / scale;
-  };
-  int width = 0, height = 0, channels = 0;
-  const auto check_decoded = [&](bool ok) {
-    check<IoError>(ok, name, ": cannot decode: ", stbi_failure_reason());
-    check<IoError>(width == image.width && height == image.height, name, ": cannot decode: its sizes contradict each other");
-  };
-  // The channel count is asked for, so that a palette or a transparent colour cannot change it after the sizes were checked.
-  if (stbi_is_16_bit_from_memory(data, length) != 0) {
-    const std::unique_ptr<stbi_us, void (*)(void*)> decoded(
-        stbi_load_16_from_memory(data, length, &width, &height, &channels, image.channels), stbi_image_free);
-    check_decoded(decoded != nullptr);
-    fill(decoded.get(), 65535.0f);
-  } else {
-    const std::unique_ptr<stbi_uc, void (*)(void*)> decoded(stbi_load_from_memory(data, length, &width, &height, &channels, image.channels),
-                                                            stbi_image_free);
-    check_decoded(decoded != nullptr);
-    fill(decoded.get(), 255.0f);
+  const bool png = begins_with(bytes, "\x89PNG"), jpeg = begins_with(bytes, "\xff\xd8\xff");
+  check<IoError>(png || jpeg, name, ": neither a PNG nor a JPEG file");
+  DecodedImage decoded = png ? decode_png(bytes, name, options) : decode_jpeg(bytes, name, options);
+  Image image = upright(std::move(decoded.image), decoded.orientation);
+  if (!image.tags.icc.empty()) {
+    const std::string fault = icc_fault(image.tags.icc, image.channels - (image.has_alpha() ? 1 : 0));
+    if (!fault.empty()) {
+      image.tags.icc.clear();
+      image.notes.push_back("its colour profile " + fault + " and is ignored");
+    }
   }
   return image;
 }
 
-Image read_image(const std::filesystem::path& path) { return decode_image(read_file(path, kMaxFileBytes), path.string()); }
+Image read_image(const std::filesystem::path& path, const ReadOptions& options) {
+  return decode_image(read_file(path, kMaxFileBytes), printable(path.string()), options);
+}
 
 std::vector<float> to_rgb_planes(const Image& image) {
-  const std::size_t pixels = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height);
-  const std::size_t channels = static_cast<std::size_t>(image.channels);
+  const std::size_t pixels = image.pixel_count(), channels = static_cast<std::size_t>(image.channels);
   std::vector<float> planes(3 * pixels);
   for (std::size_t c = 0; c < 3; ++c) {
     const std::size_t source = image.channels >= 3 ? c : 0;
@@ -85,17 +72,21 @@ Image from_planes(std::span<const float> values, int channels, int height, int w
   return image;
 }
 
-Image with_alpha_of(Image image, const Image& other) {
-  if (!other.has_alpha() || image.has_alpha() || image.width != other.width || image.height != other.height) return image;
-  const std::size_t pixels = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height);
-  const std::size_t from = static_cast<std::size_t>(image.channels), to = from + 1, alpha = static_cast<std::size_t>(other.channels);
-  Image out{image.width, image.height, image.channels + 1, std::vector<float>(pixels * to)};
-  for (std::size_t p = 0; p < pixels; ++p) {
-    std::copy_n(image.pixels.begin() + static_cast<std::ptrdiff_t>(p * from), from,
-                out.pixels.begin() + static_cast<std::ptrdiff_t>(p * to));
-    out.pixels[p * to + from] = other.pixels[p * alpha + alpha - 1];
+Image with_properties_of(Image image, const Image& source) {
+  image.depth = source.depth;
+  image.tags = source.tags;
+  image.extras = source.extras;
+  image.lost = source.lost;
+  if (!source.has_alpha() || image.has_alpha() || image.width != source.width || image.height != source.height) return image;
+  const std::size_t from = static_cast<std::size_t>(image.channels), to = from + 1, alpha = static_cast<std::size_t>(source.channels);
+  std::vector<float> pixels(image.pixel_count() * to);
+  for (std::size_t p = 0; p < image.pixel_count(); ++p) {
+    std::copy_n(image.pixels.begin() + static_cast<std::ptrdiff_t>(p * from), from, pixels.begin() + static_cast<std::ptrdiff_t>(p * to));
+    pixels[p * to + from] = source.pixels[p * alpha + alpha - 1];
   }
-  return out;
+  image.pixels = std::move(pixels);
+  ++image.channels;
+  return image;
 }
 
 }  // namespace frieze::tools

@@ -1,49 +1,92 @@
 #pragma once
-/// Photographs in and out: PNG and JPEG files to values in [0,1] and back.
+/// Pictures in and out: PNG and JPEG files to values in [0,1] and back, with their depth, transparency and colour profile.
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace frieze::tools {
+
+/// What a file says about the meaning of its values. Nothing at all means sRGB, as everywhere.
+struct ColourTags {
+  std::vector<std::byte> icc;  ///< an ICC profile, for as many channels as the picture has
+  /// The contents of a PNG's chunks of these names, as they stand in the file; empty where there is none.
+  std::string srgb, gamma, chromaticities, cicp;
+
+  bool empty() const { return icc.empty() && srgb.empty() && gamma.empty() && chromaticities.empty() && cicp.empty(); }
+  friend bool operator==(const ColourTags&, const ColourTags&) = default;
+};
 
 /// One picture, row-major from the top left, channels interleaved: pixels[(row * width + column) * channels + channel].
 /// Channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha (not premultiplied). Values in [0,1]; k/255 or k/65535 exactly.
 struct Image {
   int width = 0, height = 0, channels = 0;
   std::vector<float> pixels;
+  int depth = 8;  ///< bits of a sample in a file of this picture: 8 or 16; fewer are read as 8
+  ColourTags tags{};
+  std::vector<std::string> extras{};  ///< chunks that a PNG can keep, type and data: text, the size of a pixel
+  /// Clauses for the user: what the reader found wrong or changed, as "it is cut off"; and what is not kept, which matters once the picture
+  /// is written.
+  std::vector<std::string> notes{}, lost{};
 
   bool has_alpha() const { return channels == 2 || channels == 4; }
+  std::size_t pixel_count() const { return static_cast<std::size_t>(width) * static_cast<std::size_t>(height); }
 };
 
-/// Most pixels that read_image accepts (16384 x 8192), checked before anything is decoded.
-inline constexpr long long kMaxImagePixels = 1LL << 27;
+struct ReadOptions {
+  long long max_pixels = 1LL << 28;  ///< larger pictures are refused, before anything is decoded
+  bool strict = false;               ///< what would only be noted about a damaged file is an error
+};
 
-/// Reads a PNG (8 or 16 bits a channel, any colour type) or a JPEG. The container is checked in full first: lengths, order
-/// and checksums of a PNG's chunks, the segments of a JPEG up to its end marker.
-/// Throws IoError naming the file if it is missing, empty, truncated, damaged, too large or of another format.
-Image read_image(const std::filesystem::path& path);
+struct WriteOptions {
+  int quality = 95;  ///< of a JPEG, 1 to 100
+  /// What a JPEG cannot hold is given up: transparent pixels are laid over this colour, 16 bits become 8. Without it both are refused.
+  std::optional<std::array<float, 3>> flatten{};
+};
+
+/// Reads a PNG (any colour type and depth, interlaced or not) or a JPEG (8 bits; baseline, progressive, arithmetic-coded; grey, RGB, CMYK).
+/// The picture is upright: its EXIF orientation is applied. CMYK becomes sRGB, see colour.h. Work and memory are bounded by what the file
+/// can hold: its compressed bytes are compared with the size that it claims first; a JPEG has at most 100 scans.
+/// Throws IoError naming the file if it is missing, no regular file, empty, damaged, too large or of another format. A JPEG that ends early
+/// and a PNG whose end marker is missing are read and noted, unless `strict`.
+Image read_image(const std::filesystem::path& path, const ReadOptions& options = {});
 
 /// The same from bytes in memory; `name` stands for the file in messages.
-Image decode_image(std::span<const std::byte> bytes, const std::string& name);
+Image decode_image(std::span<const std::byte> bytes, const std::string& name, const ReadOptions& options = {});
 
-/// Writes an 8-bit PNG, atomically (see write_file). Values are clamped to [0,1] and rounded to the nearest of 256 levels.
-/// Throws ShapeError if the sizes do not fit together, IoError if a value is not finite or the file cannot be written.
-void write_png(const std::filesystem::path& path, const Image& image);
+enum class PictureFormat { png, jpeg };
+/// The format that a file's name asks for: .png, .jpg or .jpeg, in any case; nullopt for other names.
+std::optional<PictureFormat> format_of_name(const std::filesystem::path& path);
+/// Throws OptionError listing what can be written if the name asks for something else.
+PictureFormat output_format(const std::filesystem::path& path);
 
-/// The same as a JPEG, which loses detail: `quality` from 1 to 100. Grey or RGB only.
-void write_jpeg(const std::filesystem::path& path, const Image& image, int quality = 95);
+/// The bytes of a picture file, and what it does not keep, a clause each.
+struct EncodedImage {
+  std::vector<std::byte> bytes;
+  std::vector<std::string> notes;
+};
+/// A PNG of image.depth bits or a JPEG, as the name says, with the colour tags. Values are clamped to [0,1] and rounded to the nearest
+/// level. Throws OptionError for another format, a bad quality, and what a JPEG cannot hold (see WriteOptions::flatten); ShapeError if the
+/// sizes do not fit together; IoError if a value is not finite or the picture is too large for the format.
+EncodedImage encode_image(const Image& image, const std::filesystem::path& path, const WriteOptions& options = {});
+/// Throws the OptionError that encode_image would throw, for a picture like this one; called before the work.
+void check_can_hold(const Image& like, const std::filesystem::path& path, const WriteOptions& options = {});
+/// Encodes, and writes the file atomically (see write_file). Returns the notes.
+std::vector<std::string> write_image(const std::filesystem::path& path, const Image& image, const WriteOptions& options = {});
 
 /// Row-major [1,3,H,W] values of the colours: grey is repeated three times, alpha is left out.
 std::vector<float> to_rgb_planes(const Image& image);
 /// An RGB image from row-major [1,3,H,W] values; one channel gives a grey image. Throws ShapeError on a wrong count.
 Image from_planes(std::span<const float> values, int channels, int height, int width);
-/// `image` with the alpha of `other`, if that has one and both have the same size.
-Image with_alpha_of(Image image, const Image& other);
+/// `image`, made from `source`, as a picture of its kind: with its depth, colour tags, extras, and losses, and with its alpha if both have
+/// the same size.
+Image with_properties_of(Image image, const Image& source);
 
-/// All bytes of a file. Throws IoError if it is a folder, cannot be read, or is longer than `limit`.
-std::vector<std::byte> read_file(const std::filesystem::path& path, std::size_t limit);
 /// Writes a temporary file beside `path` and renames it at the end, so that `path` is either left alone or complete. A
 /// symbolic link is followed. Throws IoError, leaving nothing behind, if `path` is a folder, a device or cannot be written.
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes);

@@ -6,27 +6,31 @@
 
 namespace frieze::tools {
 
-/// 10*log10(1 / mean of (a - b)^2) over all colours of all pixels; infinite for equal pictures. Alpha takes no part.
-/// Throws ShapeError unless both have the same size.
+/// 10*log10(1 / mean of (a - b)^2) over all colours of all pixels; infinite for equal pictures. Values are compared as shares of 1,
+/// whatever the depth, and as they are, whatever the colour tags. A pixel counts as much as b, the true picture, shows of it: its alpha, if
+/// it has any; a's alpha takes no part. Throws ShapeError unless both have the same size.
 double psnr(const Image& a, const Image& b);
 
 /// The structural similarity of two pictures, per colour channel and then the mean of the channels: windows of 11x11 weighted by a
-/// Gaussian of 1.5 pixels, K1 = 0.01, K2 = 0.03, values in [0,1]; the mean over all windows that lie inside of the picture.
+/// Gaussian of 1.5 pixels, K1 = 0.01, K2 = 0.03, values in [0,1]; the mean over all windows that lie inside of the picture,
+/// each weighted by b's alpha at its centre; colours that b hides are taken for equal.
 /// The same number as scikit-image's structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False).
 /// Throws ShapeError unless both have the same size, of at least 11x11.
 /// Source: Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment", IEEE TIP 13(4), 2004.
 double ssim(const Image& a, const Image& b);
 
 /// The standard deviation of white Gaussian noise in a picture, in the units of its values, from its finest diagonal detail:
-/// median(|HH|) / 0.6745 of the Haar wavelet over all colours. Texture of one pixel's size counts as noise. 0 for a picture of one row or
-/// column. Source: Donoho, Johnstone, "Ideal spatial adaptation by wavelet shrinkage", Biometrika 81(3), 1994.
+/// median(|HH|) / 0.6745 of the Haar wavelet over all colours. Texture of one pixel's size counts as noise. Pixels that alpha hides do not
+/// count. 0 for a picture of one row or column, or with nothing to see. Source: Donoho, Johnstone, "Ideal spatial adaptation by wavelet
+/// shrinkage", Biometrika 81(3), 1994.
 double estimate_noise(const Image& image);
 
 /// `image` with white Gaussian noise of standard deviation `sigma` on its colours, independent in each; alpha stays. The same
 /// numbers for a seed on every machine but for the last bits of log, sin and cos.
 Image add_noise(Image image, double sigma, std::uint64_t seed);
 
-/// Pictures of one height next to each other, as RGB without alpha. Throws ShapeError on an empty list or different heights.
+/// Pictures of one height next to each other, as RGB: transparent ones over white, in the largest depth, with the first one's colour tags.
+/// Throws ShapeError on an empty list or different heights.
 Image side_by_side(const std::vector<Image>& images);
 
 }  // namespace frieze::tools

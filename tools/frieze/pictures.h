@@ -1,0 +1,37 @@
+#pragma once
+/// What the commands that read and write pictures share: their options, and what they tell about a picture on stderr.
+#include <string>
+#include <vector>
+
+#include "tools/image/image.h"
+
+namespace CLI {
+class App;
+}
+
+namespace frieze::tools {
+
+struct PictureOptions {
+  long long max_pixels = ReadOptions{}.max_pixels;
+  bool strict = false;
+  int quality = WriteOptions{}.quality;
+  std::string flatten;  ///< a colour, or empty
+};
+
+/// Adds --max-pixels and --strict; --quality and --flatten.
+void add_reading_options(CLI::App* command, PictureOptions& options);
+void add_writing_options(CLI::App* command, PictureOptions& options);
+
+/// Throws OptionError on a colour that is none of white, black, grey and #RRGGBB.
+WriteOptions write_options(const PictureOptions& options);
+
+/// read_image, whose notes it tells; read_srgb_picture also converts to sRGB.
+Image read_picture(const std::string& path, const PictureOptions& options);
+Image read_srgb_picture(const std::string& path, const PictureOptions& options);
+/// write_image, whose notes it tells.
+void write_picture(const std::string& path, const Image& image, const PictureOptions& options);
+
+/// One line on stderr, "frieze: note: WHAT: a; b"; nothing for an empty list.
+void tell_notes(const std::string& what, const std::vector<std::string>& notes);
+
+}  // namespace frieze::tools
