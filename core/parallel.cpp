@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <frieze/core/error.h>
+#include <frieze/core/warning.h>
 
 namespace frieze {
 namespace {
@@ -53,8 +54,9 @@ void parallel_for(std::int64_t count, const std::function<void(std::int64_t firs
   std::atomic<std::int64_t> next{0};
   std::exception_ptr failure;
   std::mutex failure_mutex;
-  const auto work = [&] {
+  const auto work = [&, hook = current_warning_hook()] {
     const InsideBody scope;
+    const WarningScope warnings(hook);
     for (std::int64_t i = next++; i < ranges; i = next++) {
       try {
         body(i * range, std::min(count, (i + 1) * range));

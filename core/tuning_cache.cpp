@@ -16,6 +16,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/core/mapped_file.h>
+#include <frieze/core/warning.h>
 
 namespace frieze {
 namespace {
@@ -106,7 +107,18 @@ const char* environment(const char* name) {
 }  // namespace
 
 void TuningCache::warn(const std::string& text) {
-  if (!std::exchange(warned_, true)) std::fprintf(stderr, "frieze: warning: tuning cache %s\n", text.c_str());
+  if (!std::exchange(warned_, true)) warning_ = "tuning cache " + text;
+}
+
+// A hook may use this very cache: it is called without the lock.
+template <class Body>
+auto TuningCache::locked(Body&& body) {
+  std::unique_lock lock(mutex_);
+  auto result = body();
+  const std::string warning = std::exchange(warning_, {});
+  lock.unlock();
+  if (!warning.empty()) frieze::warn(warning);
+  return result;
 }
 
 // Adds what the file knows and this process does not.
@@ -131,26 +143,30 @@ void TuningCache::write() const {
 }
 
 std::optional<std::string> TuningCache::find(const std::string& machine, const std::string& key) {
-  const std::lock_guard lock(mutex_);
-  if (!std::exchange(loaded_, true)) merge_file();
-  const auto choices = entries_.find(machine);
-  if (choices == entries_.end()) return std::nullopt;
-  const auto found = choices->second.find(key);
-  return found != choices->second.end() ? std::optional(found->second) : std::nullopt;
+  return locked([&]() -> std::optional<std::string> {
+    if (!std::exchange(loaded_, true)) merge_file();
+    const auto choices = entries_.find(machine);
+    if (choices == entries_.end()) return std::nullopt;
+    const auto found = choices->second.find(key);
+    return found != choices->second.end() ? std::optional(found->second) : std::nullopt;
+  });
 }
 
 void TuningCache::store(const std::string& machine, const std::string& key, const std::string& value) {
-  const std::lock_guard lock(mutex_);
-  entries_[machine][key] = value;
-  if (file_.empty()) return;
-  loaded_ = true;
-  merge_file();                                                                       // what other processes stored since
-  if (text_of(entries_).size() > kMostBytes) entries_ = {{machine, {{key, value}}}};  // a file that grew for years starts again
-  try {
-    write();
-  } catch (const Error& e) {
-    warn(concat_text(printable(file_.string()), ' ', e.what()));
-  }
+  (void)locked([&] {
+    entries_[machine][key] = value;
+    if (file_.empty()) return false;
+    loaded_ = true;
+    merge_file();                                                                       // what other processes stored since
+    if (text_of(entries_).size() > kMostBytes) entries_ = {{machine, {{key, value}}}};  // a file that grew for years starts again
+    try {
+      write();
+      return true;
+    } catch (const Error& e) {
+      warn(concat_text(printable(file_.string()), ' ', e.what()));
+      return false;
+    }
+  });
 }
 
 fs::path tuning_cache_file() {

@@ -11,9 +11,9 @@ namespace frieze {
 /// Choices by machine (device, driver, versions) and key (what was tuned). Who asks must recognise a value as one of its own choices
 /// and tune again otherwise: the file is anybody's to edit.
 /// The file is JSON for people to read; deleting it is safe. A file that is corrupt, foreign, too large or of another format is ignored
-/// with one warning on stderr and written anew by the next store(). It is replaced in one step; of several processes that write at once
-/// the last one wins. A file that cannot be written costs one warning. Safe to use from several threads; nothing throws but for lack of
-/// memory.
+/// with one warning (core/warning.h) and written anew by the next store(). It is replaced in one step; of several processes that write at
+/// once the last one wins. A file that cannot be written costs one warning. Safe to use from several threads; nothing throws but for lack
+/// of memory.
 class TuningCache {
  public:
   /// An empty path: this process only.
@@ -28,10 +28,13 @@ class TuningCache {
   void merge_file();
   void write() const;
   void warn(const std::string& text);
+  template <class Body>
+  auto locked(Body&& body);
 
   std::filesystem::path file_;
   std::mutex mutex_;
   Entries entries_;
+  std::string warning_;  // to be given when the lock is
   bool loaded_ = false, warned_ = false;
 };
 

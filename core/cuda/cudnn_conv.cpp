@@ -10,6 +10,7 @@
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/cudnn_library.h>
 #include <frieze/core/cuda/handles.h>
+#include <frieze/core/warning.h>
 
 namespace frieze::cuda {
 namespace {
@@ -325,7 +326,8 @@ std::vector<std::shared_ptr<const CudnnConvPlan>> CudnnConv::plans(std::span<con
     return made;
   }
   std::atomic<std::size_t> next{0};
-  const auto work = [&] {
+  const auto work = [&, hook = current_warning_hook()] {
+    const WarningScope warnings(hook);
     try {
       CUDA_CHECK(cudaSetDevice(device));
       const CudnnHandle own;

@@ -1,6 +1,7 @@
 #include <frieze/core/cuda/cudnn_library.h>
 
 #include <array>
+#include <atomic>
 
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/library_file.h>
@@ -32,13 +33,13 @@ bool load(CudnnLibrary& c, std::string& why_not) {
 }  // namespace
 
 const CudnnLibrary* cudnn_library() {
+  static std::string why_not;
   static const CudnnLibrary* const library = []() -> const CudnnLibrary* {
     static CudnnLibrary functions;
-    std::string why_not;
-    if (load(functions, why_not)) return &functions;
-    log_warning(concat_text("cuDNN is not used: ", why_not).c_str());
-    return nullptr;
+    return load(functions, why_not) ? &functions : nullptr;
   }();
+  static std::atomic<bool> warned{false};  // later than the library, as a hook may ask for it
+  if (library == nullptr && !warned.exchange(true)) log_warning(("cuDNN is not used: " + why_not).c_str());
   return library;
 }
 

@@ -30,7 +30,7 @@ struct CudnnLibrary {
 };
 
 /// The library, loaded by the first call that asks for it and never unloaded; nullptr if there is none of major version 9, or if it lacks
-/// something: one warning on stderr says why. Safe to use from several threads.
+/// something: one warning says why. Safe to use from several threads.
 const CudnnLibrary* cudnn_library();
 
 /// Throws CudaError "<what>: <status>: <the library's own words>" unless `status` is success. The library must be loaded.

@@ -1,7 +1,6 @@
 #include <frieze/core/cuda/handles.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
 #include <mutex>
 #include <unordered_map>
@@ -9,6 +8,7 @@
 
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/fault.h>
+#include <frieze/core/warning.h>
 
 namespace frieze::cuda {
 
@@ -23,7 +23,7 @@ void check_call(cudaError_t status, const char* call, const char* file, int line
                   status);
 }
 
-void log_warning(const char* text) noexcept { std::fprintf(stderr, "frieze: warning: %s\n", text); }
+void log_warning(const char* text) noexcept { warn(text); }
 
 Stream make_stream() {
   cudaStream_t stream = nullptr;

@@ -10,7 +10,7 @@
 
 namespace frieze::cuda {
 
-/// Prints "frieze: warning: …" on stderr.
+/// warn() of core/warning.h.
 void log_warning(const char* text) noexcept;
 
 template <class H, cudaError_t (*kDestroy)(H)>

@@ -8,7 +8,7 @@ namespace frieze::cuda {
 struct LibraryName {
   const char* name;        ///< for people, e.g. "cuBLASLt"
   const char* soname;      ///< e.g. "libcublasLt.so.13"
-  const char* variable;    ///< the environment variable that names a file, e.g. "FRIEZE_CUBLASLT"
+  const char* variable;    ///< the environment variable that names a file, e.g. "FRIEZE_CUBLASLT_FILE"
   const char* built_with;  ///< the file of the toolkit that this was built with, or ""
   const char* package;     ///< its folder in pip's packages, e.g. "cublas" of nvidia/cublas/lib
 };

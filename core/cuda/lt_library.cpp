@@ -1,8 +1,10 @@
 #include <frieze/core/cuda/lt_library.h>
 
-#include <frieze/core/cuda/handles.h>
+#include <atomic>
+
 #include <frieze/core/cuda/library_file.h>
 #include <frieze/core/error.h>
+#include <frieze/core/warning.h>
 
 #define FRIEZE_TEXT(x) #x
 #define FRIEZE_SONAME(major) "libcublasLt.so." FRIEZE_TEXT(major)
@@ -11,7 +13,7 @@ namespace frieze::cuda {
 namespace {
 
 bool load(LtLibrary& lt, std::string& why_not) {
-  constexpr LibraryName kName{"cuBLASLt", FRIEZE_SONAME(CUBLAS_VER_MAJOR), "FRIEZE_CUBLASLT", FRIEZE_CUBLASLT_LIBRARY, "cublas"};
+  constexpr LibraryName kName{"cuBLASLt", FRIEZE_SONAME(CUBLAS_VER_MAJOR), "FRIEZE_CUBLASLT_FILE", FRIEZE_CUBLASLT_LIBRARY, "cublas"};
   void* const library = load_library(kName, why_not);
   if (library == nullptr) return false;
   const bool whole =
@@ -40,13 +42,13 @@ bool load(LtLibrary& lt, std::string& why_not) {
 }  // namespace
 
 const LtLibrary* lt_library() {
+  static std::string why_not;
   static const LtLibrary* const library = []() -> const LtLibrary* {
     static LtLibrary functions;
-    std::string why_not;
-    if (load(functions, why_not)) return &functions;
-    log_warning(concat_text("matrix products use own kernels, which are slower: ", why_not).c_str());
-    return nullptr;
+    return load(functions, why_not) ? &functions : nullptr;
   }();
+  static std::atomic<bool> warned{false};  // later than the library, as a hook may ask for it
+  if (library == nullptr && !warned.exchange(true)) warn("matrix products use own kernels, which are slower: " + why_not);
   return library;
 }
 

@@ -26,7 +26,7 @@ struct LtLibrary {
 };
 
 /// The library, loaded by the first call that asks for it and never unloaded. nullptr if there is none of the version that this was
-/// compiled with, or if it lacks something: one warning names what was tried. Throws CudaError if $FRIEZE_CUBLASLT names a file that
+/// compiled with, or if it lacks something: one warning names what was tried. Throws CudaError if $FRIEZE_CUBLASLT_FILE names a file that
 /// cannot be loaded. Safe to use from several threads.
 const LtLibrary* lt_library();
 

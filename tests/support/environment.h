@@ -1,5 +1,5 @@
 #pragma once
-/// A variable of the environment, set for a scope.
+/// A variable of the environment, set for a scope; nullptr: unset.
 #include <cstdlib>
 #include <optional>
 #include <string>
@@ -10,7 +10,11 @@ class Environment {
  public:
   Environment(const char* name, const char* value) : name_(name) {
     if (const char* before = std::getenv(name)) before_ = before;
-    ::setenv(name, value, 1);
+    if (value != nullptr) {
+      ::setenv(name, value, 1);
+    } else {
+      ::unsetenv(name);
+    }
   }
   Environment(const Environment&) = delete;
   Environment& operator=(const Environment&) = delete;

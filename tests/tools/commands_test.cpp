@@ -281,15 +281,20 @@ TEST_F(Op, ListNamesEveryLayer) {
 }
 
 TEST(Devices, ListsTheCpu) {
-  EXPECT_TRUE(holds(expect_success({"devices"}), "cpu"));
+  const std::string text = expect_success({"devices"});
+  EXPECT_TRUE(holds(text, "cpu"));
+  EXPECT_EQ(holds(text, "cuda    none: "), Device::cuda_count() == 0) << text;
+  EXPECT_EQ(holds(text, "CPU-only build"), cuda_toolkit_version().empty()) << text;
   EXPECT_EQ(expect_json({"devices", "--json"}).at("cuda").size(), static_cast<std::size_t>(Device::cuda_count()));
 }
 
 TEST(Version, SaysWhatItWasBuiltWith) {
   const std::string text = expect_success({"--version"});
   EXPECT_EQ(text.rfind("frieze " + std::string(version()) + " (commit " + std::string(commit()) + ")\n", 0), 0u) << text;
-  for (const char* part : {"CUDA toolkit: ", "cuBLAS: ", "cuDNN: "}) EXPECT_TRUE(holds(text, part)) << text;
-  EXPECT_EQ(holds(text, "CPU-only"), cuda_toolkit_version().empty());
+  const bool cpu_only = cuda_toolkit_version().empty();
+  EXPECT_EQ(holds(text, "CPU-only"), cpu_only) << text;
+  for (const char* part : {"CUDA toolkit: ", "cuBLASLt: ", "cuDNN: "}) EXPECT_EQ(holds(text, part), !cpu_only) << text;
+  for (const char* part : {"own kernels", "cuBLAS", "cuDNN", "toolkit"}) EXPECT_FALSE(cpu_only && holds(text, part)) << text;
 }
 
 TEST(Help, OfEveryCommandHasWords) {
