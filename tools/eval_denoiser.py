@@ -21,6 +21,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from rows_json import rows_json
+
 
 def photographs(tar, limit):
     with tarfile.open(tar) as file:
@@ -143,7 +145,7 @@ def main():
             folders["BM3D"] = work.pictures(sigma, "bm3d", lambda i: block_matching(noisy[i], sigma))
             tell("BM3D")
         if args.json:
-            args.json.write_text(json.dumps(everything, indent=1) + "\n")
+            args.json.write_text(rows_json(everything) + "\n")
     print("\n" + "\n".join(table))
 
 

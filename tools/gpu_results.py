@@ -26,6 +26,8 @@ import struct
 import sys
 import tempfile
 
+from rows_json import rows_json
+
 
 def text_of(path):
     return path.read_text(errors="replace") if path.is_file() else ""
@@ -65,7 +67,7 @@ def versions(logs):
         return found.group(1).strip() if found else "unknown"
 
     commit = text_of(logs / "commit.txt").strip() or find(r"\(commit ([^)]*)\)")
-    return {"frieze": find(r"^frieze (\S+)"), "commit": commit, "cuda": find(r"CUDA toolkit: (.*)"), "cublas": find(r"cuBLAS: (.*)")}
+    return {"frieze": find(r"^frieze (\S+)"), "commit": commit, "cuda": find(r"CUDA toolkit: (.*)"), "cublas": find(r"cuBLASLt: (\d\S*)")}
 
 
 def count_tests(report):
@@ -330,7 +332,7 @@ def main(arguments):
     try:
         result, well = collect(logs, datetime.datetime.now(datetime.timezone.utc))
         path = out / (slug(result["gpu"]["name"]) + ".json")
-        write_atomically(path, json.dumps(result, indent=2, allow_nan=False) + "\n")
+        write_atomically(path, rows_json(result) + "\n")
     except (OSError, ValueError) as error:
         print(f"gpu_results: {error}", file=sys.stderr)
         return 2

@@ -101,6 +101,7 @@ def main():
     if not rows:
         raise SystemExit("no row with a ratio in " + ", ".join(options.reports))
     title = options.title or "RMSNorm2d on " + "; ".join(filter(None, devices)) + ", cold L2"
+    matplotlib.rcParams["svg.fonttype"] = "none"  # letters as text, not as curves: a fifth of the size
     matplotlib.rcParams["svg.hashsalt"] = "frieze"  # the same picture is the same file
     draw(list(rows.values()), title).savefig(options.out, dpi=160, metadata={"Date": None} if options.out.endswith(".svg") else None)
     return 0

@@ -12,11 +12,12 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.dont_write_bytecode = True
+sys.path.insert(0, str(ROOT / "tools"))
 spec = importlib.util.spec_from_file_location("gpu_results", ROOT / "tools" / "gpu_results.py")
 gpu_results = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(gpu_results)
 
-VERSION = "frieze 0.1.0 (commit 0123456789ab)\nCUDA toolkit: 13.0.88\ncuBLAS: 13.1.0.3\ncuDNN: not in this build\n"
+VERSION = "frieze 0.1.0 (commit 0123456789ab)\nCUDA toolkit: 13.0.88\ncuBLASLt: 13.1.0.3 headers; loaded when first needed\ncuDNN: not in this build\n"
 MEMCHECK = "========= COMPUTE-SANITIZER\n[  PASSED  ] 2 tests.\n========= ERROR SUMMARY: {} errors\n"
 RACECHECK = "========= RACECHECK SUMMARY: {0} hazards displayed ({0} errors, {1} warnings)\n"
 
@@ -37,6 +38,26 @@ def report(*tests):
 def parity(share, dtype="f16", failed=0):
     row = {"layer": "Conv2d", "dtype": dtype, "worst_share": share, "worst_ulp": 1.0, "cases": 10, "failed": failed, "worst_case": f"at {share}"}
     return json.dumps({"executable": "x", "layers": [row]})
+
+
+class RowsJson(unittest.TestCase):
+    def test_a_row_is_a_line(self):
+        rows = [{"shape": "1x2", "us": {"median": 1.5}, "text": "x" * 200}] * 3
+        text = gpu_results.rows_json({"date": "today", "facts": {"a": 1}, "rows": rows, "names": ["a  b", "c" * 170, "\u00e9"], "none": []})
+        self.assertEqual(json.loads(text)["rows"], rows)
+        self.assertEqual(json.loads(text)["names"], ["a  b", "c" * 170, "\u00e9"])
+        self.assertEqual(sum(line.lstrip().startswith('{"shape"') for line in text.splitlines()), 3)
+        self.assertIn(' "facts": {"a": 1},', text.splitlines())
+        numbers = gpu_results.rows_json(list(range(1000)))
+        self.assertEqual(json.loads(numbers), list(range(1000)))
+        self.assertLess(max(map(len, numbers.splitlines())), 170)
+        with self.assertRaises(ValueError):
+            gpu_results.rows_json({"a": float("nan")})
+
+    def test_committed_results_are_written_so(self):
+        for path in (ROOT / "tools" / "results").glob("*.json"):
+            text = path.read_text()
+            self.assertEqual(text, gpu_results.rows_json(json.loads(text)) + "\n", path)
 
 
 class GpuResults(unittest.TestCase):

@@ -17,6 +17,7 @@ import math
 import pathlib
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -25,6 +26,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from device_time import short, time_runs
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from rows_json import rows_json  # noqa: E402
 
 TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "I64": torch.int64}
 SANA = {
@@ -326,7 +330,7 @@ def main():
         for size in options.sizes:
             report["sizes"][size] = (agree if options.agree else measure)(options, folder, size)
     if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+        options.json.write_text(rows_json(report) + "\n")
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ from PIL import Image
 from device_time import short, time_runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools/train"))
+sys.path[:0] = [str(ROOT / "tools/train"), str(ROOT / "tools")]
 from denoiser import denoise, load_exported  # noqa: E402
+from rows_json import rows_json  # noqa: E402
 
 WEIGHTS = ROOT / "models/denoiser/denoiser.safetensors"
 PEERS = [  # name, mode of torch.compile or None, memory format
@@ -137,7 +138,7 @@ def main():
     with torch.inference_mode():
         report = agree(options) if options.agree else measure(options)
     if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+        options.json.write_text(rows_json(report) + "\n")
 
 
 if __name__ == "__main__":

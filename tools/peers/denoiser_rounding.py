@@ -12,7 +12,6 @@ Needs PyTorch, NumPy, Pillow, safetensors.
 """
 import argparse
 import io
-import json
 import math
 import pathlib
 import sys
@@ -24,8 +23,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools/train"))
+sys.path[:0] = [str(ROOT / "tools/train"), str(ROOT / "tools")]
 from denoiser import Denoiser, load_exported  # noqa: E402
+from rows_json import rows_json  # noqa: E402
 
 WEIGHTS = ROOT / "models/denoiser/denoiser.safetensors"
 
@@ -187,7 +187,7 @@ def main():
     for name, f in found.items():
         print(f"{name:72} {f['pixels_percent']:8.3f} {f['values_percent']:9.3f} {f['expected_values_percent']:9.3f} {f['largest']:8} {f['s_levels']:10.5f}")
     if options.json:
-        options.json.write_text(json.dumps({"torch": torch.__version__, "dtype": options.dtype, "sigma": options.sigma, "pictures": pictures, "rows": found}, indent=1) + "\n")
+        options.json.write_text(rows_json({"torch": torch.__version__, "dtype": options.dtype, "sigma": options.sigma, "pictures": pictures, "rows": found}) + "\n")
 
 
 if __name__ == "__main__":

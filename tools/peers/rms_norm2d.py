@@ -23,6 +23,9 @@ import torch
 
 from device_time import short
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from rows_json import rows_json  # noqa: E402
+
 try:
     import triton
     import triton.language as tl
@@ -272,8 +275,7 @@ def check(cases, layouts):
 def save(path, report):
     temporary = path + ".tmp"
     with open(temporary, "w") as file:
-        json.dump(report, file, indent=1)
-        file.write("\n")
+        file.write(rows_json(report) + "\n")
     os.replace(temporary, path)
 
 
