@@ -20,18 +20,8 @@ __device__ __forceinline__ void copy_async_16_or_zero(void* to_shared, const voi
 }
 /// Ends a group of copies, which may be empty.
 __device__ __forceinline__ void commit_async() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
-/// Waits until at most the `pending` youngest groups of this thread, 0 to 3, are still under way.
-__device__ __forceinline__ void wait_async(int pending) {
-  if (pending <= 0) {
-    asm volatile("cp.async.wait_group 0;\n" ::: "memory");
-  } else if (pending == 1) {
-    asm volatile("cp.async.wait_group 1;\n" ::: "memory");
-  } else if (pending == 2) {
-    asm volatile("cp.async.wait_group 2;\n" ::: "memory");
-  } else {
-    asm volatile("cp.async.wait_group 3;\n" ::: "memory");
-  }
-}
+/// Waits until all groups of this thread have arrived.
+__device__ __forceinline__ void wait_async() { asm volatile("cp.async.wait_group 0;\n" ::: "memory"); }
 
 /// Starts to bring `bytes` bytes, a multiple of 16 as `from_global`, into L2, where a GPU can (sm_90). It reads nothing: memory that
 /// other work is still writing may be asked for, since L2 is where its writes arrive.

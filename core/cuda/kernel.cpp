@@ -58,7 +58,9 @@ DeviceInfo device_info(int index) {
   info.name = prop.name;
   info.compute_capability = prop.major * 10 + prop.minor;
   info.sm_count = prop.multiProcessorCount;
+  info.threads_per_sm = prop.maxThreadsPerMultiProcessor;
   info.shared_memory_per_block = prop.sharedMemPerBlockOptin;
+  info.shared_memory_per_sm = prop.sharedMemPerMultiprocessor;
   info.l2_bytes = static_cast<std::size_t>(prop.l2CacheSize);
   info.memory_bytes = prop.totalGlobalMem;
   CUDA_CHECK(cudaDriverGetVersion(&info.driver_version));

@@ -22,7 +22,9 @@ struct DeviceInfo {
   std::string name;
   int compute_capability = 0;  ///< 90 for sm_90
   int sm_count = 0;
+  int threads_per_sm = 0;
   std::size_t shared_memory_per_block = 0;  ///< with opt-in
+  std::size_t shared_memory_per_sm = 0;     ///< of which each block takes 1 KiB beside its own
   std::size_t l2_bytes = 0;
   std::size_t memory_bytes = 0;
   int driver_version = 0, runtime_version = 0;

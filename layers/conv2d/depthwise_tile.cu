@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(kMostThreads, kBlocks)
     }
   }
   commit_async();
-  wait_async(0);
+  wait_async();
   __syncthreads();
   pdl_trigger();
   if (!mine) return;

@@ -145,14 +145,8 @@ void (*pick_warp(std::int64_t channels))(NormArgs, std::uint32_t) {
     case 4: return &rms_norm2d_nchw_few_tile_per_warp<T, 4, kChain>;
     default: break;
   }
-  if constexpr (kChain != NormChain::full) {
-    switch (channels) {
-      case 5: return &rms_norm2d_nchw_few_tile_per_warp<T, 5, kChain>;
-      case 6: return &rms_norm2d_nchw_few_tile_per_warp<T, 6, kChain>;
-      case 7: return &rms_norm2d_nchw_few_tile_per_warp<T, 7, kChain>;
-      case 8: return &rms_norm2d_nchw_few_tile_per_warp<T, 8, kChain>;
-      default: break;
-    }
+  if constexpr (kChain == NormChain::affine) {
+    if (channels == kMostFewChannels) return &rms_norm2d_nchw_few_tile_per_warp<T, kMostFewChannels, kChain>;
   }
   throw CudaError(concat_text("RMSNorm2d has no nchw few kernel of ", channels, " channels"));
 }
@@ -164,8 +158,7 @@ void launch_nchw_few(const NormConfig& c, DType dtype, const NormArgs& args, cud
     using T = decltype(t);
     // A warp's tile begins up to a pack before its place.
     const std::int64_t tiles = ceil_div<std::int64_t>(args.pixels + c.vector - 1, std::int64_t{c.lanes - 2} * c.vector);
-    LaunchShape shape{grid_of(ceil_div<std::int64_t>(tiles * args.images, c.threads / 32)), dim3(static_cast<unsigned>(c.threads))};
-    shape.dependent = true;
+    const LaunchShape shape = norm_launch_shape(c, dtype, args);
     const NormChain chain = chain_of(args);  // a missing weight or bias costs nothing here
     const auto kernel = chain == NormChain::full   ? pick_warp<T, NormChain::full>(args.channels)
                         : chain == NormChain::silu ? pick_warp<T, NormChain::silu>(args.channels)

@@ -248,7 +248,7 @@ struct EdgeStore {
 // time from L2: y must not be what is read. R packs of a thread stay in registers; the others come by asynchronous copies, and stay in
 // shared memory that no other thread looks at, so that chains of any length are a loop, not K copies.
 template <class T, int R, NormChain kChain>
-__global__ void __launch_bounds__(512, R <= 6 ? 2 : 1)
+__global__ void __launch_bounds__(512, 2)
     rms_norm2d_nchw_window_per_block(const __grid_constant__ NormArgs a, const __grid_constant__ WindowShape shape) {
   constexpr int V = WindowPlace<T>::V;
   extern __shared__ uint4 shared_words[];
@@ -307,7 +307,7 @@ __global__ void __launch_bounds__(512, R <= 6 ? 2 : 1)
     for (int k = 0; k < R; ++k) {
       if (k < at.count) x[k] = with_residual<T>(a, x[k], at.base + k * at.step);
     }
-    wait_async(0);
+    wait_async();
 #pragma unroll 2
     for (int k = R; k < at.count; ++k) {
       uint4& slot = at.slots[(k - R) * threads];
@@ -323,7 +323,7 @@ __global__ void __launch_bounds__(512, R <= 6 ? 2 : 1)
   };
 #pragma unroll
   for (int k = 0; k < R; ++k) add_squares(x[k]);
-  wait_async(0);
+  wait_async();
 #pragma unroll 4
   for (int k = R; k < at.count; ++k) add_squares(at.slots[(k - R) * threads]);
   const SquareSum<T> sum = at.sum_pixels(squares, shape, arrived, 0);
@@ -388,7 +388,6 @@ void (*pick(int held))(NormArgs, WindowShape) {
       case 3: return &rms_norm2d_nchw_window_per_block<T, 3, kChain>;
       case 4: return &rms_norm2d_nchw_window_per_block<T, 4, kChain>;
       case 6: return &rms_norm2d_nchw_window_per_block<T, 6, kChain>;
-      case 8: return &rms_norm2d_nchw_window_per_block<T, 8, kChain>;
       default: break;
     }
   }
@@ -403,12 +402,7 @@ void launch_nchw_window(const NormConfig& c, DType dtype, const NormArgs& args, 
     const NormChain chain = chain_of(args);
     const int rows = c.threads / c.lanes, halo = c.lanes - c.pixels / c.vector;
     const std::int64_t tiles = ceil_div(args.pixels, std::int64_t{c.pixels});
-    LaunchShape shape{grid_of(tiles * args.images * c.cluster), dim3(static_cast<unsigned>(c.threads)),
-                      norm_shared_bytes(c, args.channels, dtype)};
-    if (args.weight != nullptr || args.bias != nullptr)
-      shape.shared_bytes += 2 * static_cast<std::size_t>(rows) * static_cast<std::size_t>(c.loads) * sizeof(T);
-    shape.cluster = c.cluster;
-    shape.dependent = true;
+    const LaunchShape shape = norm_launch_shape(c, dtype, args);
     const int held = c.loads - c.parked;
     const auto kernel = chain == NormChain::full   ? pick<T, NormChain::full>(held)
                         : chain == NormChain::silu ? pick<T, NormChain::silu>(held)

@@ -118,10 +118,8 @@ void (*pick(std::int64_t channels))(NormArgs) {
 void launch_nhwc_few(const NormConfig& c, DType dtype, const NormArgs& args, cudaStream_t stream) {
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
-    const std::int64_t threads = ceil_div<std::int64_t>(args.images * args.pixels, c.vector);
-    LaunchShape shape{grid_of(ceil_div<std::int64_t>(threads, c.threads)), dim3(static_cast<unsigned>(c.threads)), 0};
-    shape.dependent = true;
-    launch_kernel(is_full(args.formula) ? pick<T, true>(args.channels) : pick<T, false>(args.channels), shape, stream, args);
+    const auto kernel = is_full(args.formula) ? pick<T, true>(args.channels) : pick<T, false>(args.channels);
+    launch_kernel(kernel, norm_launch_shape(c, dtype, args), stream, args);
   });
 }
 

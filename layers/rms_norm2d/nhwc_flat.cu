@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(512)
     }
   }
   commit_async();
-  wait_async(0);
+  wait_async();
   pdl_trigger();
   if (kFull && f.residual_mode == ResidualMode::before) {
     for (int q = tid; q < packs; q += threads) {
@@ -138,10 +138,7 @@ void launch_nhwc_flat(const NormConfig& c, DType dtype, const NormArgs& args, cu
     // floor(e * inverse / 2^32) is e / C for every e * C < 2^32: a run has fewer than 2^16 elements, and C is one of its factors.
     const auto inverse = static_cast<std::uint32_t>(((std::uint64_t{1} << 32) + static_cast<std::uint64_t>(args.channels) - 1) /
                                                     static_cast<std::uint64_t>(args.channels));
-    LaunchShape shape{dim3(static_cast<unsigned>(ceil_div<std::int64_t>(args.images * args.pixels, c.pixels))),
-                      dim3(static_cast<unsigned>(c.threads)), norm_shared_bytes(c, args.channels, dtype)};
-    shape.dependent = true;
-    launch_kernel(kernel, shape, stream, args, c.pixels, log2_of(c.lanes), inverse);
+    launch_kernel(kernel, norm_launch_shape(c, dtype, args), stream, args, c.pixels, log2_of(c.lanes), inverse);
   });
 }
 

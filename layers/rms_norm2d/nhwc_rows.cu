@@ -6,7 +6,7 @@ namespace {
 // `lanes` threads own P pixels: R packs of V channels of each in every thread's registers. Up to 32 lanes sum by shuffles alone;
 // more are whole warps, which meet in shared memory. Pixels of one load instruction are neighbours in memory.
 template <class T, int V, int R, int P, bool kFull>
-__global__ void __launch_bounds__(R* P <= 2 && !kFull ? 1024 : 512)
+__global__ void __launch_bounds__(most_row_threads(R* P, kFull))
     rms_norm2d_nhwc_rows_of_lanes(const __grid_constant__ NormArgs a, int lanes_log2) {
   using W = WordOf<T, V>;
   __shared__ float partial_floats[SquareSum<T>::kFloats * 32 * P];
@@ -155,42 +155,23 @@ __global__ void __launch_bounds__(R* P <= 2 && !kFull ? 1024 : 512)
   }
 }
 
-template <class T, int V, int R, bool kFull>
-void (*pick_pixels(int pixels))(NormArgs, int) {
-  constexpr int kMost = V == 1 ? 1 : kFull ? 2 : 8;  // packs of all pixels in a thread's registers
-  switch (pixels) {
-    case 1: return &rms_norm2d_nhwc_rows_of_lanes<T, V, R, 1, kFull>;
-    case 2:
-      if constexpr (R * 2 <= kMost) return &rms_norm2d_nhwc_rows_of_lanes<T, V, R, 2, kFull>;
-      break;
-    case 4:
-      if constexpr (R * 4 <= kMost) return &rms_norm2d_nhwc_rows_of_lanes<T, V, R, 4, kFull>;
-      break;
-    default: break;
+// The kernels there are, see row_loads().
+template <class T, bool kFull>
+void (*pick(const NormConfig& c))(NormArgs, int) {
+  constexpr int kWide = 16 / static_cast<int>(sizeof(T));
+  const auto is = [&](int vector, int loads, int pixels) { return c.vector == vector && c.loads == loads && c.pixels == pixels; };
+  if (is(1, 4, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, 1, 4, 1, kFull>;
+  if (is(kWide, 2, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 2, 1, kFull>;
+  if (is(kWide, 3, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 3, 1, kFull>;
+  if (is(kWide, 4, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 4, 1, kFull>;
+  if constexpr (kFull) {
+    if (is(kWide, 1, 2)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 1, 2, kFull>;
+  } else {
+    if (is(kWide, 1, 4)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 1, 4, kFull>;
+    if (is(kWide, 2, 2)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 2, 2, kFull>;
+    if (is(kWide, 5, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 5, 1, kFull>;
   }
   return nullptr;
-}
-
-template <class T, int V>
-void (*pick_loads(const NormConfig& c, bool full))(NormArgs, int) {
-  const auto of = [&](auto r) {
-    constexpr int R = decltype(r)::value;
-    return full ? pick_pixels<T, V, R, true>(c.pixels) : pick_pixels<T, V, R, false>(c.pixels);
-  };
-  if constexpr (V == 1) {
-    if (c.loads == 4) return of(std::integral_constant<int, 4>{});
-  } else {
-    switch (c.loads) {
-      case 1: return of(std::integral_constant<int, 1>{});
-      case 2: return of(std::integral_constant<int, 2>{});
-      case 3: return of(std::integral_constant<int, 3>{});
-      case 4: return of(std::integral_constant<int, 4>{});
-      case 5: return of(std::integral_constant<int, 5>{});
-      case 8: return of(std::integral_constant<int, 8>{});
-      default: break;
-    }
-  }
-  return c.loads == 16 ? of(std::integral_constant<int, 16>{}) : nullptr;
 }
 
 }  // namespace
@@ -198,15 +179,10 @@ void (*pick_loads(const NormConfig& c, bool full))(NormArgs, int) {
 void launch_nhwc_rows(const NormConfig& c, DType dtype, const NormArgs& args, cudaStream_t stream) {
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
-    constexpr int kWide = 16 / static_cast<int>(sizeof(T));
-    const bool full = is_full(args.formula);
-    const auto kernel = c.vector == kWide ? pick_loads<T, kWide>(c, full) : c.vector == 1 ? pick_loads<T, 1>(c, full) : nullptr;
+    const auto kernel = is_full(args.formula) ? pick<T, true>(c) : pick<T, false>(c);
     check<CudaError>(kernel != nullptr, "RMSNorm2d has no nhwc rows kernel of ", c.loads, " loads of ", c.vector, " elements for ",
                      c.pixels, " pixels");
-    const std::int64_t pixels = args.images * args.pixels, per_block = std::int64_t{c.threads / c.lanes} * c.pixels;
-    LaunchShape shape{dim3(static_cast<unsigned>(ceil_div(pixels, per_block))), dim3(static_cast<unsigned>(c.threads)), 0};
-    shape.dependent = true;
-    launch_kernel(kernel, shape, stream, args, log2_of(c.lanes));
+    launch_kernel(kernel, norm_launch_shape(c, dtype, args), stream, args, log2_of(c.lanes));
   });
 }
 

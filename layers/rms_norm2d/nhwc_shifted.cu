@@ -107,11 +107,8 @@ __global__ void __launch_bounds__(512) rms_norm2d_nhwc_shifted_row_of_lanes(cons
 template <class T, bool kFull>
 void (*pick(int loads))(NormArgs, int) {
   switch (loads) {
-    case 1: return &rms_norm2d_nhwc_shifted_row_of_lanes<T, 1, kFull>;
     case 2: return &rms_norm2d_nhwc_shifted_row_of_lanes<T, 2, kFull>;
     case 4: return &rms_norm2d_nhwc_shifted_row_of_lanes<T, 4, kFull>;
-    case 8: return &rms_norm2d_nhwc_shifted_row_of_lanes<T, 8, kFull>;
-    case 16: return &rms_norm2d_nhwc_shifted_row_of_lanes<T, 16, kFull>;
     default: throw CudaError(concat_text("RMSNorm2d has no nhwc shifted kernel of ", loads, " loads"));
   }
 }
@@ -121,10 +118,8 @@ void (*pick(int loads))(NormArgs, int) {
 void launch_nhwc_shifted(const NormConfig& c, DType dtype, const NormArgs& args, cudaStream_t stream) {
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
-    LaunchShape shape{grid_of(ceil_div<std::int64_t>(args.images * args.pixels, c.threads / c.lanes)),
-                      dim3(static_cast<unsigned>(c.threads)), 0};
-    shape.dependent = true;
-    launch_kernel(is_full(args.formula) ? pick<T, true>(c.loads) : pick<T, false>(c.loads), shape, stream, args, log2_of(c.lanes));
+    const auto kernel = is_full(args.formula) ? pick<T, true>(c.loads) : pick<T, false>(c.loads);
+    launch_kernel(kernel, norm_launch_shape(c, dtype, args), stream, args, log2_of(c.lanes));
   });
 }
 

@@ -1,3 +1,4 @@
+#include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/epilogue.cuh>
 #include <frieze/layers/rms_norm2d/cuda/normalise.cuh>
 
@@ -73,16 +74,20 @@ __global__ void __launch_bounds__(1024)
 
 }  // namespace
 
+int running_capability() {
+  cudaFuncAttributes attributes{};
+  CUDA_CHECK(cudaFuncGetAttributes(&attributes, &rms_norm2d_strided_lanes_per_pixel<float>));
+  return attributes.ptxVersion;
+}
+
 void launch_strided(const NormConfig& c, DType dtype, const NormArgs& args, const NormStrides& strides, cudaStream_t stream) {
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
     const int own = c.threads / c.lanes;
     const std::int64_t blocks = ceil_div<std::int64_t>(args.images * args.pixels, own);
     const bool pixels_first = std::abs(strides.w[0]) < std::abs(strides.c[0]);  // neighbouring threads take neighbouring elements
-    LaunchShape shape{dim3(static_cast<unsigned>(std::min<std::int64_t>(blocks, 0x7FFFFFFF))), dim3(static_cast<unsigned>(c.threads)),
-                      static_cast<std::size_t>(c.threads * SquareSum<T>::kFloats) * sizeof(float)};
-    shape.dependent = true;
-    launch_kernel(&rms_norm2d_strided_lanes_per_pixel<T>, shape, stream, args, strides, c.lanes, pixels_first, blocks);
+    launch_kernel(&rms_norm2d_strided_lanes_per_pixel<T>, norm_launch_shape(c, dtype, args), stream, args, strides, c.lanes, pixels_first,
+                  blocks);
   });
 }
 

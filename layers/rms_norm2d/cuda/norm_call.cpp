@@ -1,5 +1,6 @@
 #include <frieze/layers/rms_norm2d/cuda/norm_call.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <mutex>
@@ -80,7 +81,9 @@ NormCall make_norm_call(const TensorView& x, const TensorView& y, const TensorVi
   p.pixels = x.shape.h() * x.shape.w();
   p.compute_capability = device.compute_capability;
   p.sm_count = device.sm_count;
+  p.threads_of_sm = device.threads_per_sm;
   p.shared_memory = device.shared_memory_per_block;
+  p.shared_of_sm = device.shared_memory_per_sm;
   const auto all_in = [&](Format f) {
     return x.is_contiguous(f) && y.is_contiguous(f) && (residual == nullptr || residual->is_contiguous(f));
   };
@@ -139,12 +142,17 @@ NormConfig default_norm_config(const NormProblem& problem) {
   return known.emplace(problem, norm_candidates(problem).front()).first->second;
 }
 
+DeviceInfo as_code_runs(DeviceInfo device) {
+  device.compute_capability = std::min(device.compute_capability, running_capability());
+  return device;
+}
+
 const DeviceInfo& known_device(int index) {
   static std::mutex mutex;
   static std::map<int, DeviceInfo> known;
   const std::lock_guard lock(mutex);
   auto found = known.find(index);
-  if (found == known.end()) found = known.emplace(index, device_info(index)).first;
+  if (found == known.end()) found = known.emplace(index, as_code_runs(device_info(index))).first;
   return found->second;
 }
 

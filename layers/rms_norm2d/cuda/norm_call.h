@@ -34,7 +34,11 @@ NormStrides contiguous_norm_strides(const NormProblem& problem);
 /// The first of norm_candidates(), remembered: a call costs less than a microsecond after the first one for a problem.
 NormConfig default_norm_config(const NormProblem& problem);
 
-/// Facts of a device, read at the first call. Throws CudaError.
+/// `device`, which is current, with the compute capability that the kernels' code it runs was compiled for: code for older ones, which a
+/// newer device can run, knows no clusters. Throws CudaError.
+DeviceInfo as_code_runs(DeviceInfo device);
+
+/// Facts of the current device, as as_code_runs() says, read at the first call. Throws CudaError.
 const DeviceInfo& known_device(int index);
 
 }  // namespace frieze::cuda

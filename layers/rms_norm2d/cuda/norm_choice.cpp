@@ -22,27 +22,20 @@ double up_to(double value, std::initializer_list<std::pair<double, double>> tabl
   return 1;
 }
 
-// Cost of memory accesses in rows of that many bytes: sectors of 32, DRAM bursts of 64, lines of 128.
-double row_cost(double bytes, bool wide) {
-  return wide ? up_to(bytes, {{16, 2.2}, {32, 1.45}, {64, 1.10}, {128, 1.02}}) : up_to(bytes, {{8, 2}, {16, 1.6}, {32, 1.3}, {64, 1.05}});
-}
-
-double loads_cost(int loads, bool half) {
-  switch (loads) {
-    case 2: return 1.25;
-    case 3: return 1.09;
-    case 4: return 1.08;
-    case 5: return 1.04;
-    case 6: return 1.01;
-    case 16: return half ? 1.25 : 1.0;
-    default: return 1;
-  }
-}
-
 // Blocks come in whole waves: the last one leaves multiprocessors idle.
 double wave_cost(double blocks, const NormProblem& p) {
   const double waves = blocks / std::max(1, p.sm_count);
   return waves < 6 ? 1 + 0.6 * (std::ceil(waves) / waves - 1) : 1;
+}
+
+// Blocks of `registers` a thread that a multiprocessor holds at a time.
+double resident_blocks(const NormConfig& c, const NormProblem& p, int registers) {
+  constexpr std::size_t kRegisters = 65536, kBlocks = 16;
+  const LaunchNeeds needs = norm_launch_needs(c, p);
+  const auto threads = static_cast<std::size_t>(c.threads), shared = needs.dynamic_shared + needs.static_shared + kReservedShared;
+  const std::size_t resident = std::min({kRegisters / (static_cast<std::size_t>(registers) * threads),
+                                         static_cast<std::size_t>(p.threads_of_sm) / threads, p.shared_of_sm / shared, kBlocks});
+  return std::max<double>(1, static_cast<double>(resident));
 }
 
 // Tiles of 16-byte accesses in registers.
@@ -57,7 +50,7 @@ double wide_tile_cost(const NormConfig& c, const NormProblem& p) {
   const double pixels = static_cast<double>(p.pixels), per_tile = static_cast<double>(lanes) * c.vector;
   const double tiles = std::ceil(pixels / per_tile);
   cost *= (1 + 0.55 * idle) * (1 + 0.2 * (tiles * per_tile / pixels - 1)) * kClusters[c.cluster - 1];
-  cost *= up_to(c.loads, {{2, 1.24}, {3, 1.32}, {4, 1.04}, {5, 0.955}, {6, 1.07}, {8, 0.97}, {16, 1.03}});
+  cost *= up_to(c.loads, {{4, 1.04}, {5, 0.955}, {8, 0.97}, {16, 1.03}});
   cost *= up_to(c.threads, {{96, 1.8}, {192, 1.05}, {384, 1}, {768, 1.02}, {1024, 1.33}});
   const int registers = c.loads > 8   ? 104
                         : c.loads > 6 ? (full                                 ? 96
@@ -66,30 +59,22 @@ double wide_tile_cost(const NormConfig& c, const NormProblem& p) {
                                                                               : 104)
                         : full        ? 80
                                       : 64;
-  const double resident = std::clamp(65536 / (registers * c.threads), 1, std::min(32, 2048 / c.threads));
+  const double resident = resident_blocks(c, p, registers);
   const double blocks = tiles * static_cast<double>(p.images) * c.cluster / std::max(1, p.sm_count);
   if (blocks < 1) cost *= std::pow(1 / blocks, 0.05);
   if (blocks < 6) cost *= 1 + 0.075 * (std::ceil(blocks) / blocks - 1);
   return cost * (1 + 0.28 * std::max(0.0, 1 - std::min(blocks, resident) * c.threads * c.loads * 16 / kFlight));
 }
 
-// Tiles of narrower accesses, and rings.
-double tile_cost(const NormConfig& c, const NormProblem& p) {
-  const double size = static_cast<double>(size_of(p.dtype)), bytes = c.vector * size, channels = static_cast<double>(p.channels);
-  const bool half = p.dtype != DType::f32, wide = bytes == 16;
-  const int rows = c.threads / c.lanes;
-  const double pixels = static_cast<double>(p.pixels), per_tile = static_cast<double>(c.lanes) * c.vector;
+// Tiles of single elements.
+double narrow_tile_cost(const NormConfig& c, const NormProblem& p) {
+  const double size = static_cast<double>(size_of(p.dtype)), channels = static_cast<double>(p.channels);
+  const double rows = c.threads / c.lanes, pixels = static_cast<double>(p.pixels), per_tile = c.lanes;
   const double tiles = std::ceil(pixels / per_tile) * static_cast<double>(p.images);
-  double cost = row_cost(per_tile * size, wide) * (1 + 0.25 * (rows * static_cast<double>(c.loads) * c.cluster / channels - 1));
-  cost *= wide ? loads_cost(c.loads, half) : c.loads == 8 ? 1.1 : 1.0;
-  cost *= c.threads == 1024 ? 1.08 : c.threads == 64 ? 1.03 : 1.0;
-  cost *= up_to(c.cluster, {{1, 1}, {2, 1.2}, {4, 1.3}, {8, 1.35}});
-  if (!wide) cost *= half && bytes == 4 ? 1.2 : 1.7;
-  if (c.path == Path::nchw_ring) {
-    cost *= c.threads == 512 && c.loads == 8 && per_tile * size >= 128 ? 1.02 : 1.12;
-    if (tiles < 2.0 * p.sm_count) cost *= 1.15;
-  }
-  cost *= wave_cost(tiles * c.cluster, p);
+  double cost = 1.7 * (1 + 0.25 * (rows * c.loads * c.cluster / channels - 1));
+  cost *= up_to(per_tile * size, {{8, 2}, {16, 1.6}, {32, 1.3}, {64, 1.05}});  // sectors of 32 bytes, DRAM bursts of 64
+  cost *= (c.loads == 8 ? 1.1 : 1.0) * up_to(c.threads, {{64, 1.03}, {512, 1}, {1024, 1.08}});
+  cost *= up_to(c.cluster, {{1, 1}, {2, 1.2}, {4, 1.3}, {8, 1.35}}) * wave_cost(tiles * c.cluster, p);
   return cost * (1 + 0.3 * (tiles * per_tile / (pixels * static_cast<double>(p.images)) - 1));
 }
 
@@ -99,10 +84,7 @@ double window_cost(const NormConfig& c, const NormProblem& p) {
   const int size = static_cast<int>(size_of(p.dtype)), held = c.loads - c.parked;
   const double rows = c.threads / c.lanes, loads = c.loads, pixels = static_cast<double>(p.pixels);
   const double tiles = std::ceil(pixels / c.pixels), blocks = tiles * static_cast<double>(p.images) * c.cluster / std::max(1, p.sm_count);
-  const double shared = static_cast<double>(norm_shared_bytes(c, p.channels, p.dtype)) + 1024;
-  const int registers = held > 6 ? 96 : 64;
-  const double resident = std::max(1.0, std::min({std::floor(65536.0 / (registers * c.threads)), std::floor(2048.0 / c.threads),
-                                                  std::floor(static_cast<double>(kSharedOfSm) / shared), 32.0}));
+  const double resident = resident_blocks(c, p, 64);
   const double waves = blocks / resident * (c.cluster > 2 ? 1.12 : 1);  // clusters seldom fill a GPC
   const double threads = std::min(blocks, resident) * c.threads;
   const double over = static_cast<double>(c.lanes) * (16 / size) / c.pixels - 1;
@@ -142,8 +124,7 @@ double flat_cost(const NormConfig& c, const NormProblem& p) {
 
 double cost(const NormConfig& c, const NormProblem& p) {
   switch (c.path) {
-    case Path::nchw_tile: return c.vector * size_of(p.dtype) == 16 ? wide_tile_cost(c, p) : tile_cost(c, p);
-    case Path::nchw_ring: return tile_cost(c, p);
+    case Path::nchw_tile: return c.vector * size_of(p.dtype) == 16 ? wide_tile_cost(c, p) : narrow_tile_cost(c, p);
     case Path::nchw_window: return window_cost(c, p);
     case Path::nchw_few: return c.threads == 128 ? 0.9 : 0.92;
     case Path::nhwc_rows: return rows_cost(c, p);

@@ -11,59 +11,53 @@ using Path = NormConfig::Path;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-constexpr std::int64_t kMostBlocks = 0x7FFFFFFF;
+// Packs of a thread that nchw_tile has kernels for, in rising order. Each was the choice somewhere on an H100 or H200 (tools/results), but
+// for those of single elements, which pointers off 16 bytes need.
+std::vector<int> tile_loads(const NormProblem& p, bool wide) {
+  const bool half = p.dtype != DType::f32, full = p.chain == NormChain::full || (p.chain == NormChain::silu && !wide);
+  if (!wide) return full ? std::vector<int>{16} : std::vector<int>{8, 32};
+  if (full || (p.chain == NormChain::silu && !half)) return {4, 8};
+  if (p.chain == NormChain::silu) return {4, 5, 8};
+  return half ? std::vector<int>{4, 5, 8, 16} : std::vector<int>{4, 8, 16};
+}
 
 // Tiles of any number of lanes with as many rows of threads as the channels need: they divide the pixels among multiprocessors where
 // powers of two leave some idle, and no thread has more to load than there is.
 void add_exact_tiles(const NormProblem& p, std::vector<NormConfig>& out) {
-  const bool full = p.chain == NormChain::full;
   const int wide = 16 / static_cast<int>(size_of(p.dtype));
-  for (const int k : full ? std::vector<int>{4, 8} : std::vector<int>{2, 3, 4, 6, 8, 16}) {
-    const int most = k <= 4 && !full ? 1024 : 512;
-    for (int cluster = 1; cluster <= (p.compute_capability >= 90 ? 8 : 1); ++cluster) {
+  for (const int k : tile_loads(p, true)) {
+    const int most = most_tile_threads(k, p.chain);
+    for (int cluster = 1; cluster <= (p.compute_capability >= kFirstWithClusters ? kMostClusterBlocks : 1); ++cluster) {
       const std::int64_t rows = ceil_div(p.channels, std::int64_t{k} * cluster);
       if (rows < 8 || (cluster > 1 && rows * k * (cluster - 1) >= p.channels)) continue;
       for (const int lanes : {2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24, 32}) {
         const std::int64_t threads = ceil_div(rows * lanes, 32) * 32;
         if (threads > most || threads < 96 || std::int64_t{lanes} * wide > threads) continue;
-        if (ceil_div(p.pixels, std::int64_t{lanes} * wide) * p.images * cluster > kMostBlocks) continue;
-        const NormConfig c{Path::nchw_tile, wide, lanes, static_cast<int>(threads), k, lanes * wide, cluster, 1, 0};
+        const NormConfig c{Path::nchw_tile, wide, lanes, static_cast<int>(threads), k, lanes * wide, cluster};
         if (std::find(out.begin(), out.end(), c) == out.end()) out.push_back(c);
       }
     }
   }
 }
 
-void add_rings(const NormProblem& p, std::vector<NormConfig>& out) {
-  const int wide = 16 / static_cast<int>(size_of(p.dtype));
-  const std::vector<int> loads = p.full() ? std::vector<int>{4, 8} : std::vector<int>{4, 8, 16};
-  for (const int threads : {128, 256, 512}) {
-    for (int lanes = 1; lanes * wide <= threads; lanes *= 2) {
-      const int rows = threads / lanes;
-      const auto fit = std::find_if(loads.begin(), loads.end(), [&](int k) { return std::int64_t{rows} * k >= p.channels; });
-      if (fit == loads.end() || rows >= 2 * p.channels) continue;
-      if (ceil_div(p.pixels, std::int64_t{lanes} * wide) * p.images > kMostBlocks) continue;
-      for (const int stages : {2, 3, 4}) {
-        NormConfig c{Path::nchw_ring, wide, lanes, threads, *fit, lanes * wide, 1, stages, 0};
-        const std::size_t shared = norm_shared_bytes(c, p.channels, p.dtype) + 1024;
-        const int by_registers = 65536 / (threads * (*fit == 16 ? 128 : *fit == 8 ? 72 : 56));
-        const int most = static_cast<int>(std::min<std::size_t>(kSharedOfSm / shared, static_cast<std::size_t>(by_registers)));
-        for (int per_sm = 1; per_sm <= most; per_sm *= 2) {
-          c.blocks = p.sm_count * (per_sm * 2 > most ? most : per_sm);
-          out.push_back(c);
-        }
-      }
-    }
+void add_few(const NormProblem& p, std::vector<NormConfig>& out) {
+  const bool has_kernel = (p.channels >= 2 && p.channels <= 4) || (p.channels == kMostFewChannels && !p.full());
+  if (!has_kernel) return;
+  const int wide = 16 / static_cast<int>(size_of(p.dtype)), channels = static_cast<int>(p.channels);
+  if (ceil_div(p.pixels, 30 * wide) * p.images > kMostBlocks) return;  // its warps are counted in 32 bits
+  for (const int threads : {64, 128, 256}) {
+    out.push_back({Path::nchw_few, wide, 32, threads, channels, 30 * wide * threads / 32});
   }
 }
 
-void add_few(const NormProblem& p, std::vector<NormConfig>& out) {
-  if (p.channels < 2 || p.channels > (p.chain == NormChain::full ? 4 : kMostFewChannels)) return;
-  const int wide = 16 / static_cast<int>(size_of(p.dtype)), channels = static_cast<int>(p.channels);
-  for (const int threads : {64, 128, 256}) {
-    if (ceil_div(p.pixels, 30 * wide) * p.images <= kMostBlocks)
-      out.push_back({Path::nchw_few, wide, 32, threads, channels, 30 * wide * threads / 32, 1, 1, 0});
-  }
+// What nhwc_rows has kernels for, in rising order of loads; `aligned`: of packs.
+struct RowLoads {
+  int loads, pixels;
+};
+std::vector<RowLoads> row_loads(bool full, bool aligned) {
+  if (!aligned) return {{4, 1}};
+  if (full) return {{1, 2}, {2, 1}, {3, 1}, {4, 1}};
+  return {{1, 4}, {2, 1}, {2, 2}, {3, 1}, {4, 1}, {5, 1}};
 }
 
 // Windows of whole packs, wherever rows begin; for rows of whole packs where the chain is long (the loop over packs in shared memory has
@@ -79,17 +73,15 @@ void add_windows(const NormProblem& p, std::vector<NormConfig>& out) {
       if (threads % lanes != 0 || (halo > 0 && rows % wide != 0) || rows >= 2 * p.channels) continue;
       if (reach > threads || (lanes > 8 && tile / 2 > p.pixels)) continue;
       for (const int cluster : {1, 2, 3, 4, 5, 8}) {
-        if (cluster > 1 && p.compute_capability < 90) break;
+        if (cluster > 1 && p.compute_capability < kFirstWithClusters) break;
         const std::int64_t loads = ceil_div(p.channels, std::int64_t{rows} * cluster);
         if (loads > 48 || (cluster > 1 && rows * loads * (cluster - 1) >= p.channels)) continue;
         if ((rows > wide || cluster > 1) && 3 * rows * loads * cluster > 4 * p.channels) continue;
-        if (ceil_div(p.pixels, tile) * p.images * cluster > kMostBlocks) continue;
-        for (const int held : all_parked ? std::vector<int>{0} : std::vector<int>{0, 2, 3, 4, 6, 8}) {
+        for (const int held : all_parked ? std::vector<int>{0} : std::vector<int>{0, 2, 3, 4, 6}) {
           if (held > loads || (held < 4 && held > 0 && loads > held)) continue;
-          NormConfig c{Path::nchw_window, wide, lanes, threads, static_cast<int>(loads), tile, cluster, 1, 0};
+          NormConfig c{Path::nchw_window, wide, lanes, threads, static_cast<int>(loads), tile, cluster};
           c.parked = c.loads - held;
-          const std::size_t affine = 2 * static_cast<std::size_t>(rows * loads * size);
-          if (norm_shared_bytes(c, p.channels, p.dtype) + affine <= p.shared_memory) out.push_back(c);
+          out.push_back(c);
         }
       }
     }
@@ -98,29 +90,27 @@ void add_windows(const NormProblem& p, std::vector<NormConfig>& out) {
 
 void add_unaligned_nhwc(const NormProblem& p, std::vector<NormConfig>& out) {
   const int size = static_cast<int>(size_of(p.dtype)), wide = 16 / size;
-  const std::int64_t pixels = p.images * p.pixels;
   if (p.channels <= 4) {
     for (const int threads : {64, 128, 256}) {
-      if (ceil_div(pixels, std::int64_t{threads} * wide) <= kMostBlocks)
-        out.push_back({Path::nhwc_few, wide, 1, threads, static_cast<int>(p.channels), threads * wide, 1, 1, 0});
+      out.push_back({Path::nhwc_few, wide, 1, threads, static_cast<int>(p.channels), threads * wide});
     }
   }
   const std::int64_t packs = ceil_div(p.channels + wide - 1, wide);
   for (const int threads : {128, 256, 512}) {
     for (int lanes = 1; lanes <= threads; lanes *= 2) {
-      for (const int k : {1, 2, 4, 8, 16}) {
+      for (const int k : {2, 4}) {
         if (std::int64_t{lanes} * k < packs || std::int64_t{lanes} * k >= 2 * packs || p.channels < wide) continue;
-        if (ceil_div(pixels, threads / lanes) <= kMostBlocks) out.push_back({Path::nhwc_shifted, wide, lanes, threads, k, 1, 1, 1, 0});
+        out.push_back({Path::nhwc_shifted, wide, lanes, threads, k, 1});
       }
     }
   }
   for (const int threads : {128, 256, 512}) {
     for (const int kib : {4, 8, 16, 32}) {
       const std::int64_t own = std::int64_t{kib} * 1024 / size / p.channels / wide * wide;  // pixels that fit
-      if (own == 0 || ceil_div(pixels, own) > kMostBlocks || own * p.channels / wide < threads / 2) continue;
+      if (own == 0 || own * p.channels / wide < threads / 2) continue;
       for (int lanes = 1; lanes <= 32; lanes *= 2) {
         if (lanes > 1 && (lanes > p.channels || lanes / 2 * own >= threads)) continue;
-        out.push_back({Path::nhwc_flat, wide, lanes, threads, 1, static_cast<int>(own), 1, 1, 0});
+        out.push_back({Path::nhwc_flat, wide, lanes, threads, 1, static_cast<int>(own)});
       }
     }
   }
@@ -128,30 +118,68 @@ void add_unaligned_nhwc(const NormProblem& p, std::vector<NormConfig>& out) {
 
 }  // namespace
 
-std::size_t norm_shared_bytes(const NormConfig& c, std::int64_t channels, DType dtype) {
-  const auto lanes = static_cast<std::size_t>(c.lanes), threads = static_cast<std::size_t>(c.threads);
-  const std::size_t columns = lanes * static_cast<std::size_t>(c.vector), c64 = static_cast<std::size_t>(channels);
-  const std::size_t groups = lanes < 32 && (lanes & (lanes - 1)) == 0 ? threads / 32 : threads / lanes;
+LaunchNeeds norm_launch_needs(const NormConfig& c, DType dtype, NormChain chain, std::int64_t images, std::int64_t channels,
+                              std::int64_t pixels) {
+  const auto lanes = static_cast<std::size_t>(c.lanes), threads = static_cast<std::size_t>(c.threads), size = size_of(dtype);
+  const auto vector = static_cast<std::size_t>(c.vector), loads = static_cast<std::size_t>(c.loads);
+  const auto cluster = static_cast<std::size_t>(c.cluster), own_pixels = static_cast<std::size_t>(c.pixels);
+  const std::size_t columns = lanes * vector, rows = threads / lanes;
   const std::size_t parts = dtype == DType::f32 ? 2 : 1;  // floats of a sum
+  const bool full = chain == NormChain::silu || chain == NormChain::full;
+  const std::size_t affine = chain == NormChain::bare ? 0 : 2 * rows * loads * size;  // weights and biases of a block's channels
+  const std::int64_t all = images * pixels;
+  LaunchNeeds n;
+  n.threads = c.threads;
+  n.cluster = c.cluster;
   switch (c.path) {
-    case Path::nchw_tile:
-      return columns * (2 + parts * (groups + (c.cluster > 1 ? 2 * static_cast<std::size_t>(c.cluster) : 0))) * sizeof(float);
-    case Path::nchw_ring:
-      return static_cast<std::size_t>(c.stages) * static_cast<std::size_t>(c.loads) * threads * 16 +
-             columns * (2 + parts * groups) * sizeof(float);
+    case Path::nchw_tile: {
+      const std::size_t groups = lanes < 32 && (lanes & (lanes - 1)) == 0 ? threads / 32 : rows;
+      n.blocks = ceil_div(pixels, std::int64_t{c.lanes} * c.vector) * images * c.cluster;
+      n.most_threads = most_tile_threads(c.loads, full && vector * size < 16 ? NormChain::full : chain);
+      n.dynamic_shared = columns * (2 + parts * (groups + (cluster > 1 ? 2 * cluster : 0))) * sizeof(float) + affine;
+      n.static_shared = 2 * sizeof(std::uint64_t);
+      break;
+    }
     case Path::nchw_window: {
-      const std::size_t pitch = (columns + static_cast<std::size_t>(c.vector) + lanes + 1 + 3) / 4 * 4;  // with its gaps
-      const std::size_t reach = c.pixels == c.lanes * c.vector ? columns : static_cast<std::size_t>(c.pixels + c.vector);
-      return static_cast<std::size_t>(c.parked) * threads * 16 +
-             ((2 + parts * (threads / lanes)) * pitch + (c.cluster > 1 ? 2 * parts * static_cast<std::size_t>(c.cluster) * reach : 0)) *
-                 sizeof(float);
+      const std::size_t pitch = (columns + vector + lanes + 1 + 3) / 4 * 4;  // with its gaps
+      const std::size_t reach = own_pixels == columns ? columns : own_pixels + vector;
+      const std::size_t floats = (2 + parts * rows) * pitch + (cluster > 1 ? 2 * parts * cluster * reach : 0);
+      n.blocks = ceil_div(pixels, c.pixels) * images * c.cluster;
+      n.most_threads = 512;
+      n.dynamic_shared = static_cast<std::size_t>(c.parked) * threads * 16 + floats * sizeof(float) + affine;
+      n.static_shared = 2 * sizeof(std::uint64_t);
+      break;
     }
-    case Path::nhwc_flat: {
-      const auto pixels = static_cast<std::size_t>(c.pixels);
-      return pixels * c64 * 16 / static_cast<std::size_t>(c.vector) + 2 * (pixels + 2) * sizeof(float);
-    }
-    default: return 0;  // static, or known to the launch alone
+    case Path::nchw_few:  // a warp's tile begins up to a pack before its place
+      n.blocks = ceil_div(ceil_div(pixels + c.vector - 1, std::int64_t{c.lanes - 2} * c.vector) * images, c.threads / 32);
+      n.most_threads = 256;
+      break;
+    case Path::nhwc_rows:
+      n.blocks = ceil_div(all, std::int64_t{c.threads / c.lanes} * c.pixels);
+      n.most_threads = most_row_threads(c.loads * c.pixels, full);
+      n.static_shared = parts * 32 * own_pixels * sizeof(float);
+      break;
+    case Path::nhwc_few:
+      n.blocks = ceil_div(ceil_div(all, c.vector), c.threads);
+      n.most_threads = 256;
+      n.static_shared = 8 * 36 * static_cast<std::size_t>(channels) * 16;
+      break;
+    case Path::nhwc_shifted:
+      n.blocks = ceil_div(all, c.threads / c.lanes);
+      n.most_threads = 512;
+      n.static_shared = parts * 16 * sizeof(float);
+      break;
+    case Path::nhwc_flat:
+      n.blocks = ceil_div(all, c.pixels);
+      n.most_threads = 512;
+      n.dynamic_shared = own_pixels * static_cast<std::size_t>(channels) * size + 2 * (own_pixels + 2) * sizeof(float);
+      break;
+    default:  // blocks take several turns
+      n.blocks = std::min(ceil_div(all, c.threads / c.lanes), kMostBlocks);
+      n.dynamic_shared = threads * parts * sizeof(float);
+      break;
   }
+  return n;
 }
 
 std::vector<NormConfig> all_norm_configs(const NormProblem& p) {
@@ -160,28 +188,25 @@ std::vector<NormConfig> all_norm_configs(const NormProblem& p) {
   const bool nhwc = p.format == Format::nhwc && p.channels > 1 && p.pixels > 1;
   if (p.contiguous && !nhwc && p.pixels <= (std::int64_t{1} << 31)) {
     const std::int64_t bytes = std::gcd<std::int64_t>(std::gcd<std::int64_t>(16, p.alignment), p.pixels * size);
-    const int vector = bytes == 16 ? wide : bytes >= 4 && size == 2 ? 2 : 1;
+    const int vector = bytes == 16 ? wide : 1;
     const bool full = p.chain == NormChain::full || (p.chain == NormChain::silu && vector != wide);
-    const std::vector<int> loads = vector == wide ? (full ? std::vector<int>{4, 8} : std::vector<int>{2, 3, 4, 5, 6, 8, 16})
-                                                  : (full ? std::vector<int>{8, 16} : std::vector<int>{8, 16, 32});
+    const std::vector<int> loads = tile_loads(p, vector == wide);
     for (const int threads : {64, 128, 256, 512, 1024}) {
       for (int lanes = 1; lanes <= threads; lanes *= 2) {
-        for (int cluster = 1; cluster <= (p.compute_capability >= 90 ? 8 : 1); cluster *= 2) {
+        for (int cluster = 1; cluster <= (p.compute_capability >= kFirstWithClusters ? kMostClusterBlocks : 1); cluster *= 2) {
           const int rows = threads / lanes;
           const auto fit = std::find_if(loads.begin(), loads.end(), [&](int k) { return std::int64_t{rows} * k * cluster >= p.channels; });
-          if (fit == loads.end() || ((*fit > 4 || full) && threads > 512)) continue;
+          if (fit == loads.end() || threads > most_tile_threads(*fit, full ? NormChain::full : p.chain)) continue;
           if (rows * cluster > 1 && lanes * vector > threads) continue;
           if (cluster > 1 && std::int64_t{rows} * (*fit) * (cluster / 2) >= p.channels) continue;
           if (cluster > 1 && lanes * vector % 4 != 0) continue;  // blocks send four sums at a time
           if (rows > 1 && rows >= 2 * p.channels) continue;
-          if (ceil_div(p.pixels, std::int64_t{lanes} * vector) * p.images * cluster > kMostBlocks) continue;
-          out.push_back({Path::nchw_tile, vector, lanes, threads, *fit, lanes * vector, cluster, 1, 0});
+          out.push_back({Path::nchw_tile, vector, lanes, threads, *fit, lanes * vector, cluster});
         }
       }
     }
     if (vector == wide) {
       add_exact_tiles(p, out);
-      add_rings(p, out);
     }
     if (p.alignment % 16 == 0 && !p.in_place) {
       add_windows(p, out);
@@ -189,28 +214,25 @@ std::vector<NormConfig> all_norm_configs(const NormProblem& p) {
     }
   }
   if (p.contiguous && nhwc) {
-    const std::int64_t pixels = p.images * p.pixels;
     const bool rows_aligned = p.alignment % 16 == 0 && p.channels * size % 16 == 0;
     const int vector = rows_aligned ? wide : 1;
-    const std::vector<int> loads = rows_aligned ? std::vector<int>{1, 2, 3, 4, 5, 8, 16} : std::vector<int>{4, 16};
+    const std::vector<RowLoads> kernels = row_loads(p.full(), rows_aligned);
     for (const int threads : {128, 256, 512, 1024}) {
       for (int lanes = 1; lanes <= threads; lanes *= 2) {
         const std::int64_t needed = ceil_div(p.channels, std::int64_t{lanes} * vector);
-        const auto fit = std::find_if(loads.begin(), loads.end(), [&](int k) { return k >= needed; });
-        if (fit == loads.end() || (lanes > 1 && std::int64_t{lanes / 2} * vector >= p.channels)) continue;
-        for (const int own : {1, 2, 4}) {
-          const int held = *fit * own;
-          if (own > 1 && (vector == 1 || held > (p.full() ? 2 : 8))) continue;
-          if ((held > 2 || p.full()) && threads > 512) continue;
-          if (ceil_div(pixels, std::int64_t{threads / lanes} * own) > kMostBlocks) continue;
-          out.push_back({Path::nhwc_rows, vector, lanes, threads, *fit, own, 1, 1, 0});
+        const auto fit = std::find_if(kernels.begin(), kernels.end(), [&](const RowLoads& k) { return k.loads >= needed; });
+        if (fit == kernels.end() || (lanes > 1 && std::int64_t{lanes / 2} * vector >= p.channels)) continue;
+        for (auto k = fit; k != kernels.end() && k->loads == fit->loads; ++k) {
+          if (threads > most_row_threads(k->loads * k->pixels, p.full())) continue;
+          out.push_back({Path::nhwc_rows, vector, lanes, threads, k->loads, k->pixels});
         }
       }
     }
     if (!rows_aligned && p.alignment % 16 == 0) add_unaligned_nhwc(p, out);
   }
   const bool few = p.images * p.pixels < 1024 || p.channels > 4096;
-  out.push_back({Path::strided, 1, few ? 256 : 8, 256, 1, 1, 1, 1, 0});
+  std::erase_if(out, [&](const NormConfig& c) { return !can_launch(norm_launch_needs(c, p), p.compute_capability, p.shared_memory); });
+  out.push_back({Path::strided, 1, few ? 256 : 8, 256, 1, 1});  // any device can
   return out;
 }
 
@@ -236,9 +258,6 @@ std::string describe(const NormConfig& c, const NormArgs& args, DType dtype) {
     case Path::nhwc_rows:
       return concat_text("nhwc rows, ", c.lanes, " lanes for ", c.pixels, c.pixels == 1 ? " pixel" : " pixels", ", ", c.threads,
                          " threads, ", c.loads, c.loads == 1 ? " load of " : " loads of ", bytes, " bytes a pixel");
-    case Path::nchw_ring:
-      return concat_text("nchw ring, ", c.lanes * c.vector, " pixels x ", args.channels, " channels, ", c.threads, " threads x ", c.loads,
-                         " loads of ", bytes, " bytes, ", c.stages, " stages, ", c.blocks, " blocks");
     case Path::nchw_window:
       return concat_text("nchw window, ", c.pixels, " pixels x ", args.channels, " channels, ", c.threads, " threads x ", c.loads,
                          " loads of ", bytes, " bytes, ", c.parked, " of them in shared memory",
@@ -259,8 +278,10 @@ std::string describe(const NormConfig& c, const NormArgs& args, DType dtype) {
 
 void launch_norm(const NormConfig& config, DType dtype, const NormArgs& args, const NormStrides& strides, cudaStream_t stream) {
   switch (config.path) {
-    case Path::nchw_tile: return launch_nchw_tile(config, dtype, args, stream);
-    case Path::nchw_ring: return launch_nchw_ring(config, dtype, args, stream);
+    case Path::nchw_tile:
+      return (dtype == DType::f32   ? launch_nchw_tile_f32
+              : dtype == DType::f16 ? launch_nchw_tile_f16
+                                    : launch_nchw_tile_bf16)(config, args, stream);
     case Path::nchw_window: return launch_nchw_window(config, dtype, args, stream);
     case Path::nchw_few: return launch_nchw_few(config, dtype, args, stream);
     case Path::nhwc_few: return launch_nhwc_few(config, dtype, args, stream);

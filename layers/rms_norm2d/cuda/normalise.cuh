@@ -471,6 +471,15 @@ inline NormArgs with_early_blocks(const NormArgs& a, const LaunchShape& shape) {
   return out;
 }
 
+/// What `c` is launched with. Throws CudaError where the grid has no room for it.
+inline LaunchShape norm_launch_shape(const NormConfig& c, DType dtype, const NormArgs& a) {
+  const LaunchNeeds needs = norm_launch_needs(c, dtype, chain_of(a), a.images, a.channels, a.pixels);
+  LaunchShape shape{grid_of(needs.blocks), dim3(static_cast<unsigned>(needs.threads)), needs.dynamic_shared};
+  shape.cluster = needs.cluster;
+  shape.dependent = true;
+  return shape;
+}
+
 inline int log2_of(int power_of_two) {
   int log = 0;
   while ((1 << log) < power_of_two) ++log;

@@ -23,7 +23,8 @@ NormOptions with_chain(const RMSNorm2dOptions& own, std::span<const EpilogueOp> 
 
 class RMSNorm2dKernel final : public Kernel {
  public:
-  RMSNorm2dKernel(const RMSNorm2d& layer, const PrepareArgs& prepare) : format_(prepare.out.format), device_(*prepare.device) {
+  RMSNorm2dKernel(const RMSNorm2d& layer, const PrepareArgs& prepare)
+      : format_(prepare.out.format), device_(as_code_runs(*prepare.device)) {
     const TensorSpec& x = prepare.in[0];
     formula_ = make_formula(with_chain(layer.options(), prepare.epilogue), x.shape.c(), x.dtype);
     if (layer.weight() != nullptr) weight_ = to_device(layer.weight()->values, x.dtype);

@@ -7,12 +7,13 @@
 #include <vector>
 
 #include <frieze/core/cuda/kernel.h>
+#include <frieze/core/cuda/launch_needs.h>
 #include <frieze/layers/rms_norm2d/rms_norm2d.h>
 
 namespace frieze::cuda {
 
 /// Raised whenever a kernel or the list of configurations changes, so that choices remembered in a file are made anew.
-inline constexpr int kNormKernelSet = 6;
+inline constexpr int kNormKernelSet = 7;
 
 /// Most blocks of one multiprocessor that prefetch while the launch before runs.
 inline constexpr unsigned kMostEarlyBlocks = 4;
@@ -20,8 +21,8 @@ inline constexpr unsigned kMostEarlyBlocks = 4;
 /// Most channels of which nchw_few takes all that belongs to a pixel.
 inline constexpr int kMostFewChannels = 8;
 
-/// Shared memory of one multiprocessor, as on sm_90.
-inline constexpr std::size_t kSharedOfSm = 227 * 1024;
+/// Shared memory of a multiprocessor that each of its blocks takes beside its own.
+inline constexpr std::size_t kReservedShared = 1024;
 
 /// The formula, in f32, as every kernel takes it.
 struct NormFormula {
@@ -69,7 +70,6 @@ struct NormStrides {
 struct NormConfig {
   enum class Path : std::uint8_t {
     nchw_tile,     ///< a block owns lanes*vector pixels and all channels, or its share of them in a cluster; registers
-    nchw_ring,     ///< the same, but a block stays and takes tile after tile; asynchronous copies into `stages` of shared memory
     nchw_window,   ///< nchw_tile wherever rows begin; of each thread's packs the last `parked` wait in shared memory
     nchw_few,      ///< a warp owns 30 * vector pixels of all channels, 2 to kMostFewChannels, wherever rows begin
     nhwc_rows,     ///< `lanes` threads own `pixels` pixels, whole rows of channels; registers
@@ -85,8 +85,6 @@ struct NormConfig {
   int loads = 1;    ///< accesses of one thread for one pixel (nhwc_rows), or in all
   int pixels = 1;   ///< nhwc_rows: pixels of a thread group; nhwc_flat, nchw_window: pixels of a block
   int cluster = 1;  ///< nchw_tile, nchw_window: blocks that share a tile's channels (sm_90)
-  int stages = 1;   ///< nchw_ring: tiles in shared memory
-  int blocks = 0;   ///< nchw_ring: of the whole grid
   int parked = 0;   ///< nchw_window: of the loads, those that wait in shared memory
 
   friend bool operator==(const NormConfig&, const NormConfig&) = default;
@@ -104,15 +102,16 @@ struct NormProblem {
   int alignment = 16;  ///< bytes, of every pointer
   /// y is x or the residual, and rows of pixels begin anywhere: blocks that read a little of their neighbours' do not apply.
   bool in_place = false;
-  int compute_capability = 0, sm_count = 0;
-  std::size_t shared_memory = 0;
+  int compute_capability = 0;  ///< of the code that the device runs, see running_capability()
+  int sm_count = 0, threads_of_sm = 0;
+  std::size_t shared_memory = 0, shared_of_sm = 0;  ///< of a block, with opt-in; of a multiprocessor
 
   /// Kernels but nchw_tile's, nchw_window's and nchw_few's hold fewer packs.
   bool full() const { return chain == NormChain::silu || chain == NormChain::full; }
 
   friend bool operator==(const NormProblem&, const NormProblem&) = default;
 };
-/// Every configuration that computes `problem`; at least one.
+/// Every configuration that computes `problem` and that its device can launch; at least one.
 std::vector<NormConfig> all_norm_configs(const NormProblem& problem);
 /// Those worth timing, the default first.
 std::vector<NormConfig> norm_candidates(const NormProblem& problem);
@@ -120,11 +119,26 @@ std::vector<NormConfig> norm_candidates(const NormProblem& problem);
 /// Enqueues `config` on `stream`. Throws CudaError.
 void launch_norm(const NormConfig& config, DType dtype, const NormArgs& args, const NormStrides& strides, cudaStream_t stream);
 
-/// Dynamic shared memory of one block.
-std::size_t norm_shared_bytes(const NormConfig& config, std::int64_t channels, DType dtype);
+/// What the launch of `config` needs: that is what it is launched with, and what all_norm_configs() holds against the device. `chain`:
+/// chain_of() its arguments.
+LaunchNeeds norm_launch_needs(const NormConfig& config, DType dtype, NormChain chain, std::int64_t images, std::int64_t channels,
+                              std::int64_t pixels);
+inline LaunchNeeds norm_launch_needs(const NormConfig& config, const NormProblem& p) {
+  return norm_launch_needs(config, p.dtype, p.chain, p.images, p.channels, p.pixels);
+}
 
-void launch_nchw_tile(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
-void launch_nchw_ring(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
+/// Most threads of a block of nchw_tile's kernels, which hold `loads` packs a thread.
+constexpr int most_tile_threads(int loads, NormChain chain) { return loads <= 4 && chain != NormChain::full ? 1024 : 512; }
+/// Of nhwc_rows' kernels, which hold `held` packs of all of a thread's pixels.
+constexpr int most_row_threads(int held, bool full) { return held <= 2 && !full ? 1024 : 512; }
+
+/// The compute capability that the code of these kernels which the current device runs was compiled for: that decides whether clusters
+/// work, since a device may run code of an older one. Throws CudaError.
+int running_capability();
+
+void launch_nchw_tile_f32(const NormConfig& config, const NormArgs& args, cudaStream_t stream);
+void launch_nchw_tile_f16(const NormConfig& config, const NormArgs& args, cudaStream_t stream);
+void launch_nchw_tile_bf16(const NormConfig& config, const NormArgs& args, cudaStream_t stream);
 void launch_nchw_window(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_nchw_few(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_nhwc_rows(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);

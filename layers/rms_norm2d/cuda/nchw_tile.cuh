@@ -1,3 +1,5 @@
+#pragma once
+/// nchw_tile for one type, as nchw_tile_<type>.cu include it: three files, as these kernels take long to compile.
 #include <frieze/layers/rms_norm2d/cuda/cluster_sums.cuh>
 #include <frieze/layers/rms_norm2d/cuda/normalise.cuh>
 
@@ -157,7 +159,7 @@ __device__ __noinline__ void scaled_tile(const NormArgs& a, const TileShape& sha
 }
 
 template <class T, int K, NormChain kChain>
-constexpr int kMostTileThreads = K <= 4 && kChain != NormChain::full ? 1024 : 512;
+constexpr int kMostTileThreads = most_tile_threads(K, kChain);
 // Twice 512 threads of 64 registers, where those suffice.
 template <class T, int K, NormChain kChain>
 constexpr int kTileBlocks = sizeof(T) == 4 || kChain == NormChain::full || K <= 4 || K > (kChain == NormChain::bare ? 8 : 6) ? 1 : 2;
@@ -263,73 +265,50 @@ __global__ void __launch_bounds__(kMostTileThreads<T, K, kChain>, kTileBlocks<T,
   });
 }
 
-// The kernels there are: bytes of an access x loads of a thread.
+// The kernels there are, see tile_loads().
 template <class T, int V, NormChain kChain>
 void (*pick_loads(int loads))(NormArgs, TileShape) {
-  constexpr bool kWide = sizeof(T) * V == 16;
-  if constexpr (kWide) {
-    switch (loads) {
-      case 4: return &rms_norm2d_nchw_tile_per_block<T, V, 4, kChain>;
-      case 8: return &rms_norm2d_nchw_tile_per_block<T, V, 8, kChain>;
-      default: break;
-    }
-    if constexpr (kChain != NormChain::full) {
-      if (loads == 2) return &rms_norm2d_nchw_tile_per_block<T, V, 2, kChain>;
-      if (loads == 6) return &rms_norm2d_nchw_tile_per_block<T, V, 6, kChain>;
-      if (loads == 3) return &rms_norm2d_nchw_tile_per_block<T, V, 3, kChain>;
-      if (loads == 5) return &rms_norm2d_nchw_tile_per_block<T, V, 5, kChain>;
+  if constexpr (V == 1) {
+    if constexpr (kChain == NormChain::full) {
       if (loads == 16) return &rms_norm2d_nchw_tile_per_block<T, V, 16, kChain>;
+    } else {
+      if (loads == 8) return &rms_norm2d_nchw_tile_per_block<T, V, 8, kChain>;
+      if (loads == 32) return &rms_norm2d_nchw_tile_per_block<T, V, 32, kChain>;
     }
   } else {
-    switch (loads) {
-      case 8: return &rms_norm2d_nchw_tile_per_block<T, V, 8, kChain>;
-      case 16: return &rms_norm2d_nchw_tile_per_block<T, V, 16, kChain>;
-      default: break;
+    if (loads == 4) return &rms_norm2d_nchw_tile_per_block<T, V, 4, kChain>;
+    if (loads == 8) return &rms_norm2d_nchw_tile_per_block<T, V, 8, kChain>;
+    if constexpr (sizeof(T) == 2 && kChain != NormChain::full) {
+      if (loads == 5) return &rms_norm2d_nchw_tile_per_block<T, V, 5, kChain>;
     }
-    if constexpr (kChain != NormChain::full) {
-      if (loads == 32) return &rms_norm2d_nchw_tile_per_block<T, V, 32, kChain>;
+    if constexpr (kChain == NormChain::affine) {
+      if (loads == 16) return &rms_norm2d_nchw_tile_per_block<T, V, 16, kChain>;
     }
   }
   return nullptr;
 }
 
 template <class T>
-auto pick(const NormConfig& c, NormChain chain) {
-  constexpr int kWide = 16 / static_cast<int>(sizeof(T)), kPair = 4 / static_cast<int>(sizeof(T));
-  const auto of = [&](auto v) {
-    constexpr int V = decltype(v)::value;
-    if constexpr (V == kWide) {
-      if (chain == NormChain::bare && (c.threads > c.lanes || c.cluster > 1)) return pick_loads<T, V, NormChain::bare>(c.loads);
-    }
-    if constexpr (V == kWide) {
-      if (chain == NormChain::silu) return pick_loads<T, V, NormChain::silu>(c.loads);
-    }
-    return chain == NormChain::full || chain == NormChain::silu ? pick_loads<T, V, NormChain::full>(c.loads)
-                                                                : pick_loads<T, V, NormChain::affine>(c.loads);
-  };
-  auto kernel = c.vector == kWide ? of(std::integral_constant<int, kWide>{}) : nullptr;
-  if (c.vector == kPair && kPair > 1) kernel = of(std::integral_constant<int, kPair>{});
-  if (c.vector == 1) kernel = of(std::integral_constant<int, 1>{});
+void (*pick(const NormConfig& c, NormChain chain))(NormArgs, TileShape) {
+  constexpr int kWide = 16 / static_cast<int>(sizeof(T));
+  const bool full = chain == NormChain::full || (chain == NormChain::silu && c.vector == 1);
+  if (c.vector == 1) return full ? pick_loads<T, 1, NormChain::full>(c.loads) : pick_loads<T, 1, NormChain::affine>(c.loads);
+  if (c.vector != kWide) return nullptr;
+  if (full) return pick_loads<T, kWide, NormChain::full>(c.loads);
+  if (chain == NormChain::silu) return pick_loads<T, kWide, NormChain::silu>(c.loads);
+  const bool bare = chain == NormChain::bare && c.loads < 16 && (c.threads > c.lanes || c.cluster > 1);
+  return bare ? pick_loads<T, kWide, NormChain::bare>(c.loads) : pick_loads<T, kWide, NormChain::affine>(c.loads);
+}
+
+template <class T>
+void launch_tile(const NormConfig& c, DType dtype, const NormArgs& args, cudaStream_t stream) {
+  const auto kernel = pick<T>(c, chain_of(args));
   check<CudaError>(kernel != nullptr, "RMSNorm2d has no nchw tile kernel of ", c.loads, " loads of ", c.vector, " elements");
-  return kernel;
+  const LaunchShape shape = norm_launch_shape(c, dtype, args);
+  const std::int64_t tiles_of_image = ceil_div(args.pixels, std::int64_t{c.lanes} * c.vector);
+  launch_kernel(kernel, shape, stream, with_early_blocks(args, shape),
+                TileShape{c.lanes, c.threads / c.lanes, c.cluster, c.loads, static_cast<std::uint32_t>(tiles_of_image)});
 }
 
 }  // namespace
-
-void launch_nchw_tile(const NormConfig& c, DType dtype, const NormArgs& args, cudaStream_t stream) {
-  dispatch(dtype, [&](auto t) {
-    using T = decltype(t);
-    const auto kernel = pick<T>(c, chain_of(args));
-    const std::int64_t tiles_of_image = ceil_div(args.pixels, std::int64_t{c.lanes} * c.vector);
-    LaunchShape shape{grid_of(tiles_of_image * args.images * c.cluster), dim3(static_cast<unsigned>(c.threads)),
-                      norm_shared_bytes(c, args.channels, dtype)};
-    const std::size_t channels = static_cast<std::size_t>(c.threads / c.lanes) * static_cast<std::size_t>(c.loads);
-    if (args.weight != nullptr || args.bias != nullptr) shape.shared_bytes += 2 * channels * sizeof(T);
-    shape.cluster = c.cluster;
-    shape.dependent = true;
-    launch_kernel(kernel, shape, stream, with_early_blocks(args, shape),
-                  TileShape{c.lanes, c.threads / c.lanes, c.cluster, c.loads, static_cast<std::uint32_t>(tiles_of_image)});
-  });
-}
-
 }  // namespace frieze::cuda
