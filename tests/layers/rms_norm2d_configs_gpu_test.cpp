@@ -183,12 +183,11 @@ Outcome run_all(const Problem& problem, DType t, const RMSNorm2dOptions& options
     const std::string what = concat_text(spec, problem.misalign > 0 ? " misaligned" : "", ": ", cuda::norm_config_text(config));
     const auto enqueue = [&] { cuda::launch_norm(config, t, call.args, call.strides, stream); };
     const std::vector<std::string> kernels = test::kernels_of(test::captured(stream, enqueue).get());
-    // What else the code looks at: how sums meet and over how many blocks, how long a ring is, windows with and without a halo, threads
-    // with nothing to do.
+    // What else the code looks at: how sums meet and over how many blocks, windows with and without a halo, threads with nothing to do.
     const int lanes = config.lanes >= 32 ? 32 : (config.lanes & (config.lanes - 1)) == 0 ? std::min(config.lanes, 4) : 3;
-    const std::string way = concat_text(lanes, ' ', config.stages > 2, ' ', (config.cluster > 1) + (config.cluster > 4), ' ',
-                                        config.parked > 0, ' ', config.pixels == config.lanes * config.vector, ' ',
-                                        config.threads == config.lanes, ' ', config.threads % config.lanes > 0);
+    const std::string way = concat_text(lanes, ' ', (config.cluster > 1) + (config.cluster > 4), ' ', config.parked > 0, ' ',
+                                        config.pixels == config.lanes * config.vector, ' ', config.threads == config.lanes, ' ',
+                                        config.threads % config.lanes > 0);
     if (test::each_kernel_once() && !test::first_time(kernels, way)) continue;
     test::note_launched(kernels);
     Bytes got;
@@ -265,6 +264,14 @@ TEST_P(RMSNorm2dConfigsOf, AllAreWithinTheBudgetAndAgree) {
 }
 INSTANTIATE_TEST_SUITE_P(Problems, RMSNorm2dConfigsOf, testing::Range(std::size_t{0}, std::size(kProblems)));
 
+void as_on_an_h100(cuda::NormProblem& p) {
+  p.compute_capability = 90;
+  p.sm_count = 132;
+  p.threads_of_sm = 2048;
+  p.shared_memory = 227 << 10;
+  p.shared_of_sm = 228 << 10;
+}
+
 TEST(RMSNorm2dConfigs, TheProblemsTakeEveryPath) {
   std::set<NormConfig::Path> paths;
   for (const Problem& problem : kProblems) {
@@ -275,9 +282,7 @@ TEST(RMSNorm2dConfigs, TheProblemsTakeEveryPath) {
                         problem.shape.n(),
                         problem.shape.c(),
                         problem.shape.h() * problem.shape.w()};
-    p.compute_capability = 90;
-    p.sm_count = 132;
-    p.shared_memory = 227 << 10;
+    as_on_an_h100(p);
     if (problem.misalign > 0) p.alignment = 2;
     for (const NormConfig& config : cuda::all_norm_configs(p)) paths.insert(config.path);
   }
@@ -289,8 +294,7 @@ TEST(RMSNorm2dConfigs, CandidatesAreConfigurationsAndHaveNamesOfTheirOwn) {
     for (const DType t : {DType::f32, DType::f16, DType::bf16}) {
       for (const cuda::NormChain chain : {cuda::NormChain::bare, cuda::NormChain::affine, cuda::NormChain::silu, cuda::NormChain::full}) {
         cuda::NormProblem p{t, problem.format, true, chain, problem.shape.n(), problem.shape.c(), problem.shape.h() * problem.shape.w()};
-        p.compute_capability = 90;
-        p.sm_count = 132;
+        as_on_an_h100(p);
         const std::vector<NormConfig> all = cuda::all_norm_configs(p), candidates = cuda::norm_candidates(p);
         ASSERT_FALSE(candidates.empty()) << problem.shape;
         for (const NormConfig& c : candidates) EXPECT_NE(std::find(all.begin(), all.end(), c), all.end()) << cuda::norm_config_text(c);
