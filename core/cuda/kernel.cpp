@@ -2,6 +2,8 @@
 
 #include <map>
 #include <mutex>
+#include <shared_mutex>
+#include <utility>
 
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/no_device.h>
@@ -25,24 +27,57 @@ std::unique_ptr<Kernel> KernelRegistry::prepare(const Layer& layer, const Prepar
   return found->second(layer, args);
 }
 
-void preload(const void* kernel_function) {
+namespace {
+
+// What is found out once a kernel and device, and asked at every launch. A kernel that could not be asked is asked again.
+template <class Fact>
+class FactsOfKernels {
+ public:
+  template <class Find>
+  Fact get(const void* kernel_function, Find&& find) {
+    int device = 0;
+    CUDA_CHECK(cudaGetDevice(&device));
+    const std::pair key(kernel_function, device);
+    {
+      const std::shared_lock lock(mutex_);
+      if (const auto found = known_.find(key); found != known_.end()) return found->second;
+    }
+    const std::unique_lock lock(mutex_);
+    if (const auto found = known_.find(key); found != known_.end()) return found->second;
+    return known_.emplace(key, find(device)).first->second;
+  }
+
+ private:
+  std::shared_mutex mutex_;
+  std::map<std::pair<const void*, int>, Fact> known_;
+};
+
+cudaFuncAttributes attributes_of(const void* kernel_function) {
   cudaFuncAttributes attributes{};
   CUDA_CHECK(cudaFuncGetAttributes(&attributes, kernel_function));
+  return attributes;
 }
 
+}  // namespace
+
+void preload(const void* kernel_function) { (void)attributes_of(kernel_function); }
+
 bool waits_on_device(const void* kernel_function) {
-  static std::mutex mutex;
-  static std::map<std::pair<const void*, int>, bool> known;
-  int device = 0;
-  CUDA_CHECK(cudaGetDevice(&device));
-  const std::lock_guard lock(mutex);
-  const auto [at, first] = known.try_emplace({kernel_function, device}, false);
-  if (first) {
-    cudaFuncAttributes attributes{};
-    CUDA_CHECK(cudaFuncGetAttributes(&attributes, kernel_function));
-    at->second = attributes.ptxVersion >= 90;
-  }
-  return at->second;
+  static auto& known = *new FactsOfKernels<bool>;  // threads may launch until the process ends
+  return known.get(kernel_function, [&](int) { return attributes_of(kernel_function).ptxVersion >= 90; });
+}
+
+void allow_shared_memory(const void* kernel_function, std::size_t bytes) {
+  static auto& known = *new FactsOfKernels<std::size_t>;
+  const std::size_t most = known.get(kernel_function, [&](int device) {
+    int block = 0;
+    CUDA_CHECK(cudaDeviceGetAttribute(&block, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+    const auto limit = static_cast<std::size_t>(block) - attributes_of(kernel_function).sharedSizeBytes;
+    CUDA_CHECK(cudaFuncSetAttribute(kernel_function, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(limit)));
+    return limit;
+  });
+  check<CudaError>(bytes <= most, "a launch with ", bytes, " bytes of shared memory: this device allows ", most,
+                   " beside the kernel's own");
 }
 
 DeviceInfo device_info(int index) {

@@ -72,6 +72,12 @@ void preload(const void* kernel_function);
 /// one before it by itself; asked once a kernel and device. Throws CudaError.
 bool waits_on_device(const void* kernel_function);
 
+/// Before a launch of the kernel with `bytes` of dynamic shared memory on the current device. The first call for a kernel and device raises
+/// its limit to all that a block may have there, less the kernel's static shared memory; it is never set again, so that threads do not
+/// take it from each other. It is a limit only: how a multiprocessor divides its memory between cache and shared memory follows what
+/// launches ask for. Throws CudaError if `bytes` are more than that.
+void allow_shared_memory(const void* kernel_function, std::size_t bytes);
+
 using KernelFactory = std::function<std::unique_ptr<Kernel>(const Layer&, const PrepareArgs&)>;
 
 /// Layer type -> factory. Filled once, by the register_<folder> functions that the build collects from layers/*/.

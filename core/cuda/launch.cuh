@@ -13,9 +13,11 @@
 
 namespace frieze::cuda {
 
-/// The only place that launches: a bad launch is reported here, not three layers later.
+/// The only place that launches: a bad launch is reported here, not three layers later. `shared_bytes`: up to what the device allows, as
+/// with a LaunchShape; any number of threads may launch one kernel with different sizes.
 template <class... P, class... A>
 void launch_kernel(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream, A... args) {
+  if (shared_bytes > 0) allow_shared_memory(reinterpret_cast<const void*>(kernel), shared_bytes);
   kernel<<<grid, block, shared_bytes, stream>>>(P(args)...);
   FRIEZE_CUDA_CHECK(cudaGetLastError());
 }
@@ -38,9 +40,7 @@ void launch_kernel(void (*kernel)(P...), const LaunchShape& shape, cudaStream_t 
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
   config.attrs = attributes;
-  if (shape.shared_bytes > 48 * 1024) {  // more than every kernel may use unasked
-    FRIEZE_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes)));
-  }
+  if (shape.shared_bytes > 0) allow_shared_memory(reinterpret_cast<const void*>(kernel), shape.shared_bytes);
   if (shape.cluster > 1) {
     cudaLaunchAttribute& cluster = attributes[config.numAttrs++];
     cluster.id = cudaLaunchAttributeClusterDimension;
