@@ -1,11 +1,10 @@
 #pragma once
-/// One capture at a time in this process, and no device-wide synchronisation of ours while one is open.
+/// One capture of ours at a time in this process, and none while a session's memory is freed.
 #include <mutex>
 
 namespace frieze::cuda {
 
-/// Held around every capture, and around the few cudaDeviceSynchronize calls that this library makes: CUDA invalidates
-/// every open capture, in every mode, when any thread synchronises the device. Recursive: a compile may tune inside.
+/// Held around each attempt at a capture (see capture_window.h) and around the freeing of what a session held. Recursive.
 std::unique_lock<std::recursive_mutex> lock_captures();
 
 }  // namespace frieze::cuda

@@ -4,43 +4,37 @@
 #include <limits>
 #include <utility>
 
-#include <frieze/core/cuda/capture_lock.h>
+#include <frieze/core/cuda/capture_window.h>
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/handles.h>
 
 namespace frieze::cuda {
 namespace {
 
-constexpr int kAttempts = 3;
-
-// One capture; an empty graph if it was invalidated, as another thread that synchronises the device can do in every mode. On the
-// `last` attempt an invalidated capture throws what it met.
-template <class Body>
-Graph try_capture(cudaStream_t stream, bool last, Body&& body) {
-  const auto one_at_a_time = lock_captures();
-  CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-  cudaGraph_t raw = nullptr;
+// Empty if the capture was invalidated.
+Graph try_capture(cudaStream_t stream, const std::function<void(cudaStream_t)>& enqueue) {
+  CaptureWindow window(stream);
   try {
-    body();
-  } catch (...) {
-    const cudaError_t status = cudaStreamEndCapture(stream, &raw);
-    (void)cudaGetLastError();  // or the next launch check would see it
-    const Graph drop(status == cudaSuccess ? raw : nullptr);
-    if (status == cudaErrorStreamCaptureInvalidated && !last) return Graph();
-    throw;
+    enqueue(stream);
+  } catch (const CudaError& e) {
+    if (is_forbidden_in_captures(e.code()) || (e.code() != cudaErrorStreamCaptureInvalidated && window.is_active())) throw;
+    return Graph();
   }
-  const cudaError_t status = cudaStreamEndCapture(stream, &raw);
-  if (status == cudaErrorStreamCaptureInvalidated && !last) return (void)cudaGetLastError(), Graph();
-  CUDA_CHECK(status);
-  return Graph(raw);
+  auto [status, graph] = window.end();
+  if (status != cudaErrorStreamCaptureInvalidated) CUDA_CHECK(status);
+  return std::move(graph);
 }
 
 GraphExec capture_launches(cudaStream_t stream, const ColdCandidate& candidate, int buffers, int launches) {
-  const auto enqueue_all = [&] {
-    for (int i = 0; i < launches; ++i) candidate.enqueue(i % buffers, stream);
+  const auto enqueue_all = [&](cudaStream_t s) {
+    for (int i = 0; i < launches; ++i) candidate.enqueue(i % buffers, s);
   };
-  Graph graph;
-  for (int left = kAttempts; left > 0 && !graph; --left) graph = try_capture(stream, left == 1, enqueue_all);
+  Graph graph = try_capture(stream, enqueue_all);
+  for (CaptureRetries retries; !graph; graph = try_capture(stream, enqueue_all)) {
+    check<CudaError>(!invalidates_captures(stream, [&](cudaStream_t s) { candidate.enqueue(0, s); }),
+                     "a launch to be timed makes a call that is not allowed inside a capture");
+    if (!retries.again()) throw CaptureError(retries.text());
+  }
   std::size_t nodes = 0;
   CUDA_CHECK(cudaGraphGetNodes(graph.get(), nullptr, &nodes));
   check<CudaError>(nodes >= static_cast<std::size_t>(launches), "only ", nodes, " nodes captured of ", launches, " launches to time");
@@ -58,6 +52,7 @@ std::vector<std::vector<double>> time_cold_rounds(cudaStream_t stream, std::span
   check<CudaError>(!candidates.empty(), "nothing to time");
   check<CudaError>(buffers >= 1 && rounds >= 1 && launches_per_graph >= 1, "timing needs at least one buffer, round and launch, got ",
                    buffers, ", ", rounds, " and ", launches_per_graph);
+  const BesideCaptures scope;
   const int launches = (launches_per_graph + buffers - 1) / buffers * buffers;
   std::vector<GraphExec> graphs;
   for (const ColdCandidate& candidate : candidates) {

@@ -19,8 +19,9 @@ struct ColdCandidate {
 /// all others were. The candidates are visited in turn in each round, because a GPU under load slows down within milliseconds. A replay
 /// is timed by events behind another replay of the same graph, which keeps the device busy while the host enqueues: the host's time is
 /// not in the numbers, the time between two dependent nodes of a graph is.
-/// Whoever wants it cold takes cold_buffers(). Waits for `stream`, which must not be capturing. Throws CudaError, also if there is no
-/// candidate, or if buffers, rounds or launches_per_graph are not at least 1.
+/// Whoever wants it cold takes cold_buffers(). Waits for `stream`, which must not be capturing. Throws CaptureError if other
+/// threads invalidate its captures for kCaptureLimit (core/cuda/capture_window.h); CudaError, also if there is no candidate, or if buffers,
+/// rounds or launches_per_graph are not at least 1.
 std::vector<std::vector<double>> time_cold_rounds(cudaStream_t stream, std::span<const ColdCandidate> candidates, int buffers, int rounds,
                                                   int launches_per_graph);
 

@@ -143,6 +143,7 @@ struct CudnnConv::State {
     }
     keep(std::move(value));
     graph = CudnnDescriptor(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+    const std::lock_guard lock(shared_handle().mutex());
     const cudnnHandle_t handle = shared_handle().get();
     graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
     graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, static_cast<std::int64_t>(operations.size()),
@@ -205,6 +206,7 @@ struct CudnnConv::State {
 
   // Nothing of a mode that does not know the graph.
   void ask(cudnnBackendHeurMode_t mode, std::size_t most) {
+    const std::lock_guard lock(shared_handle().mutex());
     std::vector<CudnnDescriptor> configs;
     try {
       CudnnDescriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
@@ -322,6 +324,7 @@ std::vector<std::shared_ptr<const CudnnConvPlan>> CudnnConv::plans(std::span<con
     }
   };
   if (names.size() == 1) {
+    const std::lock_guard lock(shared_handle().mutex());
     finalise(0, shared_handle().get());
     return made;
   }
@@ -329,7 +332,7 @@ std::vector<std::shared_ptr<const CudnnConvPlan>> CudnnConv::plans(std::span<con
   const auto work = [&, hook = current_warning_hook()] {
     const WarningScope warnings(hook);
     try {
-      CUDA_CHECK(cudaSetDevice(device));
+      const DeviceScope scope(device);
       const CudnnHandle own;
       for (std::size_t i = next++; i < names.size(); i = next++) finalise(i, own.get());
     } catch (const CudaError&) {
@@ -347,6 +350,7 @@ std::vector<std::shared_ptr<const CudnnConvPlan>> CudnnConv::plans(std::span<con
 std::shared_ptr<const CudnnConvPlan> CudnnConv::restored(const std::string& name, const std::string& json) {
   try {
     auto plan = std::make_unique<CudnnConvPlan::State>();
+    const std::lock_guard lock(shared_handle().mutex());
     const cudnnHandle_t handle = shared_handle().get();
     plan->of = state_;
     plan->plan = CudnnDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);

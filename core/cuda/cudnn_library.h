@@ -45,7 +45,7 @@ class CudnnHandle {
   CudnnHandle& operator=(const CudnnHandle&) = delete;
   ~CudnnHandle();
   cudnnHandle_t get() const noexcept { return handle_; }
-  /// Whoever sets the stream and executes holds this meanwhile.
+  /// cuDNN allows one thread at a time to use a handle: hold this around every call that does, also through a descriptor made with it.
   std::mutex& mutex() noexcept { return mutex_; }
 
  private:

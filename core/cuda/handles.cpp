@@ -25,38 +25,69 @@ void check_call(cudaError_t status, const char* call, const char* file, int line
 
 void log_warning(const char* text) noexcept { warn(text); }
 
+BesideCaptures::BesideCaptures(cudaStreamCaptureMode mode) noexcept
+    : mode_(mode), changed_(cudaThreadExchangeStreamCaptureMode(&mode_) == cudaSuccess) {}
+
+BesideCaptures::~BesideCaptures() {
+  if (changed_) (void)cudaThreadExchangeStreamCaptureMode(&mode_);
+}
+
+DeviceScope::DeviceScope(int device) {
+  CUDA_CHECK(cudaGetDevice(&previous_));
+  if (previous_ != device) CUDA_CHECK(cudaSetDevice(device));
+  changed_ = previous_ != device;
+}
+
+DeviceScope::~DeviceScope() {
+  if (changed_ && cudaSetDevice(previous_) != cudaSuccess) log_warning("the current device could not be restored");
+}
+
 Stream make_stream() {
+  const BesideCaptures scope;
   cudaStream_t stream = nullptr;
   CUDA_CHECK_AT("cudaStreamCreateWithFlags", cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   return Stream(stream);
 }
 
 Event make_event(bool timing) {
+  const BesideCaptures scope;
   cudaEvent_t event = nullptr;
   CUDA_CHECK_AT("cudaEventCreateWithFlags", cudaEventCreateWithFlags(&event, timing ? cudaEventDefault : cudaEventDisableTiming));
   return Event(event);
 }
 
 DeviceBuffer::DeviceBuffer(std::size_t bytes) : bytes_(bytes) {
+  const BesideCaptures scope;
   if (bytes > 0) CUDA_CHECK_AT("cudaMalloc", cudaMalloc(&data_, bytes));
 }
 
 DeviceBuffer::~DeviceBuffer() {
-  if (data_ != nullptr && owner_ == nullptr && cudaFree(data_) != cudaSuccess) log_warning("device memory could not be freed");
+  if (data_ == nullptr || owner_ != nullptr) return;
+  const BesideCaptures scope;
+  if (cudaFree(data_) != cudaSuccess) log_warning("device memory could not be freed");
 }
+
+namespace {
+
+// cudaMemcpy would go over the legacy stream and break the capture of any blocking stream, in every mode.
+void copy_and_wait(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  const BesideCaptures scope;
+  const Stream stream = make_stream();
+  CUDA_CHECK_AT("cudaMemcpyAsync", cudaMemcpyAsync(to, from, bytes, kind, stream.get()));
+  CUDA_CHECK(cudaStreamSynchronize(stream.get()));
+}
+
+}  // namespace
 
 void DeviceBuffer::upload(const void* host, std::size_t bytes) {
   check<CudaError>(bytes <= bytes_, "upload of ", bytes, " bytes into a device buffer of ", bytes_);
   check<CudaError>(owner_ == nullptr, "upload into device memory that others read too");
-  if (bytes == 0) return;
-  CUDA_CHECK_AT("cudaMemcpy", cudaMemcpy(data_, host, bytes, cudaMemcpyHostToDevice));
-  // From pageable memory it returns once the bytes are staged; a kernel on another stream could still run before they arrive.
-  CUDA_CHECK(cudaStreamSynchronize(cudaStreamLegacy));
+  if (bytes > 0) copy_and_wait(data_, host, bytes, cudaMemcpyHostToDevice);
 }
 
 void DeviceBuffer::download(void* host, std::size_t bytes) const {
   check<CudaError>(bytes <= bytes_, "download of ", bytes, " bytes from a device buffer of ", bytes_);
-  if (bytes > 0) CUDA_CHECK_AT("cudaMemcpy", cudaMemcpy(host, data_, bytes, cudaMemcpyDeviceToHost));
+  if (bytes > 0) copy_and_wait(host, data_, bytes, cudaMemcpyDeviceToHost);
 }
 
 DeviceBuffer to_device(const void* host, std::size_t bytes) {

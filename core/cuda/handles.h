@@ -13,6 +13,38 @@ namespace frieze::cuda {
 /// warn() of core/warning.h.
 void log_warning(const char* text) noexcept;
 
+/// For a scope, this thread may wait, allocate and free although the program that uses this library captures some stream, in whatever
+/// mode: without it such a call fails and takes that capture with it. Only for work on streams, events and memory of the library's own,
+/// which no capture of others holds. What breaks other captures even so must not be called at all: cudaDeviceSynchronize, and anything
+/// on the legacy default stream.
+class BesideCaptures {
+ public:
+  BesideCaptures() noexcept : BesideCaptures(cudaStreamCaptureModeRelaxed) {}
+  /// Another mode for a scope: a capture of our own wants thread-local again.
+  explicit BesideCaptures(cudaStreamCaptureMode mode) noexcept;
+  BesideCaptures(const BesideCaptures&) = delete;
+  BesideCaptures& operator=(const BesideCaptures&) = delete;
+  ~BesideCaptures();
+
+ private:
+  cudaStreamCaptureMode mode_;  // the other one
+  bool changed_;
+};
+
+/// Makes a device current for a scope, BesideCaptures. Throws CudaError.
+class DeviceScope {
+ public:
+  explicit DeviceScope(int device);
+  DeviceScope(const DeviceScope&) = delete;
+  DeviceScope& operator=(const DeviceScope&) = delete;
+  ~DeviceScope();
+
+ private:
+  BesideCaptures beside_;
+  int previous_ = 0;
+  bool changed_ = false;
+};
+
 template <class H, cudaError_t (*kDestroy)(H)>
 class Handle {
  public:
@@ -23,7 +55,9 @@ class Handle {
     return *this;
   }
   ~Handle() {
-    if (h_ != nullptr && kDestroy(h_) != cudaSuccess) log_warning("a CUDA object could not be destroyed");
+    if (h_ == nullptr) return;
+    const BesideCaptures scope;
+    if (kDestroy(h_) != cudaSuccess) log_warning("a CUDA object could not be destroyed");
   }
   H get() const noexcept { return h_; }
   explicit operator bool() const noexcept { return h_ != nullptr; }
@@ -64,7 +98,8 @@ class DeviceBuffer {
   }
   std::size_t bytes() const noexcept { return bytes_; }
 
-  /// Synchronous copies (never inside a capture). Throw CudaError, also for an upload into memory that is shared.
+  /// Copies over a stream of their own, which wait until they are done (never inside a capture of ours). Nothing orders them behind work
+  /// that others have enqueued: wait for that first. Throw CudaError, also for an upload into memory that is shared.
   void upload(const void* host, std::size_t bytes);
   void download(void* host, std::size_t bytes) const;
 

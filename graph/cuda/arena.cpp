@@ -2,9 +2,10 @@
 
 #include <algorithm>
 
+#include <frieze/core/cuda/capture_lock.h>
 #include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/driver.h>
 #include <frieze/core/cuda/fault.h>
-#include <frieze/graph/cuda/driver.h>
 
 namespace frieze::cuda {
 namespace {
@@ -57,8 +58,11 @@ CUmemAllocationProp device_memory(int device) {
 
 }  // namespace
 
+// Every user has waited for its last use before.
 DeviceArena::~DeviceArena() {
   if (base_ == 0) return;
+  const BesideCaptures scope;
+  const auto lock = lock_captures();
   bool ok = true;
   for (const Piece& piece : pieces_) {
     ok &= driver().unmap(base_ + piece.offset, piece.bytes) == CUDA_SUCCESS;
@@ -76,7 +80,6 @@ void DeviceArena::reserve(std::int64_t bytes) {
     bytes_ = wanted;
     return;
   }
-  if (!last_use_) last_use_ = make_event();
   if (base_ == 0) {
     // All of the device's memory as addresses: they cost nothing until something is mapped.
     std::size_t free_bytes = 0, total = 0;
@@ -117,15 +120,10 @@ void DeviceArena::map_more(std::size_t bytes) {
   bytes_ += size;
 }
 
-void DeviceArena::begin_use(cudaStream_t stream) {
-  if (!shared_ || last_stream_ == stream || last_stream_ == nullptr) return;
-  CUDA_CHECK(cudaStreamWaitEvent(stream, last_use_.get(), 0));
-}
-
-void DeviceArena::end_use(cudaStream_t stream) {
-  if (!shared_) return;
-  CUDA_CHECK(cudaEventRecord(last_use_.get(), stream));
-  last_stream_ = stream;
+void DeviceArena::begin_use(cudaStream_t stream, const std::shared_ptr<const LastUse>& user) {
+  if (!shared_ || last_user_ == user) return;  // who used it last keeps its own work in order
+  if (last_user_ != nullptr) last_user_->order(stream);
+  last_user_ = user;
 }
 
 }  // namespace frieze::cuda

@@ -2,25 +2,16 @@
 
 #include <algorithm>
 #include <chrono>
+#include <span>
 #include <unordered_map>
 #include <unordered_set>
 
-#include <frieze/core/cuda/capture_lock.h>
+#include <frieze/core/cuda/capture_window.h>
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/fault.h>
 
 namespace frieze::cuda {
 namespace {
-
-// The capture was invalidated, perhaps by another thread; worth another try.
-class Invalidated : public CaptureError {
-  using CaptureError::CaptureError;
-};
-
-// The driver refused to end the capture.
-class NotEnded : public CaptureError {
-  using CaptureError::CaptureError;
-};
 
 std::vector<cudaGraphNode_t> dependencies(cudaGraphNode_t node) {
   std::size_t count = 0;
@@ -38,55 +29,44 @@ std::vector<cudaGraphNode_t> dependencies(cudaGraphNode_t node) {
   return out;
 }
 
-struct CaptureTail {
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  std::vector<cudaGraphNode_t> nodes;  // what the next call would depend on
-};
-
-CaptureTail capture_tail(cudaStream_t stream) {
-  CaptureTail tail;
-  cudaGraph_t graph = nullptr;
-  const cudaGraphNode_t* nodes = nullptr;
-  const cudaGraphEdgeData* edges = nullptr;
-  std::size_t count = 0;
-#if CUDART_VERSION >= 13000
-  const cudaError_t status = cudaStreamGetCaptureInfo(stream, &tail.status, nullptr, &graph, &nodes, &edges, &count);
-#else
-  const cudaError_t status = cudaStreamGetCaptureInfo_v3(stream, &tail.status, nullptr, &graph, &nodes, &edges, &count);
-#endif
-  if (status != cudaSuccess) {
-    (void)cudaGetLastError();
-    tail.status = cudaStreamCaptureStatusInvalidated;
-  }
-  if (tail.status == cudaStreamCaptureStatusActive) tail.nodes.assign(nodes, nodes + count);
-  return tail;
-}
-
-// Ends the capture on every way out, so that the stream stays usable; the graph of a failed capture is dropped.
-class OpenCapture {
+// What each step left as the nodes that the next call would depend on. Handles only: an open capture's nodes are not looked at, since
+// another thread may invalidate it at any time, whereupon the driver frees them. They are good once the capture has ended well.
+class StepTails {
  public:
-  explicit OpenCapture(cudaStream_t stream) : stream_(stream) {
-    CUDA_CHECK_AT("cudaStreamBeginCapture", cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  explicit StepTails(std::size_t steps) {
+    ends_.reserve(steps);
+    nodes_.reserve(2 * steps);
   }
-  OpenCapture(const OpenCapture&) = delete;
-  OpenCapture& operator=(const OpenCapture&) = delete;
-  ~OpenCapture() {
-    if (stream_ != nullptr) (void)end();
-  }
-
-  std::pair<cudaError_t, Graph> end() noexcept {
+  // False if the capture is no longer active.
+  bool add(cudaStream_t stream) {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     cudaGraph_t graph = nullptr;
-    const cudaError_t status = cudaStreamEndCapture(std::exchange(stream_, nullptr), &graph);
-    (void)cudaGetLastError();  // or the next launch check would see it
-    return {status, Graph(status == cudaSuccess ? graph : nullptr)};
+    const cudaGraphNode_t* nodes = nullptr;
+    const cudaGraphEdgeData* edges = nullptr;
+    std::size_t count = 0;
+#if CUDART_VERSION >= 13000
+    const cudaError_t error = cudaStreamGetCaptureInfo(stream, &status, nullptr, &graph, &nodes, &edges, &count);
+#else
+    const cudaError_t error = cudaStreamGetCaptureInfo_v3(stream, &status, nullptr, &graph, &nodes, &edges, &count);
+#endif
+    if (error != cudaSuccess) (void)cudaGetLastError();
+    if (error != cudaSuccess || status != cudaStreamCaptureStatusActive) return false;
+    if (nodes != nullptr) nodes_.insert(nodes_.end(), nodes, nodes + count);
+    ends_.push_back(nodes_.size());
+    return true;
+  }
+  std::span<const cudaGraphNode_t> of(std::size_t step) const {
+    const std::size_t begin = step == 0 ? 0 : ends_[step - 1];
+    return std::span(nodes_).subspan(begin, ends_[step] - begin);
   }
 
  private:
-  cudaStream_t stream_;
+  std::vector<cudaGraphNode_t> nodes_;
+  std::vector<std::size_t> ends_;
 };
 
 // The nodes behind `tails` that are not in `seen` yet, oldest first; adds them to `seen`.
-std::vector<cudaGraphNode_t> new_nodes(const std::vector<cudaGraphNode_t>& tails, std::unordered_set<cudaGraphNode_t>& seen) {
+std::vector<cudaGraphNode_t> new_nodes(std::span<const cudaGraphNode_t> tails, std::unordered_set<cudaGraphNode_t>& seen) {
   std::vector<cudaGraphNode_t> found;
   for (const cudaGraphNode_t tail : tails) {
     if (seen.insert(tail).second) found.push_back(tail);
@@ -132,43 +112,56 @@ std::string objection(cudaGraphNode_t node) {
   }
 }
 
-void capture_step(const CaptureSource& source, std::size_t i, cudaStream_t stream) {
-  try {
-    source.enqueue(i, stream);
-  } catch (const CudaError& e) {
-    const std::string text = source.path(i) + ": not allowed inside a capture: " + e.what();
-    if (e.code() == cudaErrorStreamCaptureInvalidated) throw Invalidated(text);
-    throw CaptureError(text);
-  }
-}
+// How an attempt went that gave no error of the step's own.
+struct Attempt {
+  enum class End { whole, invalidated, not_ended } end = End::whole;
+  std::size_t step = 0;  // invalidated: where it showed
+  cudaError_t status = cudaSuccess;
+  CapturedGraph graph;
+};
 
-CapturedGraph attempt(cudaStream_t stream, const CaptureSource& source) {
-  CapturedGraph out;
-  out.nodes.resize(source.steps);
+// The nodes of each step, out of a capture that ended well. Throws CaptureError for what a captured graph must not hold.
+void assign_nodes(CapturedGraph& captured, const StepTails& tails, const CaptureSource& source) {
+  captured.nodes.resize(source.steps);
   std::unordered_set<cudaGraphNode_t> seen;
-  OpenCapture capture(stream);
   for (std::size_t i = 0; i < source.steps; ++i) {
-    capture_step(source, i, stream);
-    const CaptureTail tail = capture_tail(stream);
-    if (tail.status != cudaStreamCaptureStatusActive) {
-      throw Invalidated(source.path(i) +
-                        ": the capture was invalidated, by a call of this step that is not allowed inside a capture or by another thread "
-                        "that synchronised the device");
-    }
-    out.nodes[i] = new_nodes(tail.nodes, seen);
-    check<CaptureError>(!out.nodes[i].empty(), source.path(i), ": enqueued nothing on the stream that it was given");
-    for (const cudaGraphNode_t node : out.nodes[i]) {
+    captured.nodes[i] = new_nodes(tails.of(i), seen);
+    check<CaptureError>(!captured.nodes[i].empty(), source.path(i), ": enqueued nothing on the stream that it was given");
+    for (const cudaGraphNode_t node : captured.nodes[i]) {
       const std::string wrong = objection(node);
       check<CaptureError>(wrong.empty(), source.path(i), ": ", wrong, ", which a captured graph must not");
     }
   }
-  auto [status, graph] = capture.end();
-  if (status == cudaErrorStreamCaptureInvalidated) throw Invalidated("the capture was invalidated at its end");
-  check<NotEnded>(status == cudaSuccess, "the capture could not be ended: ", cudaGetErrorString(status));
   std::size_t count = 0;
-  CUDA_CHECK(cudaGraphGetNodes(graph.get(), nullptr, &count));
+  CUDA_CHECK(cudaGraphGetNodes(captured.graph.get(), nullptr, &count));
   check<CaptureError>(count == seen.size(), "the graph holds ", count, " nodes, but its steps enqueued ", seen.size());
-  out.graph = std::move(graph);
+}
+
+Attempt attempt(cudaStream_t stream, const CaptureSource& source) {
+  Attempt out;
+  StepTails tails(source.steps);
+  {
+    CaptureWindow window(stream);
+    std::size_t i = 0;
+    try {
+      while (i < source.steps && (source.enqueue(i, stream), tails.add(stream))) ++i;
+    } catch (const CudaError& e) {
+      // Others' doing shows as an invalidated capture, of which libraries tell in their own words.
+      const bool own = is_forbidden_in_captures(e.code()) || (e.code() != cudaErrorStreamCaptureInvalidated && window.is_active());
+      check<CaptureError>(!own, source.path(i), ": not allowed inside a capture: ", e.what());
+    }
+    auto [status, graph] = window.end();
+    out.status = status;
+    out.graph.graph = std::move(graph);
+    out.step = std::min(i, source.steps - 1);
+    if (i < source.steps || status == cudaErrorStreamCaptureInvalidated) out.end = Attempt::End::invalidated;
+  }
+  if (out.end == Attempt::End::invalidated) return out;
+  if (out.status != cudaSuccess) {
+    out.end = Attempt::End::not_ended;
+    return out;
+  }
+  assign_nodes(out.graph, tails, source);
   return out;
 }
 
@@ -199,12 +192,16 @@ void count_edges(CapturedGraph& captured) {
   }
 }
 
-// A failure that shows only at the end (a branch that is not joined) is blamed on the first step that fails by itself.
+// A failure that shows only at the end (a branch that is not joined) is blamed on the first step that fails so by itself.
 std::string find_culprit(cudaStream_t stream, const CaptureSource& source) {
   for (std::size_t i = 0; i < source.steps; ++i) {
     const CaptureSource one{1, [&](std::size_t, cudaStream_t s) { source.enqueue(i, s); }, [&](std::size_t) { return source.path(i); }};
     try {
-      (void)attempt(stream, one);
+      for (CaptureRetries retries;;) {
+        const Attempt::End end = attempt(stream, one).end;
+        if (end == Attempt::End::not_ended) return source.path(i);
+        if (end == Attempt::End::whole || !retries.again()) break;
+      }
     } catch (const Error&) {
       return source.path(i);
     }
@@ -215,24 +212,27 @@ std::string find_culprit(cudaStream_t stream, const CaptureSource& source) {
 }  // namespace
 
 CapturedGraph capture_steps(cudaStream_t stream, const CaptureSource& source) {
-  constexpr int kAttempts = 3;
   check<CaptureError>(source.steps > 0, "the plan has no steps: there is nothing to capture");
-  const auto lock = lock_captures();
-  for (int tried = 1;; ++tried) {
-    try {
-      CapturedGraph captured = attempt(stream, source);
-      captured.attempts = tried;
-      count_edges(captured);
-      return captured;
-    } catch (const Invalidated& e) {
-      if (tried == kAttempts) throw CaptureError(concat_text(e.what(), " (", kAttempts, " attempts)"));
-    } catch (const NotEnded& e) {
-      throw CaptureError(find_culprit(stream, source) + ": " + e.what());
+  const BesideCaptures scope;
+  for (CaptureRetries retries;;) {
+    Attempt tried = attempt(stream, source);
+    if (tried.end == Attempt::End::whole) {
+      tried.graph.attempts = retries.attempts();
+      count_edges(tried.graph);
+      return std::move(tried.graph);
     }
+    if (tried.end == Attempt::End::not_ended) {
+      throw CaptureError(concat_text(find_culprit(stream, source), ": the capture could not be ended: ", cudaGetErrorString(tried.status)));
+    }
+    const auto step_alone = [&](cudaStream_t s) { source.enqueue(tried.step, s); };
+    check<CaptureError>(!invalidates_captures(stream, step_alone), source.path(tried.step),
+                        ": the capture was invalidated by a call of this step that is not allowed inside a capture");
+    if (!retries.again()) throw CaptureError(retries.text());
   }
 }
 
 InstantiatedGraph instantiate(const CapturedGraph& captured, cudaStream_t stream, const CaptureSource& source) {
+  const BesideCaptures scope;
   std::size_t before = 0, after = 0, total = 0;
   CUDA_CHECK(cudaMemGetInfo(&before, &total));
   const auto ms_since = [](std::chrono::steady_clock::time_point start) {

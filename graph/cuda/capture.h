@@ -24,10 +24,11 @@ struct CapturedGraph {
   std::vector<ReceiptEdge> edge_list;  ///< numbers of nodes as they stand in `nodes`, one step after the other
 };
 
-/// Captures in thread-local mode under the process-wide lock. A capture that another thread invalidated is retried, three
-/// times in all. Throws CaptureError naming the step: a call that is not allowed inside a capture, a step that enqueues
-/// nothing, a node that is neither kernel, memset nor memcpy, a copy from or to pageable host memory, a branch that is not
-/// joined. Whatever happens, `stream` no longer captures afterwards and can be used.
+/// Captures in thread-local mode under the process-wide lock, which is free between attempts. A capture that another thread invalidated is
+/// tried again for up to kCaptureLimit (core/cuda/capture_window.h). Throws CaptureError, naming the step: a call that is not allowed
+/// inside a capture, a step that enqueues nothing, a node that is neither kernel, memset nor memcpy, a copy from or to pageable host
+/// memory, a branch that is not joined; or naming the other thread. Whatever happens, `stream` no longer captures afterwards and can be
+/// used. `enqueue` may be called several times for a step.
 CapturedGraph capture_steps(cudaStream_t stream, const CaptureSource& source);
 
 /// One step's nodes as the receipt shows them.

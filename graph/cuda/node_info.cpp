@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <memory>
 
+#include <frieze/core/cuda/driver.h>
 #include <frieze/graph/cuda/capture.h>
-#include <frieze/graph/cuda/driver.h>
 
 namespace frieze::cuda {
 namespace {

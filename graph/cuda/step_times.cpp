@@ -32,10 +32,14 @@ double microseconds(std::uint64_t from, std::uint64_t to) { return to > from ? s
 class StampedGraph {
  public:
   StampedGraph(const CaptureSource& source, std::size_t stamps, int rounds, cudaStream_t stream, std::uint64_t* device)
-      : device_(device), stamps_(stamps), read_(static_cast<std::size_t>(rounds), stamps) {
+      : device_(device), stamps_(stamps), stream_(stream), read_(static_cast<std::size_t>(rounds), stamps) {
     const CapturedGraph captured = capture_steps(stream, source);
     exec_ = instantiate(captured, stream, source).exec;
   }
+  StampedGraph(const StampedGraph&) = delete;
+  StampedGraph& operator=(const StampedGraph&) = delete;
+  // An error may leave replays running, which write to the pinned memory.
+  ~StampedGraph() { (void)cudaStreamSynchronize(stream_); }
   void replay(cudaStream_t stream) { CUDA_CHECK(cudaGraphLaunch(exec_.get(), stream)); }
   void launch(int round, cudaStream_t stream) {
     replay(stream);
@@ -47,6 +51,7 @@ class StampedGraph {
  private:
   std::uint64_t* device_;
   std::size_t stamps_;
+  cudaStream_t stream_;
   PinnedStamps read_;
   GraphExec exec_;
 };

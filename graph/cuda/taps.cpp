@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include <frieze/core/cuda/check.h>
-#include <frieze/graph/cuda/driver.h>
+#include <frieze/core/cuda/driver.h>
 
 namespace frieze::cuda {
 

@@ -286,7 +286,7 @@ INSTANTIATE_TEST_SUITE_P(Calls, RefusalTest,
                                            Refusal{Fault::synchronise, "cudaStreamSynchronize"},
                                            Refusal{Fault::other_stream, "enqueued nothing"}, Refusal{Fault::nothing, "enqueued nothing"},
                                            Refusal{Fault::open_fork, "could not be ended"},
-                                           Refusal{Fault::invalidated_always, "3 attempts"}));
+                                           Refusal{Fault::invalidated_always, "by a call of this step"}));
 
 TEST_F(CaptureTest, ACaptureThatAnotherThreadInvalidatesIsRetried) {
   const WithFault model(Fault::invalidated_once);

@@ -13,7 +13,7 @@
 
 #if FRIEZE_WITH_CUDA
 #include <frieze/core/cuda/check.h>
-#include <frieze/graph/cuda/driver.h>
+#include <frieze/core/cuda/driver.h>
 #endif
 
 namespace frieze::test {

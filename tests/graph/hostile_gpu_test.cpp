@@ -1,0 +1,222 @@
+/// Compiling beside a host program that uses CUDA as it likes, and beside other threads that compile.
+#include <gtest/gtest.h>
+
+#include "support/parity.h"
+
+#if FRIEZE_WITH_CUDA
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <frieze/core/cuda/capture_window.h>
+#include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/handles.h>
+#include <frieze/graph/session.h>
+#include <frieze/models/quickstart.h>
+
+#include "graph/device_layers.h"
+
+namespace frieze::test {
+namespace {
+
+// What a thread of the host program does in a loop: s synchronises the device, z does so every millisecond, a allocates and frees,
+// c copies over the legacy stream, g captures a stream of its own in global mode, l launches on the legacy stream.
+std::atomic<int> failed_synchronisations{0};
+
+void busy_thread(char what, const std::atomic<bool>& stop, std::atomic<int>& broken) {
+  void* mine = nullptr;
+  CUDA_CHECK(cudaMalloc(&mine, 4096));
+  std::vector<char> host(4096);
+  const cuda::Stream stream = cuda::make_stream();
+  while (!stop) {
+    if ((what == 's' || what == 'z') && cudaDeviceSynchronize() != cudaSuccess) ++failed_synchronisations;
+    if (what == 'z') {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    if (what == 'a') {
+      void* p = nullptr;
+      if (cudaMalloc(&p, 1 << 20) != cudaSuccess || cudaFree(p) != cudaSuccess) ++broken;
+    }
+    if (what == 'c' && cudaMemcpy(host.data(), mine, host.size(), cudaMemcpyDeviceToHost) != cudaSuccess) ++broken;
+    if (what == 'l') launch_empty(nullptr);
+    if (what == 'g') {
+      cudaGraph_t graph = nullptr;
+      if (cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeGlobal) != cudaSuccess) ++broken;
+      for (int i = 0; i < 20; ++i) (void)cudaMemsetAsync(mine, i, 64, stream.get());
+      if (cudaStreamEndCapture(stream.get(), &graph) != cudaSuccess || cudaGraphDestroy(graph) != cudaSuccess) ++broken;
+    }
+    (void)cudaGetLastError();
+  }
+  (void)cudaFree(mine);
+}
+
+class HostileGpuTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    FRIEZE_NEEDS_GPU();
+    register_test_kernels();
+    init_random(model_, 1);
+  }
+  Quickstart model_;
+};
+
+TEST_P(HostileGpuTest, EveryCompileEndsRightOrWithOneCaptureErrorInTime) {
+  const std::string which = GetParam();
+  const InputSpec input{"x", {1, 3, 64, 96}, DType::f16};
+  Session quiet = compile(model_, {input}, Device::cuda(), {.tune = false});
+  const std::vector<float> x = random_values(3 * 64 * 96, 1, Fill::normal, DType::f16, 3);
+  quiet.input().copy_from(x);
+  quiet.run();
+  const std::vector<float> right = quiet.output().floats();
+  std::atomic<bool> stop{false};
+  std::atomic<int> broken{0};
+  std::vector<std::thread> threads;
+  for (const char what : which) threads.emplace_back([&, what] { busy_thread(what, stop, broken); });
+  int compiled = 0, refused = 0, attempts = 0;
+  failed_synchronisations = 0;
+  double slowest = 0;
+  std::string words;
+  for (int i = 0; i < 10; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    try {
+      Session net = compile(model_, {input}, Device::cuda(), {.tune = false});
+      ++compiled;
+      attempts = std::max(attempts, net.receipt().capture_attempts);
+      net.input().copy_from(x);
+      net.poison();
+      net.run();
+      EXPECT_EQ(net.output().floats(), right);
+    } catch (const CaptureError& e) {
+      ++refused;
+      words = e.what();
+      EXPECT_TRUE(contains(words, "another thread")) << "no step of the model is to blame";
+      EXPECT_EQ(words.find('\n'), std::string::npos);
+    }
+    slowest = std::max(slowest, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  std::printf("%s: %d compiled in at most %d attempts, %d refused, slowest %.2f s, %d synchronisations failed %s\n", which.c_str(),
+              compiled, attempts, refused, slowest, failed_synchronisations.load(), words.c_str());
+  EXPECT_LT(slowest, 5);
+  EXPECT_EQ(broken, 0) << "calls of the program that our compiling broke";
+  if (which.find('s') == std::string::npos) {
+    EXPECT_EQ(refused, 0);
+  }
+  // Nothing is left behind.
+  EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  quiet.poison();
+  quiet.run();
+  EXPECT_EQ(quiet.output().floats(), right);
+  Session after = compile(model_, {input}, Device::cuda(), {.tune = false});
+  EXPECT_EQ(after.receipt().capture_attempts, 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Threads, HostileGpuTest, ::testing::Values("s", "a", "c", "z", "l", "g", "acg", "sac"));
+
+// Taps, binds and timings capture too.
+TEST_P(HostileGpuTest, WhatCapturesLaterEndsTheSameWay) {
+  const std::string which = GetParam();
+  Session net = compile(model_, {{"x", {1, 3, 64, 96}, DType::f16}}, Device::cuda(), {.tune = false});
+  const std::vector<float> x = random_values(3 * 64 * 96, 1, Fill::normal, DType::f16, 3);
+  net.input().copy_from(x);
+  net.run();
+  const std::vector<float> right = net.output().floats();
+  const cuda::DeviceBuffer y(static_cast<std::size_t>(net.output().spec().bytes()));
+  const std::string port = net.output().name();
+  std::atomic<bool> stop{false};
+  std::atomic<int> broken{0};
+  std::vector<std::thread> threads;
+  for (const char what : which) threads.emplace_back([&, what] { busy_thread(what, stop, broken); });
+  int refused = 0;
+  const auto attempt = [&](auto&& body) {
+    try {
+      body();
+    } catch (const CaptureError&) {
+      ++refused;
+    }
+    net.poison();
+    net.run();
+    EXPECT_EQ(net.output().floats(), right);
+  };
+  attempt([&] { net.tap(); });
+  attempt([&] { net.bind(port, y.data()); });
+  attempt([&] { net.bind(port, nullptr); });
+  net.untap();
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(broken, 0);
+  if (which.find('s') == std::string::npos) {
+    EXPECT_EQ(refused, 0);
+  }
+  attempt([&] { net.bind(port, nullptr); });
+}
+
+class ThreadsGpuTest : public HostileGpuTest {};
+
+TEST_F(ThreadsGpuTest, EightThreadsCompileAtOnce) {
+  constexpr int kThreads = 8;
+  std::vector<std::vector<float>> inputs, right;
+  const auto spec = [](int t) { return InputSpec{"x", {1, 3, 32 + 16 * (t % 4), 48}, t % 2 == 0 ? DType::f16 : DType::f32}; };
+  for (int t = 0; t < kThreads; ++t) {
+    Session net = compile(model_, {spec(t)}, Device::cuda());
+    inputs.push_back(random_values(static_cast<std::size_t>(net.input().spec().shape.elements()), static_cast<std::uint64_t>(t),
+                                   Fill::normal, spec(t).dtype, 3));
+    net.input().copy_from(inputs.back());
+    net.run();
+    right.push_back(net.output().floats());
+  }
+  std::atomic<int> failures{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      try {
+        for (int round = 0; round < 3; ++round) {
+          Session net = compile(model_, {spec(t)}, Device::cuda());
+          net.input().copy_from(inputs[static_cast<std::size_t>(t)]);
+          net.poison();
+          net.run();
+          if (net.output().floats() != right[static_cast<std::size_t>(t)]) ++failures;
+        }
+      } catch (const std::exception& e) {
+        std::printf("thread %d: %s\n", t, e.what());
+        ++failures;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(failures, 0);
+}
+
+// A step that breaks its capture without an error is told from a thread that does: at once, not after the limit.
+TEST_F(ThreadsGpuTest, AStepThatBreaksItsCaptureIsToldFromAThreadThatDoes) {
+  const cuda::Stream stream = cuda::make_stream();
+  const auto harmless = [](cudaStream_t s) { launch_empty(s); };
+  const auto guilty = [](cudaStream_t s) {
+    launch_empty(s);
+    void* memory = nullptr;
+    if (cudaMalloc(&memory, 1024) == cudaSuccess) (void)cudaFree(memory);
+    (void)cudaGetLastError();
+  };
+  EXPECT_FALSE(cuda::invalidates_captures(stream.get(), harmless));
+  EXPECT_TRUE(cuda::invalidates_captures(stream.get(), guilty));
+  std::atomic<bool> stop{false};
+  std::atomic<int> broken{0};
+  std::thread thread([&] { busy_thread('s', stop, broken); });
+  for (int i = 0; i < 100; ++i) EXPECT_FALSE(cuda::invalidates_captures(stream.get(), harmless)) << i;
+  stop = true;
+  thread.join();
+  EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+}
+
+}  // namespace
+}  // namespace frieze::test
+
+#else  // without CUDA
+
+TEST(HostileGpuTest, NeedsCuda) { FRIEZE_NEEDS_GPU(); }
+
+#endif
