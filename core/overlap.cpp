@@ -42,6 +42,11 @@ bool can_reach(const std::vector<Term>& terms, const std::vector<std::int64_t>& 
 
 }  // namespace
 
+ByteRange byte_range(const TensorView& view) {
+  const Range range = range_of(view);
+  return {view.as<std::byte>() + range.first, range.last - range.first};
+}
+
 bool share_memory(const TensorView& a, const TensorView& b) {
   if (a.shape.elements() == 0 || b.shape.elements() == 0) return false;
   const Range ra = range_of(a), rb = range_of(b);

@@ -4,6 +4,14 @@
 
 namespace frieze {
 
+/// Where a view's elements lie: from the first byte of any to behind the last.
+struct ByteRange {
+  std::byte* begin = nullptr;
+  std::int64_t bytes = 0;
+};
+/// The view must have elements.
+ByteRange byte_range(const TensorView& view);
+
 /// True if some byte belongs to an element of both. Views whose address ranges are apart are told apart at once; interleaved ones (the
 /// two halves of the channels of an nhwc tensor) by a search, which answers true if it would take more than some 10^5 steps.
 /// Views without elements meet nothing.

@@ -7,6 +7,7 @@
 #include <frieze/core/host_memory.h>
 #include <frieze/graph/executor.h>
 #include <frieze/graph/memory_text.h>
+#include <frieze/graph/port_memory.h>
 #include <frieze/graph/reference_step.h>
 
 namespace frieze {
@@ -47,7 +48,7 @@ class CpuExecutor final : public Executor {
       for (const PlanPort& port : *ports) {
         HostTensor tensor(plan_.spec(port.value));
         std::memset(tensor.data(), 0, tensor.bytes());
-        bound_[port.value] = tensor.data();
+        memory_of_ports_.own[port.value] = memory_of_ports_.bound[port.value] = tensor.data();
         ports_.emplace(port.value, std::move(tensor));
       }
     }
@@ -71,8 +72,12 @@ class CpuExecutor final : public Executor {
   void launch(cudaStream_t) override { run(); }
 
   TensorView port_view(int value) const override { return view(value); }
-  void bind(int value, void* data) override { bound_[value] = data != nullptr ? data : ports_.at(value).data(); }
-  void write_port(int value, const HostTensor& from) override { std::memcpy(bound_.at(value), from.data(), from.bytes()); }
+  void bind(int value, void* data) override {
+    if (data == nullptr) data = memory_of_ports_.own.at(value);
+    check_port_memory(plan_, memory_of_ports_, value, data, arena_->data(), arena_->bytes());
+    memory_of_ports_.bound[value] = data;
+  }
+  void write_port(int value, const HostTensor& from) override { std::memcpy(memory_of_ports_.bound.at(value), from.data(), from.bytes()); }
 
   HostTensor read_value(int value) const override {
     HostTensor out(plan_.spec(value));
@@ -100,7 +105,7 @@ class CpuExecutor final : public Executor {
   void poison() override {
     for (const auto& [step, tensor] : taps_) std::memset(tensor.data(), 0xFF, tensor.bytes());
     if (memory_.arena_bytes > 0) std::memset(arena_->data(), 0xFF, static_cast<std::size_t>(memory_.arena_bytes));
-    for (const PlanPort& port : plan_.outputs) std::memset(bound_.at(port.value), 0xFF, ports_.at(port.value).bytes());
+    for (const PlanPort& port : plan_.outputs) std::memset(memory_of_ports_.bound.at(port.value), 0xFF, ports_.at(port.value).bytes());
   }
 
   // The host's clock at the borders; reading it costs nothing against a step of the reference.
@@ -143,14 +148,14 @@ class CpuExecutor final : public Executor {
 
   TensorView view(int value) const {
     const TensorSpec& spec = plan_.spec(value);
-    const auto port = bound_.find(value);
-    if (port != bound_.end()) return TensorView(port->second, spec);
+    const auto port = memory_of_ports_.bound.find(value);
+    if (port != memory_of_ports_.bound.end()) return TensorView(port->second, spec);
     return TensorView(arena_->data() + memory_.of_value(value)->offset, spec);
   }
 
   std::shared_ptr<HostArena> arena_;
   std::map<int, HostTensor> ports_;
-  std::map<int, void*> bound_;
+  PortMemory memory_of_ports_;
   std::map<int, HostTensor> taps_;  // by step
 };
 

@@ -90,6 +90,10 @@ class Session {
   /// One replay, then wait: on CUDA one cudaGraphLaunch on the session's own stream.
   void run();
   /// One replay on the caller's stream; never synchronises, never allocates. CPU sessions run at once and ignore `stream`.
+  /// Any stream of the session's device will do, default streams too (nullptr: the legacy one), and another one each time: each run comes
+  /// after the one before, and reading or writing a port waits for it, even if the stream is gone by then. Throws OptionError for a stream
+  /// of another device, CaptureError for one that is being captured (or must wait for such a one, as the legacy stream must for every
+  /// blocking stream).
   void launch(cudaStream_t stream);
   /// The same steps, enqueued one by one without the graph, then wait. Bit for bit equal to run().
   void run_eager();
@@ -99,9 +103,11 @@ class Session {
   /// The only input or output. Throws OptionError if there are several.
   Port input() const;
   Port output() const;
-  /// Makes an input or output port use the caller's memory (on the session's device, contiguous in the port's format,
-  /// 16-byte aligned, alive until rebound) from the next launch on; nullptr gives the session's own buffer back.
-  /// Patches the graph in place: no re-capture. Throws OptionError.
+  /// Makes an input or output port use the caller's memory (on the session's device or managed, contiguous in the port's format,
+  /// 16-byte aligned, alive until rebound and no longer used) from the next launch on; nullptr gives the session's own buffer back.
+  /// An output shares no byte with another port; two inputs may share memory, which is only read. Patches the graph in place: no
+  /// re-capture. Throws OptionError for anything else: on CUDA the driver is asked for what lies at `data`, and host memory (pinned too),
+  /// memory of another device and an allocation that ends too early are refused. Then everything is as it was.
   void bind(std::string_view name, void* data);
 
   const Plan& plan() const;
@@ -138,7 +144,9 @@ class Session {
   std::vector<int> taps_;  // steps, ascending
 };
 
-/// Traces, optimises, plans memory; on CUDA also prepares (tunes, warms up), captures and uploads.
+/// Traces, optimises, plans memory; on CUDA also prepares (tunes, warms up), captures and uploads. Other threads, and this one, may have
+/// captures open and use CUDA meanwhile. Only cudaDeviceSynchronize breaks every capture, and fails itself while one is open: where
+/// another thread calls it time and again, the capture is tried again for up to two seconds, then CaptureError says so.
 Session compile(const Module& model, const std::vector<InputSpec>& inputs, const Device& device, const CompileOptions& options = {});
 /// The same from a plan that is already optimised.
 Session compile(Plan plan, const Device& device, const CompileOptions& options = {});

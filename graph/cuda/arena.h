@@ -1,9 +1,11 @@
 #pragma once
 /// Device memory for intermediate values.
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include <frieze/core/cuda/handles.h>
+#include <frieze/graph/cuda/streams.h>
 #include <frieze/graph/executor.h>
 
 namespace frieze::cuda {
@@ -24,9 +26,9 @@ class DeviceArena final : public Arena {
   /// Grows to at least `bytes`; one that is not shared grows once. Throws CudaError; then the arena is as it was.
   void reserve(std::int64_t bytes);
 
-  /// Around every enqueueing of work that uses the arena; nothing happens in one that is not shared.
-  void begin_use(cudaStream_t stream);
-  void end_use(cudaStream_t stream);
+  /// Before work that uses a shared arena is enqueued on `stream`: it is ordered behind the user before, and `user` is the next to wait
+  /// for. The user records its last use when the work is enqueued. Nothing happens in an arena that is not shared.
+  void begin_use(cudaStream_t stream, const std::shared_ptr<const LastUse>& user);
 
  private:
   struct Piece {
@@ -42,8 +44,7 @@ class DeviceArena final : public Arena {
   unsigned long long base_ = 0;  // when shared: the reserved range, and what is mapped into it
   std::size_t reserved_ = 0;
   std::vector<Piece> pieces_;
-  cudaStream_t last_stream_ = nullptr;
-  Event last_use_;
+  std::shared_ptr<const LastUse> last_user_;
 };
 
 }  // namespace frieze::cuda

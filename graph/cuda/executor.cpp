@@ -5,40 +5,23 @@
 
 #include <frieze/core/cuda/capture_lock.h>
 #include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/device_memory.h>
 #include <frieze/core/cuda/fault.h>
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/graph/cuda/arena.h>
 #include <frieze/graph/cuda/capture.h>
-#include <frieze/graph/cuda/rates.h>
+#include <frieze/graph/cuda/executor.h>
 #include <frieze/graph/cuda/reformat.h>
 #include <frieze/graph/cuda/stamps.h>
 #include <frieze/graph/cuda/taps.h>
 #include <frieze/graph/executor.h>
 #include <frieze/graph/memory_text.h>
+#include <frieze/graph/port_memory.h>
 #include <frieze/graph/reformat.h>
 
 namespace frieze {
 namespace cuda {
 namespace {
-
-/// Makes a device current for a scope.
-class DeviceGuard {
- public:
-  explicit DeviceGuard(int device) {
-    CUDA_CHECK(cudaGetDevice(&previous_));
-    if (previous_ != device) CUDA_CHECK(cudaSetDevice(device));
-    changed_ = previous_ != device;
-  }
-  DeviceGuard(const DeviceGuard&) = delete;
-  DeviceGuard& operator=(const DeviceGuard&) = delete;
-  ~DeviceGuard() {
-    if (changed_ && cudaSetDevice(previous_) != cudaSuccess) log_warning("the current device could not be restored");
-  }
-
- private:
-  int previous_ = 0;
-  bool changed_ = false;
-};
 
 class Stopwatch {
  public:
@@ -53,7 +36,8 @@ class CudaExecutor final : public Executor {
   CudaExecutor(Plan plan, const CompileOptions& options, const DeviceInfo& device, const std::string& device_name,
                std::shared_ptr<Arena> arena)
       : Executor(std::move(plan), options), device_(device), stream_(in_device(device.index)) {
-    const DeviceGuard guard(device_.index);
+    const DeviceScope scope(device_.index);
+    last_use_ = std::make_shared<LastUse>();
     arena_ = arena ? std::static_pointer_cast<DeviceArena>(arena) : std::make_shared<DeviceArena>(device_.index, false);
     receipt_.device = device_name;
     receipt_.tf32 = options_.allow_tf32;
@@ -64,45 +48,65 @@ class CudaExecutor final : public Executor {
     if (options_.capture) capture();
   }
 
-  // The graph may still run on some stream of the caller's: wait before its memory goes.
+  // The graph may still run on some stream of the caller's: wait for that, for nobody else, before its memory goes. The device and the
+  // captures of others are taken care of for all members.
   ~CudaExecutor() override {
     try {
-      const DeviceGuard guard(device_.index);
+      const DeviceScope scope(device_.index);
+      try {
+        last_use_->wait();
+      } catch (const CudaError&) {
+        log_warning("the device failed before a session was destroyed");
+      }
       const auto lock = lock_captures();
-      if (cudaDeviceSynchronize() != cudaSuccess) log_warning("the device failed before a session was destroyed");
+      taps_.reset();
+      exec_ = GraphExec();
+      captured_ = CapturedGraph();
+      steps_.clear();
+      ports_.clear();
+      arena_.reset();
+      stream_ = Stream();
     } catch (const std::exception& e) {
       log_warning(e.what());
     }
   }
 
   void run() override {
-    const DeviceGuard guard(device_.index);
+    const DeviceScope scope(device_.index);
     enqueue(stream_.get());
-    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+    last_use_->wait();
   }
 
+  // Of a graph, on a stream of the session's device: without the calls around it that cost as much as half of it.
   void launch(cudaStream_t stream) override {
-    const DeviceGuard guard(device_.index);
-    cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
-    CUDA_CHECK(cudaStreamIsCapturing(stream, &capturing));
-    check<CaptureError>(capturing == cudaStreamCaptureStatusNone,
-                        "launch: the caller's stream is being captured; a session is a graph of its own");
+    if (exec_ && !is_default_stream(stream)) {
+      check_launch_stream(stream, device_.index);
+      return enqueue(stream);
+    }
+    const DeviceScope scope(device_.index);
+    check_launch_stream(stream, device_.index);
     enqueue(stream);
   }
 
   void run_eager() override {
-    const DeviceGuard guard(device_.index);
+    const DeviceScope scope(device_.index);
     enqueue_steps(stream_.get());
-    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+    last_use_->wait();
   }
 
   TensorView port_view(int value) const override { return view(value); }
 
   void bind(int value, void* data) override {
-    void*& bound = bound_.at(value);
+    const DeviceScope scope(device_.index);
+    void*& bound = memory_of_ports_.bound.at(value);
     void* const before = bound;
-    bound = data != nullptr ? data : ports_.at(value).data();
-    if (bound == before) return;
+    if (data == nullptr) data = memory_of_ports_.own.at(value);
+    check_port_memory(plan_, memory_of_ports_, value, data, arena_->data(), arena_->bytes());
+    if (data != memory_of_ports_.own.at(value)) {
+      check_device_memory(data, port_bytes(value), device_.index, concat_text("bind '", port_name(plan_, value), "'"));
+    }
+    if (data == before) return;
+    bound = data;
     try {
       refresh_views();
       if (exec_) patch(value);
@@ -116,24 +120,23 @@ class CudaExecutor final : public Executor {
   }
 
   void write_port(int value, const HostTensor& from) override {
-    const DeviceGuard guard(device_.index);
-    wait_idle();
-    CUDA_CHECK_AT("cudaMemcpyAsync", cudaMemcpyAsync(bound_.at(value), from.data(), from.bytes(), cudaMemcpyHostToDevice, stream_.get()));
-    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+    const DeviceScope scope(device_.index);
+    last_use_->wait();
+    copy(memory_of_ports_.bound.at(value), from.data(), from.bytes(), cudaMemcpyHostToDevice);
   }
 
   HostTensor read_value(int value) const override {
-    const DeviceGuard guard(device_.index);
-    wait_idle();
+    const DeviceScope scope(device_.index);
+    last_use_->wait();
+    if (!is_port(plan_, value)) arena_->begin_use(stream_.get(), last_use_);
     HostTensor out(plan_.spec(value));
-    CUDA_CHECK_AT("cudaMemcpyAsync", cudaMemcpyAsync(out.data(), view(value).data, out.bytes(), cudaMemcpyDeviceToHost, stream_.get()));
-    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+    copy(out.data(), view(value).data, out.bytes(), cudaMemcpyDeviceToHost);
     return out;
   }
 
   void tap(const std::vector<int>& steps) override {
-    const DeviceGuard guard(device_.index);
-    wait_idle();
+    const DeviceScope scope(device_.index);
+    last_use_->wait();
     std::map<std::size_t, Taps::Tapped> wanted;
     for (const int step : steps) {
       const int value = plan_.steps[static_cast<std::size_t>(step)].output;
@@ -152,31 +155,29 @@ class CudaExecutor final : public Executor {
   }
 
   HostTensor read_tap(int step) const override {
-    const DeviceGuard guard(device_.index);
-    wait_idle();
+    const DeviceScope scope(device_.index);
+    last_use_->wait();
     HostTensor out(plan_.spec(plan_.steps[static_cast<std::size_t>(step)].output));
-    const DeviceBuffer& from = taps_->memory(static_cast<std::size_t>(step));
-    CUDA_CHECK_AT("cudaMemcpyAsync", cudaMemcpyAsync(out.data(), from.data(), out.bytes(), cudaMemcpyDeviceToHost, stream_.get()));
-    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+    copy(out.data(), taps_->memory(static_cast<std::size_t>(step)).data(), out.bytes(), cudaMemcpyDeviceToHost);
     return out;
   }
 
   void poison() override {
-    const DeviceGuard guard(device_.index);
-    wait_idle();
+    const DeviceScope scope(device_.index);
+    Use use(*this, stream_.get());
     if (taps_) taps_->poison(stream_.get());
-    arena_->begin_use(stream_.get());
     if (memory_.arena_bytes > 0)
       CUDA_CHECK(cudaMemsetAsync(arena_->data(), 0xFF, static_cast<std::size_t>(memory_.arena_bytes), stream_.get()));
-    arena_->end_use(stream_.get());
     for (const PlanPort& port : plan_.outputs)
-      CUDA_CHECK(cudaMemsetAsync(bound_.at(port.value), 0xFF, static_cast<std::size_t>(plan_.spec(port.value).bytes()), stream_.get()));
-    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+      CUDA_CHECK(cudaMemsetAsync(memory_of_ports_.bound.at(port.value), 0xFF, port_bytes(port.value), stream_.get()));
+    use.done();
+    last_use_->wait();
   }
 
   StepTimes time_steps(int rounds) override {
-    const DeviceGuard guard(device_.index);
-    wait_idle();
+    const DeviceScope scope(device_.index);
+    last_use_->wait();
+    // The stamped graph runs over the same arena: what it enqueues last is waited for in there.
     return cuda::time_steps(
         source(), [this](cudaStream_t s) { enqueue(s); }, rounds, stream_.get());
   }
@@ -189,8 +190,49 @@ class CudaExecutor final : public Executor {
     void* workspace = nullptr;
   };
 
+  // While work is enqueued: ordered behind this session's last work, wherever that went, and behind the arena's. However much of it was
+  // enqueued when something throws, it is waited for. CUDA itself orders the launches of one executable graph among each other.
+  class Use {
+   public:
+    Use(CudaExecutor& executor, cudaStream_t stream, cudaGraphExec_t graph = nullptr)
+        : executor_(executor), stream_(stream), graph_(graph) {
+      if (graph == nullptr || graph != executor_.last_graph_) executor_.last_use_->order(stream);
+      executor_.last_graph_ = nullptr;
+      executor_.arena_->begin_use(stream, executor_.last_use_);
+    }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+    ~Use() {
+      if (done_) return;
+      try {
+        executor_.last_use_->record(stream_);
+      } catch (const CudaError& e) {
+        log_warning(e.what());
+      }
+    }
+    void done() {
+      done_ = true;
+      executor_.last_use_->record(stream_);
+      executor_.last_graph_ = graph_;
+    }
+
+   private:
+    CudaExecutor& executor_;
+    cudaStream_t stream_;
+    cudaGraphExec_t graph_;
+    bool done_ = false;
+  };
+
+  // Over the session's own stream.
+  void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) const {
+    CUDA_CHECK_AT("cudaMemcpyAsync", cudaMemcpyAsync(to, from, bytes, kind, stream_.get()));
+    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+  }
+
+  std::size_t port_bytes(int value) const { return static_cast<std::size_t>(plan_.spec(value).bytes()); }
+
   static Stream in_device(int index) {
-    const DeviceGuard guard(index);
+    const DeviceScope scope(index);
     return make_stream();
   }
 
@@ -200,7 +242,7 @@ class CudaExecutor final : public Executor {
         DeviceBuffer buffer(static_cast<std::size_t>(plan_.spec(port.value).bytes()));
         CUDA_CHECK(cudaMemsetAsync(buffer.data(), 0, buffer.bytes(), stream_.get()));
         receipt_.memory.ports += static_cast<std::int64_t>(buffer.bytes());
-        bound_[port.value] = buffer.data();
+        memory_of_ports_.own[port.value] = memory_of_ports_.bound[port.value] = buffer.data();
         ports_.emplace(port.value, std::move(buffer));
       }
     }
@@ -233,6 +275,8 @@ class CudaExecutor final : public Executor {
         prepared.kernel = reformat ? make_reformat_kernel(in[0], args.out) : kernel_registry().prepare(*step.layer, args);
       } catch (const CudaError& e) {
         throw CudaError(step.path + ": " + e.what(), e.code());
+      } catch (const CaptureError& e) {  // while it was tuned
+        throw CaptureError(step.path + ": " + e.what());
       }
       receipt_.memory.weights += static_cast<std::int64_t>(prepared.kernel->weight_bytes());
       steps_.push_back(std::move(prepared));
@@ -261,8 +305,8 @@ class CudaExecutor final : public Executor {
 
   TensorView view(int value) const {
     const TensorSpec& spec = plan_.spec(value);
-    const auto port = bound_.find(value);
-    return TensorView(port != bound_.end() ? port->second : arena_->data() + memory_.of_value(value)->offset, spec);
+    const auto port = memory_of_ports_.bound.find(value);
+    return TensorView(port != memory_of_ports_.bound.end() ? port->second : arena_->data() + memory_.of_value(value)->offset, spec);
   }
 
   void refresh_views() {
@@ -281,28 +325,27 @@ class CudaExecutor final : public Executor {
   }
 
   void enqueue_steps(cudaStream_t stream) {
-    arena_->begin_use(stream);
+    Use use(*this, stream);
     for (std::size_t i = 0; i < steps_.size(); ++i) {
       enqueue_step(i, stream);
       if (taps_) taps_->enqueue(i, stream);
     }
-    arena_->end_use(stream);
-    last_stream_ = stream;
+    use.done();
   }
 
   void enqueue(cudaStream_t stream) {
     check_alive();
     if (!exec_) return enqueue_steps(stream);
-    arena_->begin_use(stream);
-    CUDA_CHECK_AT("cudaGraphLaunch", cudaGraphLaunch(taps_ ? taps_->exec() : exec_.get(), stream));
-    arena_->end_use(stream);
-    last_stream_ = stream;
+    const cudaGraphExec_t graph = taps_ ? taps_->exec() : exec_.get();
+    Use use(*this, stream, graph);
+    CUDA_CHECK_AT("cudaGraphLaunch", cudaGraphLaunch(graph, stream));
+    use.done();
   }
 
   // The first, uncaptured pass: whatever loads lazily does so here, and an error is named after its step. It reads zeroed
   // inputs and leaves nothing behind that a user sees.
   void warm_up() {
-    arena_->begin_use(stream_.get());
+    Use use(*this, stream_.get());
     for (std::size_t i = 0; i < steps_.size(); ++i) {
       try {
         enqueue_step(i, stream_.get());
@@ -311,9 +354,14 @@ class CudaExecutor final : public Executor {
         throw CudaError(plan_.steps[i].path + ": " + e.what(), e.code());
       }
     }
-    arena_->end_use(stream_.get());
+    clear_outputs();
+    use.done();
+    last_use_->wait();
+  }
+
+  void clear_outputs() {
     for (const PlanPort& port : plan_.outputs)
-      CUDA_CHECK(cudaMemsetAsync(bound_.at(port.value), 0, ports_.at(port.value).bytes(), stream_.get()));
+      CUDA_CHECK(cudaMemsetAsync(memory_of_ports_.bound.at(port.value), 0, port_bytes(port.value), stream_.get()));
     CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
   }
 
@@ -352,9 +400,7 @@ class CudaExecutor final : public Executor {
     }
     // One checked replay: an executable graph that faults is reported here, not to the first user.
     run();
-    for (const PlanPort& port : plan_.outputs)
-      CUDA_CHECK(cudaMemsetAsync(bound_.at(port.value), 0, ports_.at(port.value).bytes(), stream_.get()));
-    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+    clear_outputs();
   }
 
   // After a failed bind: the graphs back to the addresses of before. If even that fails, no launch may use them any more.
@@ -374,8 +420,7 @@ class CudaExecutor final : public Executor {
   // Behind a change of addresses. The sibling is for looking, not for speed: it is captured again, not patched.
   void capture_taps() {
     if (!taps_) return;
-    const DeviceGuard guard(device_.index);
-    wait_idle();
+    last_use_->wait();
     for (std::size_t i = 0; i < steps_.size(); ++i) taps_->moved(i, steps_[i].out.data);
     if (exec_) taps_->capture(source(), stream_.get());
   }
@@ -384,7 +429,6 @@ class CudaExecutor final : public Executor {
   // graph, and their parameters are copied over. Parameters of library nodes are private: where one touches the port, the
   // whole model is captured again and the executable graph updated from it, which instantiates nothing either.
   void patch(int value) {
-    const DeviceGuard guard(device_.index);
     std::vector<std::size_t> touching;
     bool rebindable = true;
     for (std::size_t i = 0; i < steps_.size(); ++i) {
@@ -418,62 +462,31 @@ class CudaExecutor final : public Executor {
     cudaGraphExecUpdateResultInfo info{};
     if (cudaGraphExecUpdate(exec_.get(), fresh.graph.get(), &info) == cudaSuccess) return;
     (void)cudaGetLastError();
+    last_use_->wait();  // the one that goes may be running
     exec_ = instantiate(fresh, stream_.get(), source()).exec;
     captured_ = std::move(fresh);
-  }
-
-  void wait_idle() const {
-    if (last_stream_ != stream_.get() && last_stream_ != nullptr) CUDA_CHECK(cudaStreamSynchronize(last_stream_));
-    CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
   }
 
   DeviceInfo device_;
   Stream stream_;
   std::shared_ptr<DeviceArena> arena_;
   std::map<int, DeviceBuffer> ports_;
-  std::map<int, void*> bound_;
+  PortMemory memory_of_ports_;
   std::vector<Prepared> steps_;  // library plans in here outlive the graph that was captured from them
   CapturedGraph captured_;
   GraphExec exec_;
   bool dead_ = false;
-  std::unique_ptr<Taps> taps_;  // nullptr: the production graph runs
-  cudaStream_t last_stream_ = nullptr;
-};
-
-class CudaBackend final : public Backend {
- public:
-  explicit CudaBackend(int index) : device_(device_info(index)) {}
-  bool is_cuda() const override { return true; }
-  std::string name() const override { return device_.name + " (cuda:" + std::to_string(device_.index) + ")"; }
-  std::int64_t used_memory() const override {
-    const DeviceGuard guard(device_.index);
-    std::size_t free_bytes = 0, total = 0;
-    CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total));
-    return static_cast<std::int64_t>(total - free_bytes);
-  }
-  std::shared_ptr<Arena> make_arena() const override { return std::make_shared<DeviceArena>(device_.index, true); }
-  DeviceRates measure_rates(DType dtype, bool allow_tf32) const override {
-    const DeviceGuard guard(device_.index);
-    return cuda::measure_rates(device_, dtype, allow_tf32);
-  }
-  std::unique_ptr<Executor> make_executor(Plan plan, const CompileOptions& options, std::shared_ptr<Arena> arena) const override {
-    return std::make_unique<CudaExecutor>(std::move(plan), options, device_, name(), std::move(arena));
-  }
-
- private:
-  DeviceInfo device_;
+  std::unique_ptr<Taps> taps_;            // nullptr: the production graph runs
+  cudaGraphExec_t last_graph_ = nullptr;  // nullptr: the last work was none
+  std::shared_ptr<LastUse> last_use_;     // what the arena waits for too, after this session is gone
 };
 
 }  // namespace
-}  // namespace cuda
 
-std::shared_ptr<const Backend> cuda_backend(int index) { return std::make_shared<const cuda::CudaBackend>(index); }
-
-int cuda_device_count() {
-  int count = 0;
-  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
-  (void)cudaGetLastError();
-  return 0;
+std::unique_ptr<Executor> make_executor(Plan plan, const CompileOptions& options, const DeviceInfo& device, const std::string& device_name,
+                                        std::shared_ptr<Arena> arena) {
+  return std::make_unique<CudaExecutor>(std::move(plan), options, device, device_name, std::move(arena));
 }
 
+}  // namespace cuda
 }  // namespace frieze

@@ -98,7 +98,8 @@ struct RMSNorm2dCall {
 };
 
 /// RMSNorm2d on device memory, without a model: the formula of the class above. x, y: [N,C,H,W], any strides (negative ones
-/// too), any C; y may be exactly x or the residual, and must not overlap them otherwise. Enqueues one kernel on `stream` of
+/// too), any C; y may be exactly x or the residual, and must not overlap them otherwise, nor weight and bias. All of it is memory of
+/// the current device, or managed: the driver is asked. Enqueues one kernel on `stream` of
 /// the current device, allocates and synchronises nothing: anybody's stream capture may record it. The default configuration for
 /// shape and device runs; nothing is tuned. Contiguous tensors are read once (how near to a copy: NOTES.md),
 /// other strides, and channels beyond what registers hold, twice. Only in builds with CUDA.

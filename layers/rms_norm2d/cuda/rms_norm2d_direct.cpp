@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/device_memory.h>
 #include <frieze/core/error.h>
 #include <frieze/core/overlap.h>
 #include <frieze/layers/rms_norm2d/cuda/norm_call.h>
@@ -36,10 +37,30 @@ void check_call(const TensorView& x, const TensorView& y, const RMSNorm2dCall& c
   }
   check<ShapeError>(same_elements(x, y) || !share_memory(x, y),
                     "rms_norm2d expects y to be exactly x or to be apart from it: they overlap (shape ", x.shape, ")");
+  for (const void* const parameter : {call.weight, call.bias}) {
+    if (parameter == nullptr) continue;
+    const TensorView values(const_cast<void*>(parameter), {Shape{x.shape.c()}, x.dtype});
+    check<ShapeError>(!share_memory(values, y), "rms_norm2d expects y to be apart from weight and bias: they overlap (shape ", x.shape,
+                      ")");
+  }
   if (call.residual_mode == ResidualMode::none) return;
   check_tensor(call.residual, x, "residual");
   check<ShapeError>(same_elements(call.residual, y) || !share_memory(call.residual, y),
                     "rms_norm2d expects y to be exactly the residual or to be apart from it: they overlap (shape ", x.shape, ")");
+}
+
+// A kernel that is given a host pointer or memory of another device fails for good, and takes the process's context with it.
+void check_memory(const TensorView& x, const TensorView& y, const RMSNorm2dCall& call, int device) {
+  const auto check_view = [&](const TensorView& v, const char* what) {
+    const ByteRange range = byte_range(v);
+    cuda::check_device_memory(range.begin, static_cast<std::size_t>(range.bytes), device, what);
+  };
+  check_view(x, "rms_norm2d, x");
+  if (y.data != x.data) check_view(y, "rms_norm2d, y");
+  if (call.residual_mode != ResidualMode::none) check_view(call.residual, "rms_norm2d, residual");
+  const std::size_t parameter_bytes = static_cast<std::size_t>(x.shape.c()) * size_of(x.dtype);
+  if (call.weight != nullptr) cuda::check_device_memory(call.weight, parameter_bytes, device, "rms_norm2d, weight");
+  if (call.bias != nullptr) cuda::check_device_memory(call.bias, parameter_bytes, device, "rms_norm2d, bias");
 }
 
 }  // namespace
@@ -48,6 +69,7 @@ void rms_norm2d(const TensorView& x, const TensorView& y, const RMSNorm2dCall& c
   check_call(x, y, call);
   int device = 0;
   CUDA_CHECK(cudaGetDevice(&device));
+  check_memory(x, y, call, device);
   const cuda::NormOptions options{call.eps, call.eps_mode, call.rounding, call.activation, Activation::none, call.residual_mode};
   const cuda::NormFormula formula = cuda::make_formula(options, x.shape.c(), x.dtype);
   const TensorView* const residual = call.residual_mode != ResidualMode::none ? &call.residual : nullptr;

@@ -1,0 +1,34 @@
+#pragma once
+/// Order between the streams of a host program.
+#include <frieze/core/cuda/handles.h>
+
+namespace frieze::cuda {
+
+/// The last work that somebody has enqueued, on whatever stream: an event of our own. A caller's stream handle says nothing later, as the
+/// stream may be gone and its handle used again.
+class LastUse {
+ public:
+  /// An event of the current device.
+  LastUse() : event_(make_event()) {}
+  /// Behind everything enqueued on `stream` so far.
+  void record(cudaStream_t stream);
+  /// Lets `stream` go on only behind it.
+  void order(cudaStream_t stream) const;
+  /// Waits for it on the host.
+  void wait();
+
+ private:
+  Event event_;
+  bool pending_ = false;
+};
+
+/// A default stream has one handle for all devices and, per thread, for all threads.
+inline bool is_default_stream(cudaStream_t stream) {
+  return stream == nullptr || stream == cudaStreamLegacy || stream == cudaStreamPerThread;
+}
+
+/// Before a session of `device` is launched on a stream of the caller's. Throws CaptureError if that is being captured, or is the legacy
+/// stream while some blocking stream is, whose capture would break; OptionError if it is another device's. Leaves every capture alone.
+void check_launch_stream(cudaStream_t stream, int device);
+
+}  // namespace frieze::cuda
