@@ -204,8 +204,11 @@ FRIEZE_WRAP(cudaStreamSynchronize, (cudaStream_t stream), (stream), )
 FRIEZE_WRAP(cudaMalloc, (void** memory, size_t bytes), (memory, bytes),
             if ((*memory = std::malloc(bytes)) == nullptr) return cudaErrorMemoryAllocation)
 FRIEZE_WRAP(cudaFree, (void* memory), (memory), std::free(memory))
-FRIEZE_WRAP(cudaMemcpy, (void* to, const void* from, size_t bytes, cudaMemcpyKind kind), (to, from, bytes, kind),
-            std::memcpy(to, from, bytes))
+FRIEZE_WRAP(cudaMemcpyAsync, (void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream),
+            (to, from, bytes, kind, stream), std::memcpy(to, from, bytes))
+FRIEZE_WRAP(cudaStreamCreateWithFlags, (cudaStream_t * stream, unsigned flags), (stream, flags),
+            *stream = reinterpret_cast<cudaStream_t>(&*state))
+FRIEZE_WRAP(cudaStreamDestroy, (cudaStream_t stream), (stream), )
 
 }  // extern "C"
 #endif
