@@ -208,6 +208,11 @@ FRIEZE_WRAP(cudaMemcpyAsync, (void* to, const void* from, size_t bytes, cudaMemc
             (to, from, bytes, kind, stream), std::memcpy(to, from, bytes))
 FRIEZE_WRAP(cudaStreamCreateWithFlags, (cudaStream_t * stream, unsigned flags), (stream, flags),
             *stream = reinterpret_cast<cudaStream_t>(&*state))
+FRIEZE_WRAP(cudaPointerGetAttributes, (cudaPointerAttributes * attributes, const void* memory), (attributes, memory), {
+  *attributes = {};
+  attributes->type = cudaMemoryTypeDevice;
+  attributes->device = state->index;
+})
 FRIEZE_WRAP(cudaStreamDestroy, (cudaStream_t stream), (stream), )
 
 }  // extern "C"
