@@ -145,8 +145,9 @@ class Session {
 };
 
 /// Traces, optimises, plans memory; on CUDA also prepares (tunes, warms up), captures and uploads. Other threads, and this one, may have
-/// captures open and use CUDA meanwhile. Only cudaDeviceSynchronize breaks every capture, and fails itself while one is open: where
-/// another thread calls it time and again, the capture is tried again for up to two seconds, then CaptureError says so.
+/// captures open and use CUDA meanwhile. cudaDeviceSynchronize on another thread would break a capture in every mode: such calls are kept
+/// waiting while one is open, as far as that goes, and a capture that is broken even so is tried again for up to two seconds, after which
+/// CaptureError says so.
 Session compile(const Module& model, const std::vector<InputSpec>& inputs, const Device& device, const CompileOptions& options = {});
 /// The same from a plan that is already optimised.
 Session compile(Plan plan, const Device& device, const CompileOptions& options = {});

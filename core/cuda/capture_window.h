@@ -2,8 +2,8 @@
 /// One attempt at a capture, and what to do when another thread of the program broke it.
 ///
 /// CUDA invalidates every open capture, in every mode, when any thread synchronises the device (cudaDeviceSynchronize). A library cannot
-/// forbid that to the program that uses it: it keeps the window short, tries again with growing waits, and gives up after a stated
-/// time.
+/// forbid that to the program that uses it: it keeps the window short and such threads waiting outside (capture_gate.h), tries again with
+/// growing waits, and gives up after a stated time.
 #include <cuda_runtime_api.h>
 
 #include <chrono>
@@ -12,6 +12,7 @@
 #include <string>
 #include <utility>
 
+#include <frieze/core/cuda/capture_gate.h>
 #include <frieze/core/cuda/handles.h>
 
 namespace frieze::cuda {
@@ -35,6 +36,7 @@ class CaptureWindow {
 
  private:
   std::unique_lock<std::recursive_mutex> one_at_a_time_;
+  CaptureGate gate_;
   BesideCaptures strict_;  // a step's call that is not allowed inside a capture shall fail, whatever mode the thread is in
   cudaStream_t stream_;
 };

@@ -14,24 +14,22 @@ namespace {
 
 struct Driver {
   CUresult (*address_range)(CUdeviceptr*, std::size_t*, CUdeviceptr) = nullptr;
-  CUresult (*retain)(CUmemGenericAllocationHandle*, void*) = nullptr;
-  CUresult (*release)(CUmemGenericAllocationHandle) = nullptr;
+  CUresult (*attribute)(void*, CUpointer_attribute, CUdeviceptr) = nullptr;
 };
 
 const Driver& driver() {
   static const Driver found{driver_entry<decltype(Driver::address_range)>("cuMemGetAddressRange", 12000),
-                            driver_entry<decltype(Driver::retain)>("cuMemRetainAllocationHandle", 12000),
-                            driver_entry<decltype(Driver::release)>("cuMemRelease", 12000)};
+                            driver_entry<decltype(Driver::attribute)>("cuPointerGetAttribute", 12000)};
   return found;
 }
 
-// A piece of a virtual memory mapping, which may go on in the next piece.
-bool is_mapping(CUdeviceptr at) {
-  CUmemGenericAllocationHandle handle = 0;
-  if (driver().retain == nullptr || driver().release == nullptr) return false;
-  if (driver().retain(&handle, reinterpret_cast<void*>(at)) != CUDA_SUCCESS) return false;
-  (void)driver().release(handle);
-  return true;
+// True if what `at` belongs to was reserved beyond `end`: a virtual memory mapping, which may go on in a next piece. Any other allocation
+// is as large as its piece.
+bool is_reserved_beyond(CUdeviceptr at, CUdeviceptr end) {
+  CUdeviceptr first = 0;
+  std::size_t size = 0;
+  return driver().attribute != nullptr && driver().attribute(&first, CU_POINTER_ATTRIBUTE_RANGE_START_ADDR, at) == CUDA_SUCCESS &&
+         driver().attribute(&size, CU_POINTER_ATTRIBUTE_RANGE_SIZE, at) == CUDA_SUCCESS && first + size > end;
 }
 
 // Bytes that belong to the allocation from `at` on, at most `wanted`. `wanted` where the driver does not tell.
@@ -43,7 +41,7 @@ std::size_t bytes_from(CUdeviceptr at, std::size_t wanted) {
     if (driver().address_range(&base, &size, at + found) != CUDA_SUCCESS) break;
     found = base + size - at;
     if (found >= wanted) return wanted;
-    if (!is_mapping(at) || !is_mapping(at + found)) return found;
+    if (!is_reserved_beyond(at, at + found)) return found;
   }
   return found == 0 ? wanted : found;
 }
