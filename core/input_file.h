@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include <frieze/core/api.h>
+
 namespace frieze {
 
 /// A regular file, open for reading as long as the object lives. Its size is taken once, at opening.
@@ -34,6 +36,7 @@ class InputFile {
 };
 
 /// All bytes of a regular file. Throws IoError as InputFile does, and if it is longer than `limit` bytes, before any of it is read.
-std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_t limit);
+/// Exported for the library of models.
+FRIEZE_API std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_t limit);
 
 }  // namespace frieze

@@ -28,16 +28,21 @@ commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 # consumers NAME BUILD: installs a build, checks what came out, builds and runs the consumers of the package.
 consumers() {
-  local name=$1 build=$2 prefix=$work/$1/prefix out=$work/$1/consumers own=OFF cuda_line header
+  local name=$1 build=$2 prefix=$work/$1/prefix out=$work/$1/consumers own=OFF cuda_line headers=
   say "$name: cmake --install $build"
   quietly cmake --install "$build" --prefix "$prefix"
   [[ -f $prefix/include/frieze/graph/session.h ]] || fail "no include/frieze/graph/session.h"
-  for header in core/simd graph/passes graph/cuda layers/conv2d/cuda graph/executor.h; do
-    [[ ! -e $prefix/include/frieze/$header ]] || fail "$header is internal, but was installed"
-  done
+  local wanted
+  wanted=$(grep -v '^#' tests/packaging/headers.txt)
+  if [[ $name != cuda* ]]; then wanted=$(grep -v '^core/cuda/' <<<"$wanted"); fi
+  if ! diff <(sort <<<"$wanted") <(cd "$prefix/include/frieze" && find . -type f | sed 's|^\./||' | sort) >"$work/log"; then
+    cat "$work/log"
+    fail "installed headers (>) are not those of tests/packaging/headers.txt (<)"
+  fi
+  if grep -rnE '^ *# *define ' "$prefix/include" | grep -vE '# *define FRIEZE_'; then fail "an installed header defines a macro without FRIEZE_"; fi
   if grep -rnE 'Eigen/|nlohmann' "$prefix/include"; then fail "an installed header needs a library that consumers may not have"; fi
   if grep -rnF "$root" "$prefix/lib"*/cmake "$prefix/include"; then fail "an installed text file names the source tree"; fi
-  if [[ $name == cuda ]]; then
+  if [[ $name == cuda* ]]; then
     own=ON
     cuda_line='CUDA toolkit: [0-9]+\.[0-9]+.*cuBLASLt: [0-9]+\.[0-9]+.*cuDNN: '
     [[ -f $prefix/include/frieze/core/cuda/launch.cuh ]] || fail "no include/frieze/core/cuda/launch.cuh"
@@ -48,34 +53,79 @@ consumers() {
   say "$name: the installed frieze --version"
   expect version "^frieze ${version//./\\.} \(commit $commit\).*$cuda_line" 0 "$prefix/bin/frieze" --version
 
+  if ldd "$prefix/bin/frieze" | grep -E 'cublas|cudnn|libcuda'; then fail "the program is linked to a library that it should load"; fi
+
+  [[ $name == *shared ]] || headers=$prefix/include  # they are the same files
   say "$name: consumers through find_package(frieze)"
   quietly cmake -S tests/packaging -B "$out" -G Ninja -DCMAKE_BUILD_TYPE=Release -DFRIEZE_FROM=package -DFRIEZE_VERSION_WANTED="$version" \
-    -DCMAKE_PREFIX_PATH="$prefix" -DFRIEZE_HEADERS="$prefix/include" -DOWN_KERNEL=$own \
+    -DCMAKE_PREFIX_PATH="$prefix" -DFRIEZE_HEADERS="$headers" -DOWN_KERNEL=$own \
     "-DCMAKE_CUDA_ARCHITECTURES=${gpu_architectures:-90}"
   quietly cmake --build "$out"
   expect consumer '^\[1,3,33,65\] on cpu, [0-9]+ CUDA devices$' 0 "$out/consumer"
-  if [[ $name == cuda && $has_gpu == yes ]]; then
+  expect boundary '^boundary: right$' 0 "$out/boundary"
+  if [[ $name == cuda* && $has_gpu == yes ]]; then
     expect cuda '^\[1,3,33,65\] on ' 0 "$out/cuda"
   else
-    expect cuda '^no GPU: .*CUDA' 3 "$out/cuda"
+    # What is true of a machine without a driver: no driver, not an old one.
+    local reason='^no GPU: .*CUDA'
+    if [[ $name == cuda* ]] && ! ldconfig -p | grep -q 'libcuda\.so\.1'; then reason='^no GPU: no CUDA device: no CUDA driver is installed'; fi
+    expect cuda "$reason" 3 "$out/cuda"
   fi
-  if [[ $own == ON ]]; then expect own_kernel '^own kernel on .*: right$' 0 "$out/own_kernel"; fi
+  if [[ $own == ON ]]; then
+    expect own_kernel '^own kernel on .*: right$' 0 "$out/own_kernel"
+    quietly cmake -S tests/packaging/plain -B "$work/$name/plain" -G Ninja -DCMAKE_PREFIX_PATH="$prefix" \
+      "-DCMAKE_CUDA_ARCHITECTURES=${gpu_architectures:-90}"
+    quietly cmake --build "$work/$name/plain"
+    expect plain '^plain: [0-9]+ CUDA devices, C\+\+2020' 0 "$work/$name/plain/plain"
+  fi
+  if [[ $name == *shared ]]; then exports "$prefix"; fi
   # Another minor version is refused.
   if cmake -S tests/packaging -B "$work/$name/wrong" -G Ninja -DFRIEZE_FROM=package -DFRIEZE_VERSION_WANTED=0.0.1 \
     -DCMAKE_PREFIX_PATH="$prefix" >"$work/log" 2>&1; then fail "find_package took another version"; fi
   grep -q 'compatible with requested version "0.0.1"' <(tr -s ' \n' '  ' <"$work/log") || { cat "$work/log"; fail "refused for another reason"; }
 }
 
+# exports PREFIX: the shared libraries are there, consumers use them, and they export Frieze's names only.
+exports() {
+  local library strange
+  for library in "$1"/lib*/libfrieze.so "$1"/lib*/libfrieze_models.so "$1"/lib*/*/libfrieze.so "$1"/lib*/*/libfrieze_models.so; do
+    [[ -e $library ]] || continue
+    strange=$(nm -DC --defined-only "$library" | sed -E 's/^[0-9a-f]* +. //' |
+      grep -vE '^(typeinfo (name )?for |vtable for |VTT for |guard variable for |(non-)?virtual thunk to )?frieze::' || true)
+    [[ -z $strange ]] || fail "$library exports what is not Frieze's: $strange"
+    # Internal names stay inside.
+    if nm -DC --defined-only "$library" | grep -E 'frieze::(TuningCache|parallel_for|matmul|warn|cuda::Gemm|cuda::capture_steps)'; then
+      fail "$library exports what no installed header declares"
+    fi
+    nm -DC --defined-only "$library" | grep -q 'typeinfo for frieze::' || fail "$library exports no types: exceptions could not be caught"
+    seen=$((${seen:-0} + 1))
+  done
+  [[ ${seen:-0} == 2 ]] || fail "expected libfrieze.so and libfrieze_models.so under $1"
+  seen=0
+  ldd "$(dirname "$1")/consumers/boundary" | grep -q 'libfrieze\.so' || fail "the consumer is not linked to the shared library"
+}
+
 test_arguments=(-DFRIEZE_TESTS=ON -DFRIEZE_TOOLS=ON -DFRIEZE_WERROR=ON -DCMAKE_BUILD_TYPE=Release)
 say "building build/cpu, if need be"
-build build/cpu frieze -- "${test_arguments[@]}" -DFRIEZE_CUDA=OFF
+build build/cpu frieze -- "${test_arguments[@]}" -DFRIEZE_CUDA=OFF -DBUILD_SHARED_LIBS=OFF
 consumers cpu build/cpu
+
+# The same objects once more as shared libraries, from the same build; static stays the default.
+shared() {
+  say "$1: the same with BUILD_SHARED_LIBS=ON"
+  quietly cmake -S . -B "$2" -DBUILD_SHARED_LIBS=ON
+  quietly cmake --build "$2" --target frieze frieze_shared frieze_models_shared
+  consumers "$1" "$2"
+  quietly cmake -S . -B "$2" -DBUILD_SHARED_LIBS=OFF
+}
+shared cpu_shared build/cpu
 
 say "cpu: consumers through add_subdirectory"
 launcher=()
 if command -v ccache >/dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
 # Unoptimised, as this compiles the library once more.
 quietly cmake -S tests/packaging -B "$work/subdirectory" -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 \
+  -DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=6 \
   -DFRIEZE_FROM="$root" -DFRIEZE_CUDA=OFF "${launcher[@]}"
 quietly cmake --build "$work/subdirectory"
 expect consumer '^\[1,3,33,65\] on cpu, 0 CUDA devices$' 0 "$work/subdirectory/consumer"
@@ -88,6 +138,7 @@ if [[ $has_nvcc == yes ]]; then
   say "building build/cuda, if need be"
   build build/cuda frieze -- "${test_arguments[@]}" "${cuda_arguments[@]}"
   consumers cuda build/cuda
+  shared cuda_shared build/cuda
   say "cuda: add_subdirectory configures (its kernels were compiled above)"
   quietly cmake -S tests/packaging -B "$work/subdirectory_cuda" -G Ninja -DFRIEZE_FROM="$root" "${cuda_arguments[@]}"
 else
