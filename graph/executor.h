@@ -1,8 +1,10 @@
 #pragma once
 /// What a Session stands on: one executor per device kind, behind one interface. Internal to graph/.
 #include <memory>
+#include <optional>
 #include <string>
 
+#include <frieze/core/warning.h>
 #include <frieze/graph/session.h>
 #include <frieze/graph/step_times.h>
 
@@ -50,6 +52,7 @@ class Executor {
   CompileOptions options_;
   MemoryPlan memory_;
   Receipt receipt_;
+  std::optional<WarningScope> ending_;  ///< opened by a destructor whose members may warn when they go
 };
 
 class Backend {

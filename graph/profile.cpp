@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include <frieze/core/error.h>
+#include <frieze/core/warning.h>
 #include <frieze/graph/executor.h>
 
 namespace frieze {
@@ -54,6 +55,7 @@ std::vector<std::size_t> ProfileReport::ranking() const {
 
 ProfileReport profile(Session& net, const ProfileOptions& options) {
   check<OptionError>(options.rounds >= 1, "profile: rounds must be at least 1, got ", options.rounds);
+  const WarningScope warnings(&net.options().on_warning);
   const Plan& plan = net.plan();
   const Receipt& receipt = net.receipt();
   ProfileReport report;

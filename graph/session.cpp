@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include <frieze/core/error.h>
+#include <frieze/core/warning.h>
 #include <frieze/graph/executor.h>
 #include <frieze/graph/taps.h>
 
@@ -145,6 +146,7 @@ HostTensor Session::tapped(std::string_view name) const {
 }
 
 Session compile(Plan plan, const Device& device, const CompileOptions& options) {
+  const WarningScope warnings(&options.on_warning);
   return Session(device.backend().make_executor(std::move(plan), options, nullptr), device);
 }
 

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include <frieze/core/error.h>
+#include <frieze/core/warning.h>
 #include <frieze/graph/executor.h>
 #include <frieze/graph/memory_growth.h>
 #include <frieze/graph/other_shape.h>
@@ -327,6 +328,9 @@ class Verifier {
 
 }  // namespace
 
-VerifyReport verify(const Session& net, const VerifyOptions& options) { return Verifier(net, options).run(); }
+VerifyReport verify(const Session& net, const VerifyOptions& options) {
+  const WarningScope warnings(&net.options().on_warning);
+  return Verifier(net, options).run();
+}
 
 }  // namespace frieze

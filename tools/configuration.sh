@@ -22,6 +22,10 @@ else
   cuda_arguments=(-DFRIEZE_CUDA=OFF)
 fi
 
+# CMake arguments of build/cpu where scripts need it only for its library and program: the tests belong to the default build.
+cpu_arguments=(-DFRIEZE_CUDA=OFF -DFRIEZE_TOOLS=ON -DFRIEZE_WERROR=ON -DCMAKE_BUILD_TYPE=Release)
+if [[ $has_nvcc == yes ]]; then cpu_arguments+=(-DFRIEZE_TESTS=OFF); else cpu_arguments+=(-DFRIEZE_TESTS=ON); fi
+
 # With these, ccache (where it is installed) knows a file again that another build folder, or another clone, has compiled: the builds with
 # and without CUDA share most of theirs.
 export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$PWD} CCACHE_NOHASHDIR=1

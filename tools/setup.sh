@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian/Ubuntu packages that are missing for building (and with "test", for testing) Frieze. Says what it
 # installs; quiet when nothing is missing. The CUDA toolkit is NVIDIA's to install: without it Frieze builds for the CPU.
-#   tools/setup.sh [build|test]
+#   tools/setup.sh [build|test|aarch64]     the last for tools/cross_aarch64.sh, with arm64 as a foreign architecture of dpkg
 set -euo pipefail
 
 packages=(g++ cmake ninja-build git ca-certificates libeigen3-dev nlohmann-json3-dev libcli11-dev
@@ -9,7 +9,11 @@ packages=(g++ cmake ninja-build git ca-certificates libeigen3-dev nlohmann-json3
 case "${1:-build}" in
   build) ;;
   test) packages+=(libgtest-dev ccache clang libclang-rt-dev clang-format python3 chromium) ;;
-  *) echo "usage: tools/setup.sh [build|test]" >&2; exit 2 ;;
+  aarch64)
+    packages+=(g++-aarch64-linux-gnu qemu-user)
+    for library in libpng-dev zlib1g-dev libjpeg62-turbo-dev liblcms2-dev libgtest-dev; do packages+=("$library:arm64"); done
+    ;;
+  *) echo "usage: tools/setup.sh [build|test|aarch64]" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
@@ -18,7 +22,10 @@ if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
 fi
 missing=()
 for package in "${packages[@]}"; do
-  [[ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" == installed ]] || missing+=("$package")
+  # Of this architecture, or of the one that the name says; a package may be there for both.
+  architecture=$(dpkg --print-architecture)
+  [[ $package != *:* ]] || architecture=${package#*:}
+  dpkg-query -W -f='${Architecture} ${db:Status-Status}\n' "${package%:*}" 2>/dev/null | grep -qxE "(all|$architecture) installed" || missing+=("$package")
 done
 [[ ${#missing[@]} -gt 0 ]] || exit 0
 
@@ -30,6 +37,11 @@ if [[ $(id -u) != 0 ]]; then
     exit 1
   fi
   as_root=(sudo)
+fi
+if [[ "${1:-}" == aarch64 ]] && ! dpkg --print-foreign-architectures | grep -qx arm64; then
+  echo "setup: adding arm64 as a foreign architecture of dpkg"
+  "${as_root[@]}" dpkg --add-architecture arm64
+  "${as_root[@]}" apt-get update -q >/dev/null 2>&1 || { echo "setup: apt-get update failed" >&2; exit 1; }
 fi
 echo "setup: installing ${missing[*]}"
 install() {

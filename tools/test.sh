@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds and runs every test: the default build, the CPU-only build, the CPU-only build under AddressSanitizer and
-# UndefinedBehaviorSanitizer, formatting, packaging, the README's commands, fuzzing. GPU tests skip visibly without a GPU.
+# Builds and runs every test: the default build with g++; the CPU-only build with clang, under AddressSanitizer and
+# UndefinedBehaviorSanitizer; formatting, packaging, the README's commands, fuzzing. GPU tests skip visibly without a GPU. So both
+# compilers see every file, and a CPU-only build without sanitizers is packaging's. Each stage tells its seconds, and those of processors.
 # The last line is "N passed, N failed, N skipped"; the exit status is 1 if anything failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -8,9 +9,13 @@ tools/setup.sh test || exit 1
 source tools/configuration.sh
 
 passed=0 failed=0 skipped=0
-stage_began=$SECONDS
-begin() { printf '\n== %s\n' "$*"; stage_began=$SECONDS; }
-end() { printf '   %d s\n' $((SECONDS - stage_began)); }
+stage_began=$SECONDS processors=0 processors_began=0
+# Sets `processors` to the seconds of processor time that everything which has ended so far took.
+clock=$(mktemp)
+trap 'rm -f "$clock"' EXIT
+look() { times >"$clock"; processors=$(awk 'NR == 2 { split($1, u, /[ms]/); split($2, s, /[ms]/); printf "%d", 60 * (u[1] + s[1]) + u[2] + s[2] }' "$clock"); }
+begin() { printf '\n== %s\n' "$*"; look; stage_began=$SECONDS processors_began=$processors; }
+end() { look; printf '   %d s, %d s of processor time\n' $((SECONDS - stage_began)) $((processors - processors_began)); }
 pass() { passed=$((passed + ${1:-1})); }
 fail() { echo "   FAILED: $*"; failed=$((failed + 1)); }
 skip() { echo "   skipped: $*"; skipped=$((skipped + 1)); }
@@ -67,13 +72,18 @@ if [[ $has_nvcc == yes ]]; then
 else
   begin "with CUDA"
   skip "no nvcc on the PATH, only the CPU-only build is tested"
+  test_build "CPU only" build/cpu -DCMAKE_BUILD_TYPE=Release -DFRIEZE_CUDA=OFF
 fi
-test_build "CPU only" build/cpu -DCMAKE_BUILD_TYPE=Release -DFRIEZE_CUDA=OFF
 
-# Debug information for readable reports; -O1, as unoptimised code would take minutes. Six files at a time, which share their headers:
-# half the time. That each compiles alone is what the other builds show; neighbours must not give two things one name.
+# The second compiler. Debug information for readable reports; -O1, as unoptimised code would take minutes. Six files at a time, which share
+# their headers: half the time. That each compiles alone is what the first build shows; neighbours must not give two things one name.
+second=(-DCMAKE_CXX_COMPILER=clang++)
+if ! command -v clang++ >/dev/null; then
+  skip "needs clang++: the sanitizers' build takes the same compiler as the first"
+  second=()
+fi
 export ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
-test_build "AddressSanitizer and UndefinedBehaviorSanitizer" build/asan -DFRIEZE_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+test_build "CPU only, clang, AddressSanitizer and UndefinedBehaviorSanitizer" build/asan "${second[@]}" -DFRIEZE_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo \
   -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" -DFRIEZE_SANITIZE=address,undefined -DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=6
 unset ASAN_OPTIONS UBSAN_OPTIONS
 
@@ -137,6 +147,7 @@ else
 fi
 end
 
-printf '\n%d s in all\n' "$SECONDS"
+look
+printf '\n%d s in all, %d s of processor time\n' "$SECONDS" "$processors"
 echo "$passed passed, $failed failed, $skipped skipped"
 [[ $failed == 0 ]]

@@ -8,6 +8,7 @@
 #include <frieze/core/cuda/device_memory.h>
 #include <frieze/core/cuda/fault.h>
 #include <frieze/core/cuda/kernel.h>
+#include <frieze/core/warning.h>
 #include <frieze/graph/cuda/arena.h>
 #include <frieze/graph/cuda/capture.h>
 #include <frieze/graph/cuda/executor.h>
@@ -36,7 +37,7 @@ class CudaExecutor final : public Executor {
   CudaExecutor(Plan plan, const CompileOptions& options, const DeviceInfo& device, const std::string& device_name,
                std::shared_ptr<Arena> arena)
       : Executor(std::move(plan), options), device_(device), stream_(in_device(device.index)) {
-    const DeviceScope scope(device_.index);
+    const SessionScope scope(*this);
     last_use_ = std::make_shared<LastUse>();
     arena_ = arena ? std::static_pointer_cast<DeviceArena>(arena) : std::make_shared<DeviceArena>(device_.index, false);
     receipt_.device = device_name;
@@ -51,8 +52,9 @@ class CudaExecutor final : public Executor {
   // The graph may still run on some stream of the caller's: wait for that, for nobody else, before its memory goes. The device and the
   // captures of others are taken care of for all members.
   ~CudaExecutor() override {
+    ending_.emplace(&options_.on_warning);
     try {
-      const DeviceScope scope(device_.index);
+      const SessionScope scope(*this);
       try {
         last_use_->wait();
       } catch (const CudaError&) {
@@ -72,7 +74,7 @@ class CudaExecutor final : public Executor {
   }
 
   void run() override {
-    const DeviceScope scope(device_.index);
+    const SessionScope scope(*this);
     enqueue(stream_.get());
     last_use_->wait();
   }
@@ -83,13 +85,13 @@ class CudaExecutor final : public Executor {
       check_launch_stream(stream, device_.index);
       return enqueue(stream);
     }
-    const DeviceScope scope(device_.index);
+    const SessionScope scope(*this);
     check_launch_stream(stream, device_.index);
     enqueue(stream);
   }
 
   void run_eager() override {
-    const DeviceScope scope(device_.index);
+    const SessionScope scope(*this);
     enqueue_steps(stream_.get());
     last_use_->wait();
   }
@@ -97,7 +99,7 @@ class CudaExecutor final : public Executor {
   TensorView port_view(int value) const override { return view(value); }
 
   void bind(int value, void* data) override {
-    const DeviceScope scope(device_.index);
+    const SessionScope scope(*this);
     void*& bound = memory_of_ports_.bound.at(value);
     void* const before = bound;
     if (data == nullptr) data = memory_of_ports_.own.at(value);
@@ -120,13 +122,13 @@ class CudaExecutor final : public Executor {
   }
 
   void write_port(int value, const HostTensor& from) override {
-    const DeviceScope scope(device_.index);
+    const SessionScope scope(*this);
     last_use_->wait();
     copy(memory_of_ports_.bound.at(value), from.data(), from.bytes(), cudaMemcpyHostToDevice);
   }
 
   HostTensor read_value(int value) const override {
-    const DeviceScope scope(device_.index);
+    const SessionScope scope(*this);
     last_use_->wait();
     if (!is_port(plan_, value)) arena_->begin_use(stream_.get(), last_use_);
     HostTensor out(plan_.spec(value));
@@ -135,7 +137,7 @@ class CudaExecutor final : public Executor {
   }
 
   void tap(const std::vector<int>& steps) override {
-    const DeviceScope scope(device_.index);
+    const SessionScope scope(*this);
     last_use_->wait();
     std::map<std::size_t, Taps::Tapped> wanted;
     for (const int step : steps) {
@@ -155,7 +157,7 @@ class CudaExecutor final : public Executor {
   }
 
   HostTensor read_tap(int step) const override {
-    const DeviceScope scope(device_.index);
+    const SessionScope scope(*this);
     last_use_->wait();
     HostTensor out(plan_.spec(plan_.steps[static_cast<std::size_t>(step)].output));
     copy(out.data(), taps_->memory(static_cast<std::size_t>(step)).data(), out.bytes(), cudaMemcpyDeviceToHost);
@@ -163,7 +165,7 @@ class CudaExecutor final : public Executor {
   }
 
   void poison() override {
-    const DeviceScope scope(device_.index);
+    const SessionScope scope(*this);
     Use use(*this, stream_.get());
     if (taps_) taps_->poison(stream_.get());
     if (memory_.arena_bytes > 0)
@@ -175,7 +177,7 @@ class CudaExecutor final : public Executor {
   }
 
   StepTimes time_steps(int rounds) override {
-    const DeviceScope scope(device_.index);
+    const SessionScope scope(*this);
     last_use_->wait();
     // The stamped graph runs over the same arena: what it enqueues last is waited for in there.
     return cuda::time_steps(
@@ -183,6 +185,12 @@ class CudaExecutor final : public Executor {
   }
 
  private:
+  struct SessionScope {  // the session's device is current, and its warnings go where they should
+    explicit SessionScope(const CudaExecutor& of) : warnings(&of.options_.on_warning), device(of.device_.index) {}
+    WarningScope warnings;
+    DeviceScope device;
+  };
+
   struct Prepared {
     std::unique_ptr<Kernel> kernel;
     std::vector<TensorView> in;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs Frieze into a temporary folder and builds programs around it, as its users do: through find_package and through
-# add_subdirectory, without CUDA and, where there is nvcc, with it. Uses build/cpu and build/cuda, which it builds if need be.
+# add_subdirectory, without CUDA and, where there is nvcc, with it. Uses build/cpu and build/cuda, which
+# it builds if need be.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
@@ -107,7 +108,7 @@ exports() {
 
 test_arguments=(-DFRIEZE_TESTS=ON -DFRIEZE_TOOLS=ON -DFRIEZE_WERROR=ON -DCMAKE_BUILD_TYPE=Release)
 say "building build/cpu, if need be"
-build build/cpu frieze -- "${test_arguments[@]}" -DFRIEZE_CUDA=OFF -DBUILD_SHARED_LIBS=OFF
+build build/cpu frieze -- "${cpu_arguments[@]}" -DBUILD_SHARED_LIBS=OFF
 consumers cpu build/cpu
 
 # The same objects once more as shared libraries, from the same build; static stays the default.

@@ -64,7 +64,7 @@ for block in "$work"/blocks/*.cpp; do
   fi
 done
 [[ ${#programs[@]} -gt 0 ]] || fail "README.md has no C++ program"
-build build/cpu all -- -DFRIEZE_TESTS=ON -DFRIEZE_TOOLS=ON -DFRIEZE_WERROR=ON -DCMAKE_BUILD_TYPE=Release -DFRIEZE_CUDA=OFF
+build build/cpu frieze -- "${cpu_arguments[@]}"
 quietly cmake --install build/cpu --prefix "$work/prefix"
 for block in "${programs[@]}"; do
   app=$work/app_$(basename "$block" .cpp)

@@ -1,6 +1,6 @@
 // A .cu file of a program that only says find_package(frieze) and target_link_libraries: C++20 comes with it.
-#include <frieze/core/cuda/launch.cuh>
 #include <frieze/graph/session.h>
+#include <frieze/core/cuda/launch.cuh>
 
 #include <iostream>
 
