@@ -57,11 +57,17 @@ std::vector<float> padded(std::span<const float> planes, Extent2d from, Extent2d
   return out;
 }
 
-void limit_removed(std::span<const float> noisy, std::vector<float>& denoised, double sigma) {
+void limit_removed(std::span<const float> noisy, std::vector<float>& denoised, double sigma, std::span<const float> weights) {
   check<ShapeError>(noisy.size() == denoised.size(), "limit_removed: ", noisy.size(), " and ", denoised.size(), " values");
-  double sum = 0;
-  for (std::size_t i = 0; i < noisy.size(); ++i) sum += std::pow(double{noisy[i]} - double{denoised[i]}, 2);
-  const double rms = std::sqrt(sum / static_cast<double>(std::max<std::size_t>(noisy.size(), 1)));
+  check<ShapeError>(weights.empty() || noisy.size() % weights.size() == 0, "limit_removed: ", weights.size(), " weights for ", noisy.size(),
+                    " values");
+  double sum = 0, total = 0;
+  for (std::size_t i = 0; i < noisy.size(); ++i) {
+    const double weight = weights.empty() ? 1 : weights[i % weights.size()];
+    sum += weight * std::pow(double{noisy[i]} - double{denoised[i]}, 2);
+    total += weight;
+  }
+  const double rms = total > 0 ? std::sqrt(sum / total) : 0;
   if (rms <= sigma) return;
   const auto share = static_cast<float>(sigma / rms);
   for (std::size_t i = 0; i < noisy.size(); ++i) denoised[i] = noisy[i] + share * (denoised[i] - noisy[i]);

@@ -21,8 +21,9 @@ struct Extent2d {
 std::vector<float> padded(std::span<const float> planes, Extent2d from, Extent2d to);
 
 /// Gives back a share of what was removed from `noisy`, so that the removed has a root mean square of at most `sigma`.
-/// Throws ShapeError unless both have one size.
-void limit_removed(std::span<const float> noisy, std::vector<float>& denoised, double sigma);
+/// `weights`: how much each pixel of a plane counts in that mean, at least 0; all the same if there are none.
+/// Throws ShapeError unless both have one size, of whole planes.
+void limit_removed(std::span<const float> noisy, std::vector<float>& denoised, double sigma, std::span<const float> weights = {});
 
 /// One tile along one axis: it begins at `begin`; weights[i] is its share of pixel begin + i.
 struct TileSpan {

@@ -89,7 +89,7 @@ inline std::vector<std::string> segments_of(std::string_view file) {
     const auto byte = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(file[i])); };
     std::size_t end = begin + 2 + (byte(begin + 2) << 8 | byte(begin + 3));
     while (end + 1 < file.size() && !(byte(end) == 0xff && byte(end + 1) != 0 && (byte(end + 1) & 0xf8) != 0xd0)) ++end;
-    end = std::min(end, file.size());
+    end = std::min(std::max(end, begin + 4), file.size());  // never less than a marker and a length
     segments.emplace_back(file.substr(begin, end - begin));
     begin = end;
   }

@@ -30,7 +30,12 @@ void check_round_trips(const Image& image) {
   const Image png = again(image, "y.png");
   require(png.notes.empty(), "a PNG that was written is without fault", png.notes.empty() ? "" : png.notes.front());
   require(png.width == image.width && png.height == image.height && png.channels == image.channels, "a PNG keeps the extent");
-  require(png.depth == image.depth && png.pixels == image.pixels, "a PNG keeps every value");
+  require(png.depth == image.depth && png.pixels.size() == image.pixels.size(), "a PNG keeps the depth");
+  const float half_a_level = 0.5001f / static_cast<float>((1 << image.depth) - 1);  // what was CMYK lies between levels
+  for (std::size_t i = 0; i < image.pixels.size(); ++i) {
+    require(std::abs(png.pixels[i] - image.pixels[i]) <= half_a_level, "a PNG keeps every value");
+  }
+  require(again(png, "z.png").pixels == png.pixels, "a second round trip changes nothing");
   require(png.tags == image.tags && png.extras == image.extras, "a PNG keeps what it tells of the colours, and its text");
 
   WriteOptions flat;

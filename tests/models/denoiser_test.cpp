@@ -242,6 +242,13 @@ TEST(PhotoDenoiser, RemovesNoMoreThanItIsAllowedTo) {
   EXPECT_EQ(denoised, noisy);
   std::vector<float> other(3);
   EXPECT_THROW(limit_removed(noisy, other, 1), ShapeError);
+  // Two planes of two pixels, of which the second one does not count.
+  std::vector<float> weighted{0.9f, 0.5f, 0.7f, 0.5f};
+  const std::vector<float> before{0.5f, 0.5f, 0.5f, 0.5f}, first_only{1, 0};
+  limit_removed(before, weighted, std::sqrt(0.1) / 2, first_only);
+  EXPECT_NEAR(weighted[0], 0.7f, 1e-6);
+  EXPECT_NEAR(weighted[2], 0.6f, 1e-6);
+  EXPECT_THROW(limit_removed(before, weighted, 1, std::vector<float>(3)), ShapeError);
 }
 
 TEST(PhotoDenoiser, TakesPicturesOfAnySize) {

@@ -114,7 +114,7 @@ DcaeInput read_image_input(const std::string& path, int channels, bool keeps_alp
       const WriteOptions given_up = write_options(options);
       check<OptionError>(given_up.flatten.has_value(), printable(path), ": a latent cannot hold transparency: give it up with --flatten");
       picture = flattened(std::move(picture), *given_up.flatten);
-      tell_notes(path, {"its transparency is laid over one colour"});
+      tell_notes(path, {"the transparency is laid over one colour"});
     }
     input.picture = with_hidden_filled(std::move(picture));
     std::vector<float> values = to_rgb_planes(input.picture);

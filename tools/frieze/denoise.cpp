@@ -65,18 +65,26 @@ struct Report {
   double megapixels() const { return width * 1e-6 * height; }
 };
 
-// limit_removed over what is seen: hidden pixels, from which nothing is removed, would hide what is removed from the others.
-void limit_seen(const Image& photo, std::span<const float> noisy, std::vector<float>& clean, double sigma) {
-  if (!photo.has_alpha()) return limit_removed(noisy, clean, sigma);
+// What the network is shown: hidden pixels continue the visible ones, noise included. The network finds the noise's strength by itself, and
+// next to a smooth area takes all noise for texture.
+Image shown_to_network(const Image& photo) {
+  if (!photo.has_alpha()) return photo;
+  Image filled = with_hidden_filled(photo);
   const std::vector<float> seen = visibility(photo);
-  const auto counts = [&](std::size_t i) { return seen[i % seen.size()] >= 1; };
-  std::vector<float> before, after;
-  for (std::size_t i = 0; i < clean.size(); ++i) {
-    if (counts(i)) before.push_back(noisy[i]), after.push_back(clean[i]);
+  const Image noisy = add_noise(filled, estimate_noise(photo), 1);
+  const std::size_t channels = static_cast<std::size_t>(photo.channels);
+  for (std::size_t i = 0; i < filled.pixels.size(); ++i) {
+    filled.pixels[i] += (1 - seen[i / channels]) * (noisy.pixels[i] - filled.pixels[i]);
   }
-  limit_removed(before, after, sigma);
-  for (std::size_t i = 0, next = 0; i < clean.size(); ++i) {
-    if (counts(i)) clean[i] = after[next++];
+  return filled;
+}
+
+// Barely visible pixels keep their own colours and take part of the change; hidden ones have no colours to keep.
+void keep_barely_visible(const Image& photo, std::span<const float> noisy, std::vector<float>& clean) {
+  const std::vector<float> seen = visibility(photo), own = to_rgb_planes(photo);
+  for (std::size_t i = 0; i < clean.size(); ++i) {
+    const float share = seen[i % seen.size()];
+    if (share > 0 && share < 1) clean[i] = own[i] + share * (clean[i] - noisy[i]);
   }
 }
 
@@ -89,9 +97,10 @@ Report denoise_file(PhotoDenoiser& denoiser, const std::string& in, const std::s
   denoiser.prepare({photo.height, photo.width});
   const auto start = Clock::now();
   ProgressBar bar(fs::path(in).filename().string());
-  const std::vector<float> noisy = to_rgb_planes(with_hidden_filled(photo));
+  const std::vector<float> noisy = to_rgb_planes(shown_to_network(photo));
   std::vector<float> clean = denoiser(noisy, {photo.height, photo.width}, [&](std::int64_t done, std::int64_t tiles) { bar(done, tiles); });
-  if (sigma) limit_seen(photo, noisy, clean, *sigma);
+  if (sigma) limit_removed(noisy, clean, *sigma, visibility(photo));
+  if (photo.has_alpha()) keep_barely_visible(photo, noisy, clean);
   Report report{in, out, photo.width, photo.height};
   report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   report.prepare_ms = std::chrono::duration<double, std::milli>(start - begin).count();

@@ -62,7 +62,10 @@ std::vector<float> visibility(const Image& image) {
   std::vector<float> seen(image.pixel_count(), 1.0f);
   if (!image.has_alpha()) return seen;
   const std::size_t channels = static_cast<std::size_t>(image.channels);
-  for (std::size_t p = 0; p < seen.size(); ++p) seen[p] = std::min(8 * image.pixels[p * channels + channels - 1], 1.0f);
+  for (std::size_t p = 0; p < seen.size(); ++p) {
+    const float alpha = image.pixels[p * channels + channels - 1];
+    seen[p] = std::min(64 * alpha * alpha, 1.0f);
+  }
   return seen;
 }
 

@@ -7,7 +7,7 @@
 
 namespace frieze::tools {
 
-/// How far each pixel's colour counts: 0 where it is hidden (alpha 0), 1 from an alpha of 1/8 on, in proportion between; all 1 without
+/// How far each pixel's colour counts: 0 where it is hidden (alpha 0), 1 from an alpha of 1/8 on, (8 alpha)^2 between; all 1 without
 /// alpha.
 std::vector<float> visibility(const Image& image);
 

@@ -74,15 +74,15 @@ EncodedImage encode_image(const Image& image, const std::filesystem::path& path,
   Image flat = image;
   if (image.has_alpha()) {
     flat = flattened(std::move(flat), *options.flatten);
-    out.notes.emplace_back("its transparency is laid over one colour");
+    out.notes.emplace_back("the transparency is laid over one colour");
   }
   if (flat.depth == 16) {
     flat.depth = 8;
-    out.notes.emplace_back("its 16 bits a sample become 8");
+    out.notes.emplace_back("the 16 bits a sample become 8");
   }
-  if (!image.extras.empty()) out.notes.emplace_back("its text cannot be kept in a JPEG");
+  if (!image.extras.empty()) out.notes.emplace_back("the text cannot be kept in a JPEG");
   flat.tags.icc = icc_of(image.tags, flat.channels);
-  if (flat.tags.icc.empty() && !same_colours(image.tags, {})) out.notes.emplace_back("its colour description cannot be kept in a JPEG");
+  if (flat.tags.icc.empty() && !same_colours(image.tags, {})) out.notes.emplace_back("the colour description cannot be kept in a JPEG");
   out.bytes = encode_jpeg(flat, to_samples<std::uint8_t>(flat, name), options.quality, name);
   return out;
 }

@@ -101,8 +101,8 @@ JpegParts read_jpeg_parts(Bytes bytes) {
   parts.every_component = std::includes(scanned.begin(), scanned.end(), components.begin(), components.end());
   profile.finish(parts);
   if (!parts.exif.empty() || xmp)
-    parts.lost.emplace_back(xmp ? "its EXIF and XMP metadata are not kept" : "its EXIF metadata are not kept");
-  if (further) parts.lost.emplace_back("the further pictures that it holds are not kept");
+    parts.lost.emplace_back(xmp ? "the EXIF and XMP metadata are not kept" : "the EXIF metadata are not kept");
+  if (further) parts.lost.emplace_back("the further pictures in it are not kept");
   return parts;
 }
 

@@ -79,7 +79,7 @@ void read_ancillary(const Chunk& chunk, PngParts& parts) {
   const auto is = [&](std::string_view type) { return chunk.type == type; };
   if (is("acTL")) return add_once(parts.notes, "it is animated: only the picture that stands for it is used");
   if (is("iTXt") && begins_with(chunk.data, std::string_view("XML:com.adobe.xmp\0", 18))) {
-    return add_once(parts.lost, "its XMP metadata are not kept");  // which would tell the old orientation
+    return add_once(parts.lost, "the XMP metadata are not kept");  // which would tell the old orientation
   }
   const bool square = is("pHYs") && chunk.data.size() == 9 && big_endian32(chunk.data, 0) == big_endian32(chunk.data, 4);
   if (is("pHYs") && !square) return add_once(parts.lost, "the shape of its pixels is not kept");
@@ -139,7 +139,7 @@ PngParts read_png_parts(std::span<const std::byte> bytes, const std::string& nam
   }
   check<IoError>(has_data, name, ": damaged PNG: it holds no image data");
   if (!parts.ended) parts.notes.emplace_back("it ends before its end marker");
-  if (!parts.exif.empty()) parts.lost.emplace_back("its EXIF metadata are not kept");
+  if (!parts.exif.empty()) parts.lost.emplace_back("the EXIF metadata are not kept");
   return parts;
 }
 

@@ -65,6 +65,7 @@ class Reader {
     step([&] {
       png_set_user_limits(png(), PNG_UINT_31_MAX, PNG_UINT_31_MAX);             // the caller has checked the extent
       png_set_keep_unknown_chunks(png(), PNG_HANDLE_CHUNK_NEVER, nullptr, -1);  // only pixels and transparency: the rest is in PngParts
+      png_set_chunk_malloc_max(png(), 0);                                       // of chunks that are skipped
       png_set_read_fn(png(), &source_, on_read);
       png_read_info(png(), info());
     });

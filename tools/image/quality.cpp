@@ -45,11 +45,13 @@ std::vector<double> window_means(const std::vector<double>& plane, std::size_t w
   return out;
 }
 
-// How much a pixel of the true picture counts: its alpha.
-std::vector<double> shares(const Image& truth) {
-  std::vector<double> out(truth.pixel_count(), 1.0);
-  const std::size_t channels = static_cast<std::size_t>(truth.channels);
-  for (std::size_t p = 0; truth.has_alpha() && p < out.size(); ++p) out[p] = double{truth.pixels[p * channels + channels - 1]};
+// How much each pixel counts: as much as both pictures show of it.
+std::vector<double> shares(const Image& a, const Image& b) {
+  std::vector<double> out(a.pixel_count(), 1.0);
+  for (const Image* image : {&a, &b}) {
+    const std::size_t channels = static_cast<std::size_t>(image->channels);
+    for (std::size_t p = 0; image->has_alpha() && p < out.size(); ++p) out[p] *= double{image->pixels[p * channels + channels - 1]};
+  }
   return out;
 }
 
@@ -89,7 +91,7 @@ float block_visibility(const std::vector<float>& seen, std::size_t width, std::s
 double psnr(const Image& a, const Image& b) {
   check_same_size(a, b);
   const std::vector<float> x = to_rgb_planes(a), y = to_rgb_planes(b);
-  const std::vector<double> share = shares(b);
+  const std::vector<double> share = shares(a, b);
   double sum = 0, total = 0;
   for (std::size_t i = 0; i < x.size(); ++i) {
     const double weight = share[i % share.size()];
@@ -105,7 +107,7 @@ double ssim(const Image& a, const Image& b) {
                     a.height);
   const std::vector<float> x = to_rgb_planes(a), y = to_rgb_planes(b);
   const std::size_t pixels = a.pixel_count();
-  const std::vector<double> share = shares(b);
+  const std::vector<double> share = shares(a, b);
   double sum = 0;
   for (std::size_t c = 0; c < 3; ++c) {
     const auto plane = [&](const std::vector<float>& from) {

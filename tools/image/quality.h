@@ -7,13 +7,14 @@
 namespace frieze::tools {
 
 /// 10*log10(1 / mean of (a - b)^2) over all colours of all pixels; infinite for equal pictures. Values are compared as shares of 1,
-/// whatever the depth, and as they are, whatever the colour tags. A pixel counts as much as b, the true picture, shows of it: its alpha, if
-/// it has any; a's alpha takes no part. Throws ShapeError unless both have the same size.
+/// whatever the depth, and as they are, whatever the colour tags. A pixel counts as
+/// much as both show of it: the product of their alphas, 1 where there is none. Throws ShapeError unless both have the same size.
 double psnr(const Image& a, const Image& b);
 
 /// The structural similarity of two pictures, per colour channel and then the mean of the channels: windows of 11x11 weighted by a
 /// Gaussian of 1.5 pixels, K1 = 0.01, K2 = 0.03, values in [0,1]; the mean over all windows that lie inside of the picture,
-/// each weighted by b's alpha at its centre; colours that b hides are taken for equal.
+/// each weighted as psnr weights the pixel at its centre; colours that
+/// one of them hides are taken for equal.
 /// The same number as scikit-image's structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False).
 /// Throws ShapeError unless both have the same size, of at least 11x11.
 /// Source: Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment", IEEE TIP 13(4), 2004.
