@@ -31,7 +31,7 @@ InputFile::~InputFile() { ::close(fd_); }
 
 void InputFile::read(std::uint64_t offset, std::span<std::byte> out) const {
   struct stat status = {};
-  check<IoError>(::fstat(fd_, &status) == 0, name_, ": cannot be examined: ", std::strerror(errno));
+  if (::fstat(fd_, &status) != 0) throw IoError(concat_text(name_, ": cannot be examined: ", std::strerror(errno)));
   check<IoError>(static_cast<std::uint64_t>(status.st_size) == size_, name_, ": changed size while in use, from ", size_, " to ",
                  status.st_size, " bytes");
   constexpr std::size_t kChunk = std::size_t{1} << 30;  // Linux moves at most 2 GiB a call

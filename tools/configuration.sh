@@ -1,4 +1,4 @@
-# Sourced by demo.sh, test.sh and gpu_check.sh: which build this machine can make, and one quiet way to make it.
+# Sourced by demo.sh, test.sh, fuzz.sh and gpu_check.sh: which build this machine can make, and one quiet way to make it.
 #   cuda_arguments   CMake arguments of the default build
 #   default_build    its folder
 #   has_nvcc, has_gpu   yes or no
@@ -44,4 +44,19 @@ build() {
     echo "the build in $folder failed; its whole log is $log" >&2
     return 1
   fi
+}
+
+# The fuzz targets, see tests/fuzz/README.md, and how many inputs each gets in test.sh.
+fuzzers=(weights_fuzz image_fuzz image_round_trip_fuzz dc_ae_config_fuzz)
+fuzz_runs=20000
+build_fuzzers() {
+  build build/fuzz "${fuzzers[@]}" -- -DFRIEZE_CUDA=OFF -DFRIEZE_FUZZ=ON -DFRIEZE_TOOLS=OFF -DFRIEZE_TESTS=ON \
+    -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo
+}
+# run_fuzzer TARGET ARGUMENT…: its log is build/fuzz/TARGET.log, and an input that it finds lies beside it.
+run_fuzzer() {
+  local target=$1
+  shift
+  build/fuzz/tests/fuzz/"$target" -max_len=16384 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+    -artifact_prefix="build/fuzz/$target-" "$@" >"build/fuzz/$target.log" 2>&1
 }

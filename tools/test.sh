@@ -119,24 +119,15 @@ run_script() {
 run_script "packaging: install, find_package, add_subdirectory" tests/packaging/run.sh
 run_script "the README's commands" tests/readme/run.sh
 
-fuzzers=(weights_fuzz image_fuzz dc_ae_config_fuzz)
-begin "fuzzing: ${fuzzers[*]}, 60 s at once"
+# The same inputs each time: seed and number are fixed, and nothing that was found before takes part. tools/fuzz.sh looks for new ones.
+begin "fuzzing: ${fuzzers[*]}, $fuzz_runs inputs each"
 if ! command -v clang++ >/dev/null; then
   skip "needs clang++"
-elif ! build build/fuzz "${fuzzers[@]}" -- -DFRIEZE_CUDA=OFF -DFRIEZE_FUZZ=ON -DFRIEZE_TOOLS=OFF -DFRIEZE_TESTS=ON \
-  -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo; then
+elif ! build_fuzzers; then
   fail "the fuzzers do not build"
 else
-  running=()
   for target in "${fuzzers[@]}"; do
-    mkdir -p "build/fuzz/corpus/$target"
-    "build/fuzz/tests/fuzz/$target" -max_total_time=60 -max_len=16384 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-      -artifact_prefix=build/fuzz/ "build/fuzz/corpus/$target" "build/fuzz/tests/fuzz/seeds/$target" >"build/fuzz/$target.log" 2>&1 &
-    running+=($!)
-  done
-  for i in "${!fuzzers[@]}"; do
-    target=${fuzzers[$i]}
-    if wait "${running[$i]}"; then
+    if run_fuzzer "$target" build/fuzz/tests/fuzz/seeds/"$target" -seed=1 -runs=$fuzz_runs; then
       echo "   $target: $(number_of "build/fuzz/$target.log" '^stat::number_of_executed_units: *([0-9]+)$') inputs"
       pass
     else

@@ -76,7 +76,8 @@ std::vector<std::byte> encode_jpeg(const Image& image, std::span<const unsigned 
     }
     jpeg_finish_compress(&info);
   };
-  check<IoError>(guarded(writer.errors, write), name, ": cannot write: ", writer.errors.complaints.text());
+  const bool written = guarded(writer.errors, write);  // by itself: arguments of one call are evaluated in any order
+  check<IoError>(written, name, ": cannot write: ", writer.errors.complaints.text());
   const auto* bytes = reinterpret_cast<const std::byte*>(writer.data);
   return {bytes, bytes + writer.size};
 }

@@ -122,7 +122,8 @@ std::vector<std::byte> encode_png(const Image& image, std::span<const unsigned c
     for (int y = 0; y < image.height; ++y) png_write_row(png, samples.data() + static_cast<std::size_t>(y) * row);
     png_write_end(png, nullptr);
   };
-  check<IoError>(guarded(png, write), name, ": cannot write: ", complaints.text());
+  const bool written = guarded(png, write);  // by itself: arguments of one call are evaluated in any order
+  check<IoError>(written, name, ": cannot write: ", complaints.text());
   return {sink.data, sink.data + sink.size};
 }
 
