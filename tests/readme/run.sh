@@ -115,7 +115,7 @@ for block in "$work"/blocks/*; do
   done <"$block"
 done
 [[ $ran -ge 10 ]] || fail "only $ran commands found in README.md"
-for made in out/profile.html out/sharper.png out/plan.dot out/y.safetensors out/demo.png out/frieze/bin/frieze; do
+for made in out/profile.html out/denoised.jpg out/sharper.png out/plan.dot out/y.safetensors out/demo.png out/frieze/bin/frieze; do
   [[ -s $made ]] || fail "the commands did not write $made"
 done
 [[ ! -e out/never.png ]] || fail "a failed command wrote out/never.png"

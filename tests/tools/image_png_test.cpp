@@ -87,6 +87,12 @@ TEST(Png, TagsAndTextComeBack) {
     EXPECT_EQ(back.tags, image.tags);
     EXPECT_EQ(back.extras, image.extras);
   }
+  // XMP may tell the orientation once more: it is kept only where that is right.
+  const std::string xmp = png_chunk("iTXt", std::string("XML:com.adobe.xmp\0\0\0\0\0<x/>", 26));
+  const Image level = decode(make_png(1, 1, 8, 0, std::string(2, '\0'), xmp));
+  EXPECT_TRUE(level.lost.empty() && again(level).extras.size() == 1);
+  const Image turned = decode(make_png(1, 1, 8, 0, std::string(2, '\0'), xmp + png_chunk("eXIf", test::make_exif(6))));
+  EXPECT_TRUE(turned.extras.empty() && turned.lost.size() == 2);
   EXPECT_EQ(test::text_of(decode(make_png(1, 1, 8, 2, std::string(4, '\0'), test::iccp_chunk(icc))).tags.icc), icc);
   EXPECT_EQ(test::text_of(decode(make_png(1, 1, 8, 0, std::string(2, '\0'), test::iccp_chunk(grey_icc))).tags.icc), grey_icc);
   // Of other colours, damaged, cut off, a bomb: said, and not used.

@@ -63,10 +63,6 @@ void add_once(std::vector<std::string>& notes, const std::string& note) {
   if (std::find(notes.begin(), notes.end(), note) == notes.end()) notes.push_back(note);
 }
 
-bool begins_with(std::span<const std::byte> data, std::string_view text) {
-  return data.size() >= text.size() && std::memcmp(data.data(), text.data(), text.size()) == 0;
-}
-
 std::string text_of(std::span<const std::byte> data) { return {reinterpret_cast<const char*>(data.data()), data.size()}; }
 
 struct Chunk {
@@ -78,9 +74,6 @@ struct Chunk {
 void read_ancillary(const Chunk& chunk, PngParts& parts) {
   const auto is = [&](std::string_view type) { return chunk.type == type; };
   if (is("acTL")) return add_once(parts.notes, "it is animated: only the picture that stands for it is used");
-  if (is("iTXt") && begins_with(chunk.data, std::string_view("XML:com.adobe.xmp\0", 18))) {
-    return add_once(parts.lost, "the XMP metadata are not kept");  // which would tell the old orientation
-  }
   const bool square = is("pHYs") && chunk.data.size() == 9 && big_endian32(chunk.data, 0) == big_endian32(chunk.data, 4);
   if (is("pHYs") && !square) return add_once(parts.lost, "the shape of its pixels is not kept");
   const bool extra = is("tEXt") || is("zTXt") || is("iTXt") || square;

@@ -168,6 +168,9 @@ DecodedImage decode_png(std::span<const std::byte> bytes, const std::string& nam
   image.lost = std::move(parts.lost);
   if (reader.complaints().count() > 0) image.notes.push_back("it is damaged: " + reader.complaints().text());
   out.orientation = exif_orientation(parts.exif);
+  const auto is_xmp = [](const std::string& extra) { return extra.starts_with("iTXtXML:com.adobe.xmp"); };
+  // It may tell the orientation too.
+  if (out.orientation != 1 && std::erase_if(image.extras, is_xmp) > 0) image.lost.emplace_back("the XMP metadata are not kept");
   return out;
 }
 
