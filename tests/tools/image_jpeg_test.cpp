@@ -161,7 +161,7 @@ TEST(Jpeg, ProfilesOfSeveralSegmentsAreKept) {
   std::swap(exchanged[first + 16], exchanged[second + 16]);
   EXPECT_NE(test::text_of(decode(exchanged).tags.icc), icc);
   std::string missing = file;
-  missing.replace(second + 4, 3, "XXX");
+  missing.replace(second + 4, 3, "ABC");
   std::string twice = file;
   twice[second + 16] = '\1';
   for (const std::string& damaged :
