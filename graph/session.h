@@ -91,7 +91,7 @@ class Session {
   Session& operator=(Session&&) noexcept;
   ~Session();
 
-  /// One replay, then wait: on CUDA one cudaGraphLaunch on the session's own stream.
+  /// One replay, then wait: on CUDA one cudaGraphLaunch on a stream of its own, which waits for no other: have bound memory ready before.
   void run();
   /// One replay on the caller's stream; never synchronises, never allocates. CPU sessions run at once and ignore `stream`.
   /// Any stream of the session's device will do, default streams too (nullptr: the legacy one), and another one each time: each run comes

@@ -239,6 +239,14 @@ TEST_F(StreamsGpuTest, ASessionIsUsedWhileAnotherDeviceIsCurrent) {
     net.poison();
     net.launch(nullptr);
     EXPECT_EQ(net.output().floats(), all(8));
+    cuda::Stream there;
+    {
+      const cuda::DeviceScope scope(1);
+      there = cuda::make_stream();
+    }
+    net.poison();
+    net.launch(there.get());
+    EXPECT_EQ(net.output().floats(), all(8));
     const cuda::Stream here = cuda::make_stream();
     EXPECT_TRUE(contains(message_of<OptionError>([&] { net.launch(here.get()); }), "the stream on device 0"));
     EXPECT_EQ(net.output().floats(), all(8));
