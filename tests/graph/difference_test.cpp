@@ -6,11 +6,13 @@
 #include <frieze/core/error.h>
 #include <frieze/graph/verify.h>
 
+#include "support/constants.h"
+
 namespace frieze {
 namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr float kInf = std::numeric_limits<float>::infinity();
+using test::kInf;
 constexpr ErrorBudget kOneStore{.roundings = 1, .terms = 0};
 
 Difference compare(std::vector<float> got, std::vector<float> ref, DType t = DType::f32, ErrorBudget budget = kOneStore, double scale = 0) {

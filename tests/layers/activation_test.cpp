@@ -5,6 +5,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/layers/activation/activation.h>
+#include "support/constants.h"
 #include "support/reference.h"
 
 namespace frieze {
@@ -12,7 +13,7 @@ namespace {
 
 using test::run_reference;
 using Floats = std::vector<float>;
-constexpr float kInf = std::numeric_limits<float>::infinity();
+using test::kInf;
 constexpr Activation kAll[] = {Activation::relu, Activation::silu, Activation::gelu, Activation::gelu_tanh, Activation::sigmoid};
 
 Floats apply_to(Activation f, const Floats& x, DType t = DType::f32) {

@@ -5,6 +5,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/layers/elementwise/elementwise.h>
+#include "support/constants.h"
 #include "support/reference.h"
 
 namespace frieze {
@@ -14,7 +15,7 @@ using test::inferred_shape;
 using test::message_of;
 using test::run_reference;
 using Floats = std::vector<float>;
-constexpr float kInf = std::numeric_limits<float>::infinity();
+using test::kInf;
 
 TEST(AddTest, AddsElementByElement) {
   EXPECT_EQ(run_reference(Add(), {{{1, 1, 2, 2}, {1, 2, 3, 4}}, {{1, 1, 2, 2}, {10, 20, 30, -4}}}), (Floats{11, 22, 33, 0}));

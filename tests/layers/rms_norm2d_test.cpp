@@ -10,6 +10,7 @@
 #include <frieze/core/weights.h>
 #include <frieze/layers/rms_norm2d/rms_norm2d.h>
 #include "layers/rms_norm2d_formula.h"
+#include "support/constants.h"
 #include "support/parity.h"
 #include "support/parity_grid.h"
 #include "support/reference.h"
@@ -22,7 +23,8 @@ using test::inferred_shape;
 using test::message_of;
 using test::run_reference;
 using Floats = std::vector<float>;
-constexpr float kInf = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
+using test::kInf;
+using test::kNaN;
 using test::kTypes;
 
 RMSNorm2dOptions bare(EpsMode mode = EpsMode::add_inside, double eps = 1e-5) {

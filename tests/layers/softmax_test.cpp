@@ -5,6 +5,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/layers/softmax/softmax.h>
+#include "support/constants.h"
 #include "support/reference.h"
 
 namespace frieze {
@@ -14,7 +15,7 @@ using test::inferred_shape;
 using test::message_of;
 using test::run_reference;
 using Floats = std::vector<float>;
-constexpr float kInf = std::numeric_limits<float>::infinity();
+using test::kInf;
 
 void expect_near(const Floats& got, const Floats& expected) {
   ASSERT_EQ(got.size(), expected.size());
