@@ -145,7 +145,7 @@ void (*pick_warp(std::int64_t channels))(NormArgs, std::uint32_t) {
     case 4: return &rms_norm2d_nchw_few_tile_per_warp<T, 4, kChain>;
     default: break;
   }
-  if constexpr (kChain == NormChain::affine) {
+  if constexpr (kChain != NormChain::full) {
     if (channels == kMostFewChannels) return &rms_norm2d_nchw_few_tile_per_warp<T, kMostFewChannels, kChain>;
   }
   throw CudaError(concat_text("RMSNorm2d has no nchw few kernel of ", channels, " channels"));

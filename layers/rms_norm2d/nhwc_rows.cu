@@ -165,6 +165,7 @@ void (*pick(const NormConfig& c))(NormArgs, int) {
   if (is(kWide, 3, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 3, 1, kFull>;
   if (is(kWide, 4, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 4, 1, kFull>;
   if constexpr (kFull) {
+    if (is(kWide, 1, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 1, 1, kFull>;
     if (is(kWide, 1, 2)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 1, 2, kFull>;
   } else {
     if (is(kWide, 1, 4)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 1, 4, kFull>;

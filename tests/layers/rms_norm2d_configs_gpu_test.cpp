@@ -11,6 +11,7 @@
 #include <frieze/layers/rms_norm2d/cuda/norm_call.h>
 #include <frieze/layers/rms_norm2d/cuda/norm_tuning.h>
 #include "layers/rms_norm2d_device.h"
+#include "support/dry_device.h"
 #include "support/kernel_watch.h"
 
 namespace frieze {
@@ -287,6 +288,37 @@ TEST(RMSNorm2dConfigs, TheProblemsTakeEveryPath) {
     for (const NormConfig& config : cuda::all_norm_configs(p)) paths.insert(config.path);
   }
   EXPECT_EQ(paths.size(), static_cast<std::size_t>(NormConfig::Path::strided) + 1) << "a path that no problem takes";
+}
+
+// A kernel that none of them takes is one that no test runs, or that no configuration has: compiled in every build, for nothing.
+TEST(RMSNorm2dConfigs, TheProblemsTakeEveryKernel) {
+  std::set<std::string> left;
+  for (const std::string& name : test::registered_kernels()) {
+    if (name.find("rms_norm2d_") != std::string::npos) left.insert(name);
+  }
+  EXPECT_GT(left.size(), 100U);
+  test::DryDevice dry(test::gpus_of_every_capability()[3]);
+  const auto address = [](std::uintptr_t at) { return reinterpret_cast<void*>(at << 40); };
+  for (const Problem& problem : kProblems) {
+    for (const DType t : {DType::f32, DType::f16, DType::bf16}) {
+      for (const RMSNorm2dOptions& o : {bare(EpsMode::none), affine(), with_silu(), with_silu_and_residual(), as_diffusers()}) {
+        const TensorSpec spec{problem.shape, t, problem.format};
+        const auto view = [&](std::uintptr_t at) {
+          return TensorView(static_cast<char*>(address(at)) + problem.misalign * static_cast<std::int64_t>(size_of(t)), spec);
+        };
+        const TensorView x = view(1), y = view(2), residual = view(3);
+        const cuda::NormOptions norm{o.eps, o.eps_mode, o.rounding, o.activation, Activation::none, o.residual};
+        const cuda::NormCall call =
+            cuda::make_norm_call(x, y, o.residual != ResidualMode::none ? &residual : nullptr, o.weight ? address(4) : nullptr,
+                                 o.bias ? address(5) : nullptr, cuda::make_formula(norm, problem.shape.c(), t), problem.format, dry.info());
+        for (const NormConfig& config : cuda::all_norm_configs(call.problem)) {
+          cuda::launch_norm(config, t, call.args, call.strides, nullptr);
+        }
+        for (const test::DryLaunch& launch : dry.take_launches()) left.erase(launch.kernel);
+      }
+    }
+  }
+  for (const std::string& name : left) ADD_FAILURE() << "nothing launches " << name;
 }
 
 TEST(RMSNorm2dConfigs, CandidatesAreConfigurationsAndHaveNamesOfTheirOwn) {

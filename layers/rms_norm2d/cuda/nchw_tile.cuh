@@ -269,19 +269,15 @@ __global__ void __launch_bounds__(kMostTileThreads<T, K, kChain>, kTileBlocks<T,
 template <class T, int V, NormChain kChain>
 void (*pick_loads(int loads))(NormArgs, TileShape) {
   if constexpr (V == 1) {
-    if constexpr (kChain == NormChain::full) {
-      if (loads == 16) return &rms_norm2d_nchw_tile_per_block<T, V, 16, kChain>;
-    } else {
-      if (loads == 8) return &rms_norm2d_nchw_tile_per_block<T, V, 8, kChain>;
-      if (loads == 32) return &rms_norm2d_nchw_tile_per_block<T, V, 32, kChain>;
-    }
+    if (loads == 8) return &rms_norm2d_nchw_tile_per_block<T, V, 8, kChain>;
+    if (loads == 16) return &rms_norm2d_nchw_tile_per_block<T, V, 16, kChain>;
   } else {
     if (loads == 4) return &rms_norm2d_nchw_tile_per_block<T, V, 4, kChain>;
     if (loads == 8) return &rms_norm2d_nchw_tile_per_block<T, V, 8, kChain>;
-    if constexpr (sizeof(T) == 2 && kChain != NormChain::full) {
+    if constexpr (kChain != NormChain::full) {
       if (loads == 5) return &rms_norm2d_nchw_tile_per_block<T, V, 5, kChain>;
     }
-    if constexpr (kChain == NormChain::affine) {
+    if constexpr (kChain == NormChain::affine || kChain == NormChain::silu) {
       if (loads == 16) return &rms_norm2d_nchw_tile_per_block<T, V, 16, kChain>;
     }
   }

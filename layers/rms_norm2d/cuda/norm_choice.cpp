@@ -99,27 +99,22 @@ double window_cost(const NormConfig& c, const NormProblem& p) {
 }
 
 double rows_cost(const NormConfig& c, const NormProblem& p) {
-  if (c.vector == 1) return 4;
   const double packs = static_cast<double>(p.channels) / c.vector, held = static_cast<double>(c.loads) * c.pixels;
   const double blocks = static_cast<double>(p.images * p.pixels) / (c.threads / c.lanes * c.pixels) / std::max(1, p.sm_count);
-  double cost = 1 + 0.35 * (c.lanes * static_cast<double>(c.loads) / packs - 1);
+  double cost = (c.vector == 1 ? 2 : 1) * (1 + 0.35 * (c.lanes * static_cast<double>(c.loads) / packs - 1));
   cost *= (1 + 0.02 * std::abs(std::log2(held / 3))) * (1 + 0.005 * std::log2(c.threads / 128.0));
   if (c.lanes > 32) cost *= 1.02;
-  if (c.loads > 5) cost *= 1.1;
   return blocks < 1 ? cost * std::pow(1 / blocks, 0.3) : cost;
-}
-
-double unaligned_rows_cost(const NormConfig& c, const NormProblem& p) {
-  const double packs = std::ceil(static_cast<double>(p.channels + c.vector - 1) / c.vector);
-  return 1.1 * (1 + 0.3 * (c.lanes * static_cast<double>(c.loads) / packs - 1)) * (1 + 0.02 * std::abs(std::log2(c.loads / 4.0))) *
-         (1 + 0.01 * std::log2(c.threads / 128.0)) * (1 + 32.0 / static_cast<double>(p.channels));
 }
 
 double flat_cost(const NormConfig& c, const NormProblem& p) {
   const double bytes = static_cast<double>(c.pixels * p.channels) * static_cast<double>(size_of(p.dtype));
   const double lanes = std::max(1.0, static_cast<double>(c.threads) / c.pixels);
-  return 1 + 0.05 * std::abs(std::log2(bytes / 8192)) + 0.03 * std::log2(c.threads / 128.0) + 0.02 * std::abs(std::log2(lanes / c.lanes)) +
-         (p.channels > 200 ? 0.3 : 0);
+  const double blocks = static_cast<double>(p.images * p.pixels) / c.pixels / std::max(1, p.sm_count);
+  const double cost =
+      1 + 0.05 * std::abs(std::log2(bytes / 8192)) + 0.03 * std::log2(c.threads / 128.0) + 0.02 * std::abs(std::log2(lanes / c.lanes));
+  const double busy = std::min(1.0, blocks * c.threads / 512);  // small tensors: many threads, or else nhwc_rows
+  return cost * (blocks < 1 ? std::sqrt(1 / blocks) : 1) * std::pow(1 / busy, 0.3);
 }
 
 double cost(const NormConfig& c, const NormProblem& p) {
@@ -129,7 +124,6 @@ double cost(const NormConfig& c, const NormProblem& p) {
     case Path::nchw_few: return c.threads == 128 ? 0.9 : 0.92;
     case Path::nhwc_rows: return rows_cost(c, p);
     case Path::nhwc_few: return c.threads == 128 ? 1.0 : 1.02;
-    case Path::nhwc_shifted: return unaligned_rows_cost(c, p);
     case Path::nhwc_flat: return flat_cost(c, p);
     default: return 10;  // reads x twice, in small pieces
   }

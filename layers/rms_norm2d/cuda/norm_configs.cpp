@@ -11,14 +11,11 @@ using Path = NormConfig::Path;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// Packs of a thread that nchw_tile has kernels for, in rising order. Each was the choice somewhere on an H100 or H200 (tools/results), but
-// for those of single elements, which pointers off 16 bytes need.
+// Packs of a thread that nchw_tile has kernels for, in rising order. Each was the choice somewhere on an H100 or H200 (tools/results,
+// NOTES.md); those of single elements serve pointers and rows off 16 bytes.
 std::vector<int> tile_loads(const NormProblem& p, bool wide) {
-  const bool half = p.dtype != DType::f32, full = p.chain == NormChain::full || (p.chain == NormChain::silu && !wide);
-  if (!wide) return full ? std::vector<int>{16} : std::vector<int>{8, 32};
-  if (full || (p.chain == NormChain::silu && !half)) return {4, 8};
-  if (p.chain == NormChain::silu) return {4, 5, 8};
-  return half ? std::vector<int>{4, 5, 8, 16} : std::vector<int>{4, 8, 16};
+  if (!wide) return {8, 16};
+  return p.chain == NormChain::full ? std::vector<int>{4, 8} : std::vector<int>{4, 5, 8, 16};
 }
 
 // Tiles of any number of lanes with as many rows of threads as the channels need: they divide the pixels among multiprocessors where
@@ -26,6 +23,7 @@ std::vector<int> tile_loads(const NormProblem& p, bool wide) {
 void add_exact_tiles(const NormProblem& p, std::vector<NormConfig>& out) {
   const int wide = 16 / static_cast<int>(size_of(p.dtype));
   for (const int k : tile_loads(p, true)) {
+    if (k == 5) continue;
     const int most = most_tile_threads(k, p.chain);
     for (int cluster = 1; cluster <= (p.compute_capability >= kFirstWithClusters ? kMostClusterBlocks : 1); ++cluster) {
       const std::int64_t rows = ceil_div(p.channels, std::int64_t{k} * cluster);
@@ -41,7 +39,7 @@ void add_exact_tiles(const NormProblem& p, std::vector<NormConfig>& out) {
 }
 
 void add_few(const NormProblem& p, std::vector<NormConfig>& out) {
-  const bool has_kernel = (p.channels >= 2 && p.channels <= 4) || (p.channels == kMostFewChannels && !p.full());
+  const bool has_kernel = (p.channels >= 2 && p.channels <= 4) || (p.channels == kMostFewChannels && p.chain != NormChain::full);
   if (!has_kernel) return;
   const int wide = 16 / static_cast<int>(size_of(p.dtype)), channels = static_cast<int>(p.channels);
   if (ceil_div(p.pixels, 30 * wide) * p.images > kMostBlocks) return;  // its warps are counted in 32 bits
@@ -56,7 +54,7 @@ struct RowLoads {
 };
 std::vector<RowLoads> row_loads(bool full, bool aligned) {
   if (!aligned) return {{4, 1}};
-  if (full) return {{1, 2}, {2, 1}, {3, 1}, {4, 1}};
+  if (full) return {{1, 1}, {1, 2}, {2, 1}, {3, 1}, {4, 1}};
   return {{1, 4}, {2, 1}, {2, 2}, {3, 1}, {4, 1}, {5, 1}};
 }
 
@@ -95,17 +93,9 @@ void add_unaligned_nhwc(const NormProblem& p, std::vector<NormConfig>& out) {
       out.push_back({Path::nhwc_few, wide, 1, threads, static_cast<int>(p.channels), threads * wide});
     }
   }
-  const std::int64_t packs = ceil_div(p.channels + wide - 1, wide);
   for (const int threads : {128, 256, 512}) {
-    for (int lanes = 1; lanes <= threads; lanes *= 2) {
-      for (const int k : {2, 4}) {
-        if (std::int64_t{lanes} * k < packs || std::int64_t{lanes} * k >= 2 * packs || p.channels < wide) continue;
-        out.push_back({Path::nhwc_shifted, wide, lanes, threads, k, 1});
-      }
-    }
-  }
-  for (const int threads : {128, 256, 512}) {
-    for (const int kib : {4, 8, 16, 32}) {
+    for (const int kib : {4, 8, 16, 32, 64, 96}) {
+      if (kib > 32 && std::int64_t{32} * 1024 / size / p.channels >= wide) continue;        // where less holds no run
       const std::int64_t own = std::int64_t{kib} * 1024 / size / p.channels / wide * wide;  // pixels that fit
       if (own == 0 || own * p.channels / wide < threads / 2) continue;
       for (int lanes = 1; lanes <= 32; lanes *= 2) {
@@ -163,11 +153,6 @@ LaunchNeeds norm_launch_needs(const NormConfig& c, DType dtype, NormChain chain,
       n.blocks = ceil_div(ceil_div(all, c.vector), c.threads);
       n.most_threads = 256;
       n.static_shared = 8 * 36 * static_cast<std::size_t>(channels) * 16;
-      break;
-    case Path::nhwc_shifted:
-      n.blocks = ceil_div(all, c.threads / c.lanes);
-      n.most_threads = 512;
-      n.static_shared = parts * 16 * sizeof(float);
       break;
     case Path::nhwc_flat:
       n.blocks = ceil_div(all, c.pixels);
@@ -263,9 +248,6 @@ std::string describe(const NormConfig& c, const NormArgs& args, DType dtype) {
                          " loads of ", bytes, " bytes, ", c.parked, " of them in shared memory",
                          c.cluster > 1 ? concat_text(", cluster of ", c.cluster) : "");
     case Path::nhwc_few: return concat_text("nhwc few, ", c.vector, " pixels a thread, ", c.threads, " threads");
-    case Path::nhwc_shifted:
-      return concat_text("nhwc shifted, ", c.lanes, " lanes a pixel, ", c.threads, " threads, ", c.loads,
-                         c.loads == 1 ? " load" : " loads");
     case Path::nchw_few:
       return concat_text("nchw few, ", c.pixels, " pixels x ", args.channels, " channels, ", c.threads, " threads, windows of ", c.lanes,
                          " x ", bytes, " bytes");
@@ -285,7 +267,6 @@ void launch_norm(const NormConfig& config, DType dtype, const NormArgs& args, co
     case Path::nchw_window: return launch_nchw_window(config, dtype, args, stream);
     case Path::nchw_few: return launch_nchw_few(config, dtype, args, stream);
     case Path::nhwc_few: return launch_nhwc_few(config, dtype, args, stream);
-    case Path::nhwc_shifted: return launch_nhwc_shifted(config, dtype, args, stream);
     case Path::nhwc_rows: return launch_nhwc_rows(config, dtype, args, stream);
     case Path::nhwc_flat: return launch_nhwc_flat(config, dtype, args, stream);
     default: return launch_strided(config, dtype, args, strides, stream);

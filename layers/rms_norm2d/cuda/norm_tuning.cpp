@@ -140,7 +140,7 @@ std::optional<NormConfig> remembered(std::span<const NormConfig> candidates, con
 
 std::string norm_config_text(const NormConfig& c) {
   const auto& [path, vector, lanes, threads, loads, pixels, cluster, parked] = c;  // all there are
-  const char* const names[] = {"nchw_tile", "nchw_window", "nchw_few", "nhwc_rows", "nhwc_few", "nhwc_shifted", "nhwc_flat", "strided"};
+  const char* const names[] = {"nchw_tile", "nchw_window", "nchw_few", "nhwc_rows", "nhwc_few", "nhwc_flat", "strided"};
   return concat_text(names[static_cast<std::size_t>(path)], " vector=", vector, " lanes=", lanes, " threads=", threads, " loads=", loads,
                      " pixels=", pixels, " cluster=", cluster, " parked=", parked);
 }

@@ -69,14 +69,13 @@ struct NormStrides {
 /// One way to compute a problem. Which fields count depends on the path.
 struct NormConfig {
   enum class Path : std::uint8_t {
-    nchw_tile,     ///< a block owns lanes*vector pixels and all channels, or its share of them in a cluster; registers
-    nchw_window,   ///< nchw_tile wherever rows begin; of each thread's packs the last `parked` wait in shared memory
-    nchw_few,      ///< a warp owns 30 * vector pixels of all channels, 2 to kMostFewChannels, wherever rows begin
-    nhwc_rows,     ///< `lanes` threads own `pixels` pixels, whole rows of channels; registers
-    nhwc_few,      ///< a thread owns `vector` pixels of 2 to 4 channels
-    nhwc_shifted,  ///< `lanes` threads own a pixel wherever its row of channels begins; registers
-    nhwc_flat,     ///< a block owns a run of whole pixels in memory, wherever their channels begin; shared memory
-    strided,       ///< any strides, any C; reads x twice
+    nchw_tile,    ///< a block owns lanes*vector pixels and all channels, or its share of them in a cluster; registers
+    nchw_window,  ///< nchw_tile wherever rows begin; of each thread's packs the last `parked` wait in shared memory
+    nchw_few,     ///< a warp owns 30 * vector pixels of all channels, 2 to kMostFewChannels, wherever rows begin
+    nhwc_rows,    ///< `lanes` threads own `pixels` pixels, whole rows of channels; registers
+    nhwc_few,     ///< a thread owns `vector` pixels of 2 to 4 channels
+    nhwc_flat,    ///< a block owns a run of whole pixels in memory, wherever their channels begin; shared memory
+    strided,      ///< any strides, any C; reads x twice
   };
   Path path = Path::strided;
   int vector = 1;  ///< elements that one access moves
@@ -143,7 +142,6 @@ void launch_nchw_window(const NormConfig& config, DType dtype, const NormArgs& a
 void launch_nchw_few(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_nhwc_rows(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_nhwc_few(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
-void launch_nhwc_shifted(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_nhwc_flat(const NormConfig& config, DType dtype, const NormArgs& args, cudaStream_t stream);
 void launch_strided(const NormConfig& config, DType dtype, const NormArgs& args, const NormStrides& strides, cudaStream_t stream);
 
