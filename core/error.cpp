@@ -24,29 +24,37 @@ std::size_t utf8_sequence(std::string_view text, std::uint32_t& code) {
 
 // Control characters, line and paragraph separators, and the marks that turn the direction of writing.
 bool is_control(std::uint32_t code) {
-  return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x200E || code == 0x200F || (code >= 0x2028 && code <= 0x202E) ||
-         (code >= 0x2066 && code <= 0x2069);
+  return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x061C || code == 0x200E || code == 0x200F ||
+         (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
 }
 
 }  // namespace
 
+TextUnit text_unit(std::string_view text) {
+  TextUnit unit;
+  const std::size_t length = utf8_sequence(text, unit.code);
+  unit.valid = length > 0;
+  unit.bytes = unit.valid ? length : 1;
+  unit.control = unit.valid && is_control(unit.code);
+  return unit;
+}
+
 std::string printable(std::string_view text, std::size_t max_bytes) {
   std::string out;
   while (!text.empty()) {
-    std::uint32_t code = 0;
-    const std::size_t length = utf8_sequence(text, code);
+    const TextUnit unit = text_unit(text);
     std::string next;
-    if (length > 0 && !is_control(code)) {
-      next = text.substr(0, length);
+    if (unit.valid && !unit.control) {
+      next = text.substr(0, unit.bytes);
     } else {
       constexpr char kDigits[] = "0123456789abcdef";
-      for (const char c : text.substr(0, length == 0 ? 1 : length)) {
+      for (const char c : text.substr(0, unit.bytes)) {
         next += {'\\', 'x', kDigits[static_cast<unsigned char>(c) >> 4], kDigits[static_cast<unsigned char>(c) & 15]};
       }
     }
     if (out.size() + next.size() > max_bytes) return out + "...";
     out += next;
-    text.remove_prefix(length == 0 ? 1 : length);
+    text.remove_prefix(unit.bytes);
   }
   return out;
 }

@@ -1,5 +1,7 @@
 #pragma once
 /// Typed errors. Every message is one line and says where (module path or file), what was expected, what was got.
+#include <cstddef>
+#include <cstdint>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -54,6 +56,15 @@ class CudaError : public Error {
 class CaptureError : public Error {
   using Error::Error;
 };
+
+/// What stands at the front of a text that is not empty.
+struct TextUnit {
+  std::uint32_t code = 0;  ///< the code point, if valid
+  std::size_t bytes = 1;
+  bool valid = false;    ///< well-formed UTF-8
+  bool control = false;  ///< a control character, a separator of lines or paragraphs, or a mark that turns the direction of writing
+};
+TextUnit text_unit(std::string_view text);
 
 /// Text from outside (a file's name, a key of a checkpoint) made fit for one line of a message: control characters, marks
 /// that turn the direction of writing and bytes that are not UTF-8 become \xNN; what is past `max_bytes` becomes "...".

@@ -12,6 +12,9 @@
 
 namespace frieze {
 
+class HostTensor;
+class OutputFile;
+
 /// Limits that bound what a hostile file can make the reader do.
 inline constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  ///< as in the reference implementation; also of an index
 inline constexpr std::size_t kMaxTensors = std::size_t{1} << 20;
@@ -40,5 +43,9 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, std::uint64_t 
 /// Parses the "weight_map" of an index: tensor name -> file name. A file name must be plain: no separator, not "." or
 /// "..". Other members of the index ("metadata") are skipped. Throws WeightsError naming file, tensor and field.
 std::map<std::string, std::string> parse_safetensors_index(std::string_view json, const std::string& file);
+
+/// What save_safetensors() writes (core/weights.h), into a file that appears when its owner commits it. Throws as that does.
+void write_safetensors(OutputFile& file, const std::map<std::string, HostTensor>& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace frieze
