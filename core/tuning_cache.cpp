@@ -1,9 +1,10 @@
 #include <frieze/core/tuning_cache.h>
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +17,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/core/mapped_file.h>
+#include <frieze/core/output_file.h>
 #include <frieze/core/warning.h>
 
 namespace frieze {
@@ -38,6 +40,11 @@ std::string read_text(const fs::path& path) {
   return text;
 }
 
+// A file of a Frieze to come, whose choices must not be lost.
+class LaterFormat : public IoError {
+  using IoError::IoError;
+};
+
 // Strictly what write() makes. Throws IoError.
 Entries parse(const std::string& text) {
   json root;
@@ -51,6 +58,7 @@ Entries parse(const std::string& text) {
   }
   check<IoError>(root.is_object() && root.contains("format") && root["format"].is_number_integer() && root.contains("machines"),
                  "is not a file of Frieze's");
+  check<LaterFormat>(root["format"] <= kFormat, "is of format ", root["format"].dump(), ", expected ", kFormat);
   check<IoError>(root["format"] == kFormat, "is of format ", root["format"].dump(), ", expected ", kFormat);
   check<IoError>(root["machines"].is_object(), "has no list of machines");
   Entries entries;
@@ -69,35 +77,32 @@ std::string text_of(const Entries& entries) {
   return root.dump(2, ' ', false, json::error_handler_t::replace) + '\n';
 }
 
-void write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t wrote = ::write(fd, text.data(), text.size());
-    if (wrote < 0 && errno == EINTR) continue;
-    check<IoError>(wrote >= 0, "cannot be written: ", std::strerror(errno));
-    text.remove_prefix(static_cast<std::size_t>(wrote));
-  }
-}
+// What every file begins with that text_of() makes: the mark by which a damaged one is known as Frieze's own.
+std::string mark() { return concat_text("{\n  \"about\": \"", kAbout, '"'); }
 
-// Replaces `target` in one step. A power cut may leave an empty file, which is ignored like any corrupt one; hence no fsync.
-void replace_file(const fs::path& target, const std::string& text) {
-  static std::atomic<unsigned> counter{0};
-  fs::path temporary;
-  int fd = -1;
-  do {
-    temporary = target.parent_path() / concat_text(".frieze-", ::getpid(), '-', counter++, ".tmp");
-    fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  } while (fd < 0 && errno == EEXIST);
-  check<IoError>(fd >= 0, "cannot be written: ", std::strerror(errno));
-  try {
-    write_all(fd, text);
-    check<IoError>(::close(std::exchange(fd, -1)) == 0, "cannot be written: ", std::strerror(errno));
-    check<IoError>(::rename(temporary.c_str(), target.c_str()) == 0, "cannot be renamed into place: ", std::strerror(errno));
-  } catch (...) {
-    if (fd >= 0) ::close(fd);
-    ::unlink(temporary.c_str());
-    throw;
+// Held by whoever reads, merges and replaces the file. It is on the folder, so that nothing lies beside the file.
+class FolderLock {
+ public:
+  explicit FolderLock(const fs::path& folder) : fd_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    check<IoError>(fd_ >= 0, "cannot be written: ", std::strerror(errno));
+    constexpr int kTries = 1000, kWaitUs = 10'000;  // ten seconds: a process that was stopped must not stop all others
+    for (int i = 0; ::flock(fd_, LOCK_EX | LOCK_NB) != 0; ++i) {
+      const int error = errno;
+      if ((error == EWOULDBLOCK || error == EINTR) && i < kTries) {
+        ::usleep(kWaitUs);
+        continue;
+      }
+      ::close(fd_);
+      throw IoError(concat_text("cannot be locked: ", std::strerror(error)));
+    }
   }
-}
+  ~FolderLock() { ::close(fd_); }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int fd_;
+};
 
 const char* environment(const char* name) {
   const char* value = std::getenv(name);
@@ -122,24 +127,44 @@ auto TuningCache::locked(Body&& body) {
 }
 
 // Adds what the file knows and this process does not.
-void TuningCache::merge_file() {
+TuningCache::State TuningCache::merge_file() {
   std::error_code error;
-  if (file_.empty() || !fs::exists(file_, error)) return;
+  if (file_.empty() || !fs::exists(file_, error)) return State::usable;
+  std::string begin;
   try {
+    const MappedFile file(file_);
+    if (file.size() == 0) return State::usable;
+    begin.resize(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), mark().size())));
+    file.read(0, std::as_writable_bytes(std::span(begin)));
     for (auto& [machine, choices] : parse(read_text(file_))) entries_[machine].merge(choices);
+    return State::usable;
+  } catch (const LaterFormat& e) {
+    warn(concat_text(printable(file_.string()), " left as it is: ", e.what()));
+    return State::foreign;
   } catch (const Error& e) {
-    warn(concat_text(printable(file_.string()), " ignored: ", e.what()));
+    const bool own = mark().starts_with(begin) && begin.size() > 2;
+    warn(concat_text(printable(file_.string()), own ? " ignored: " : " left as it is: ", e.what()));
+    return own ? State::usable : State::foreign;
   }
 }
 
-void TuningCache::write() const {
+// Under the lock: what other processes stored since is read, and nothing of it is lost.
+void TuningCache::write() {
   std::error_code error;
-  const fs::path target = fs::exists(file_, error) ? fs::canonical(file_, error) : fs::absolute(file_, error);
-  check<IoError>(!error, "cannot be resolved: ", error.message());
-  check<IoError>(!fs::exists(target, error) || fs::is_regular_file(target, error), "cannot be written: it is not a regular file");
-  fs::create_directories(target.parent_path(), error);
+  const fs::path folder = file_.has_parent_path() ? file_.parent_path() : fs::path(".");
+  fs::create_directories(folder, error);
   check<IoError>(!error, "cannot be written: ", error.message());
-  replace_file(target, text_of(entries_));
+  OutputFile file(file_);  // which follows links: the lock belongs to the folder where the file lies in the end
+  const fs::path target = fs::weakly_canonical(file_, error);
+  const FolderLock lock(error || !target.has_parent_path() ? folder : target.parent_path());
+  if (merge_file() == State::foreign) return;
+  std::string text = text_of(entries_);
+  if (text.size() > kMostBytes) {  // a file that grew for years starts again, with the latest choice
+    entries_ = {{latest_.first, {{latest_.second, entries_[latest_.first][latest_.second]}}}};
+    text = text_of(entries_);
+  }
+  file.write(std::as_bytes(std::span(text)));
+  file.commit();
 }
 
 std::optional<std::string> TuningCache::find(const std::string& machine, const std::string& key) {
@@ -157,8 +182,7 @@ void TuningCache::store(const std::string& machine, const std::string& key, cons
     entries_[machine][key] = value;
     if (file_.empty()) return false;
     loaded_ = true;
-    merge_file();                                                                       // what other processes stored since
-    if (text_of(entries_).size() > kMostBytes) entries_ = {{machine, {{key, value}}}};  // a file that grew for years starts again
+    latest_ = {machine, key};
     try {
       write();
       return true;
@@ -169,7 +193,7 @@ void TuningCache::store(const std::string& machine, const std::string& key, cons
   });
 }
 
-fs::path tuning_cache_file() {
+fs::path default_tuning_cache_file() {
   if (const char* own = environment("FRIEZE_TUNING_CACHE")) return std::string_view(own) == "off" ? fs::path() : fs::path(own);
   if (const char* cache = environment("XDG_CACHE_HOME"); cache != nullptr && fs::path(cache).is_absolute()) {
     return fs::path(cache) / "frieze" / "tuning.json";
@@ -180,14 +204,26 @@ fs::path tuning_cache_file() {
   return {};
 }
 
-TuningCache& tuning_cache() {
+namespace {
+
+TuningCache& cache_of(const fs::path& file) {
   static std::mutex mutex;
   static std::map<fs::path, std::unique_ptr<TuningCache>> caches;
-  const fs::path file = tuning_cache_file();
   const std::lock_guard lock(mutex);
   std::unique_ptr<TuningCache>& cache = caches[file];
   if (cache == nullptr) cache = std::make_unique<TuningCache>(file);
   return *cache;
 }
+
+thread_local TuningCache* current = nullptr;
+
+}  // namespace
+
+TuningCache& tuning_cache() { return current != nullptr ? *current : cache_of({}); }
+
+// Absolute, so that the file stays the same one when the process changes its folder.
+TuningCacheScope::TuningCacheScope(const fs::path& file)
+    : before_(std::exchange(current, &cache_of(file.empty() ? file : fs::absolute(file)))) {}
+TuningCacheScope::~TuningCacheScope() { current = before_; }
 
 }  // namespace frieze

@@ -5,15 +5,16 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace frieze {
 
-/// Choices by machine (device, driver, versions) and key (what was tuned). Who asks must recognise a value as one of its own choices
-/// and tune again otherwise: the file is anybody's to edit.
-/// The file is JSON for people to read; deleting it is safe. A file that is corrupt, foreign, too large or of another format is ignored
-/// with one warning (core/warning.h) and written anew by the next store(). It is replaced in one step; of several processes that write at
-/// once the last one wins. A file that cannot be written costs one warning. Safe to use from several threads; nothing throws but for lack
-/// of memory.
+/// Choices by machine (device, driver, versions) and key (what was tuned). Callers must validate a value and tune again if it is not one of
+/// their choices: users may edit the file.
+/// The file is JSON for people to read; deleting it is safe. store() locks the file's folder, reads the file again, adds its choice and
+/// replaces the file in one step: several processes keep each other's choices. A file that Frieze did not write, or of a later format, is
+/// left as it is, and the choices of this process stay in it. An empty file, and one of Frieze's that is damaged or too large, is written
+/// anew. What is wrong costs one warning (core/warning.h). Safe to use from several threads; nothing throws but for lack of memory.
 class TuningCache {
  public:
   /// An empty path: this process only.
@@ -25,8 +26,9 @@ class TuningCache {
 
  private:
   using Entries = std::map<std::string, std::map<std::string, std::string>>;
-  void merge_file();
-  void write() const;
+  enum class State { usable, foreign };
+  State merge_file();
+  void write();
   void warn(const std::string& text);
   template <class Body>
   auto locked(Body&& body);
@@ -34,15 +36,30 @@ class TuningCache {
   std::filesystem::path file_;
   std::mutex mutex_;
   Entries entries_;
-  std::string warning_;  // to be given when the lock is
+  std::string warning_;                         // to be given when the lock is
+  std::pair<std::string, std::string> latest_;  // machine and key of the last store()
   bool loaded_ = false, warned_ = false;
 };
 
-/// Where the file is: $FRIEZE_TUNING_CACHE ("off" for none), else $XDG_CACHE_HOME/frieze/tuning.json, else
-/// $HOME/.cache/frieze/tuning.json; the last two only if they are absolute. Empty: no file.
-std::filesystem::path tuning_cache_file();
+/// Where programs that keep a cache for their user have it: $FRIEZE_TUNING_CACHE ("off" for none), else $XDG_CACHE_HOME/frieze/tuning.json,
+/// else $HOME/.cache/frieze/tuning.json; the last two only if they are absolute. Empty: no file. The library does not ask this by itself:
+/// see CompileOptions::tuning_cache.
+std::filesystem::path default_tuning_cache_file();
 
-/// The process's cache for the file that the environment names now.
+/// The cache that kernels are tuned with on this thread: that of the innermost TuningCacheScope, else one that has no file. The same file
+/// gives the same cache in all of the process.
 TuningCache& tuning_cache();
+
+/// While one lives, tuning_cache() on this thread is the cache of `file`; empty: the one without a file.
+class TuningCacheScope {
+ public:
+  explicit TuningCacheScope(const std::filesystem::path& file);
+  ~TuningCacheScope();
+  TuningCacheScope(const TuningCacheScope&) = delete;
+  TuningCacheScope& operator=(const TuningCacheScope&) = delete;
+
+ private:
+  TuningCache* before_;
+};
 
 }  // namespace frieze

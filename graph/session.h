@@ -45,8 +45,11 @@ class Device {
 
 struct CompileOptions {
   PassOptions passes = {};
-  bool capture = true;       ///< false: every run enqueues the steps one by one (eager)
-  bool tune = true;          ///< false: default kernel configurations, nothing is timed
+  bool capture = true;  ///< false: every run enqueues the steps one by one (eager)
+  bool tune = true;     ///< false: default kernel configurations, nothing is timed
+  /// The file that remembers what tuning found, for the next process; empty: this process alone. Processes that share one keep each other's
+  /// choices, and a file that is not Frieze's is left as it is. The command line passes one in its user's home folder.
+  std::string tuning_cache = {};
   bool allow_tf32 = false;   ///< f32 matrix products may use TF32; every report says so
   bool keep_values = false;  ///< the arena reuses no memory, so that every value can be read after a run
   /// Bytes that a session may hold, 0: no limit. A larger one is refused before its first run with MemoryError, which shows the bill.

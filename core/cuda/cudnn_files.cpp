@@ -1,14 +1,13 @@
 #include <frieze/core/cuda/cudnn_files.h>
 
-#include <unistd.h>
-
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <sstream>
 
 #include <frieze/core/error.h>
+#include <frieze/core/output_file.h>
 #include <frieze/core/tuning_cache.h>
 
 namespace frieze::cuda {
@@ -26,7 +25,7 @@ std::string hash_text(const std::string& text) {
 }
 
 fs::path folder() {
-  const fs::path cache = tuning_cache_file();
+  const fs::path& cache = tuning_cache().file();
   return cache.empty() ? fs::path() : fs::path(cache.string() + ".plans");
 }
 
@@ -55,19 +54,13 @@ std::optional<std::string> find_plan_file(const std::string& key) {
 
 void store_plan_file(const std::string& key, const std::string& plan) {
   if (folder().empty()) return;
-  static std::atomic<unsigned> counter{0};
   std::error_code error;
   fs::create_directories(folder(), error);
-  const fs::path target = folder() / (hash_text(key) + ".plan");
-  const fs::path temporary = folder() / concat_text(".frieze-", ::getpid(), '-', counter++, ".tmp");
-  {
-    std::ofstream out(temporary, std::ios::binary);
-    out << header(key, plan) << plan;
-    out.flush();
-    if (!out) fs::remove(temporary, error);
+  try {
+    const std::string text = header(key, plan) + plan;
+    write_file(folder() / (hash_text(key) + ".plan"), std::as_bytes(std::span(text)));
+  } catch (const IoError&) {  // the next process compiles again
   }
-  fs::rename(temporary, target, error);
-  if (error) fs::remove(temporary, error);
 }
 
 }  // namespace frieze::cuda

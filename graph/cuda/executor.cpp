@@ -9,6 +9,7 @@
 #include <frieze/core/cuda/device_memory.h>
 #include <frieze/core/cuda/fault.h>
 #include <frieze/core/cuda/kernel.h>
+#include <frieze/core/tuning_cache.h>
 #include <frieze/core/warning.h>
 #include <frieze/graph/cuda/arena.h>
 #include <frieze/graph/cuda/capture.h>
@@ -264,6 +265,7 @@ class CudaExecutor final : public Executor {
 
   void prepare() {
     const Stopwatch watch;
+    const TuningCacheScope cache(options_.tuning_cache);
     for (const Step& step : plan_.steps) {
       std::vector<TensorSpec> in;
       for (const int id : step.inputs) in.push_back(seen(step, id));

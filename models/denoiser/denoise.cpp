@@ -110,7 +110,8 @@ std::vector<TileSpan> tile_spans(int extent, int tile, int overlap, int stride) 
 PhotoDenoiser::PhotoDenoiser(Device device, DenoiseOptions options)
     : device_(device),
       options_(options),
-      engine_(model_, device, {.tune = options.tune, .allow_tf32 = options.allow_tf32}, options.shapes) {
+      engine_(model_, device, {.tune = options.tune, .tuning_cache = options.tuning_cache, .allow_tf32 = options.allow_tf32},
+              options.shapes) {
   check<OptionError>(options.tile >= kMinTile && options.tile % Denoiser::kStride == 0, "a tile has at least ", kMinTile,
                      " pixels and is a multiple of ", Denoiser::kStride, ", got ", options.tile);
   load_trained(model_);

@@ -41,7 +41,8 @@ struct DenoiseOptions {
   std::int64_t max_memory = 0;  ///< bytes on the device for weights, arena and ports; 0: no limit. Tiles shrink until they fit.
   std::size_t shapes = 4;       ///< sessions that are kept for further pictures of their shape
   bool allow_tf32 = false;
-  bool tune = true;  ///< false: default kernels, so that a session is made in less time
+  bool tune = true;               ///< false: default kernels, so that a session is made in less time
+  std::string tuning_cache = {};  ///< as in CompileOptions
 };
 
 /// The denoiser with its trained weights on one device. One graph for each shape of tile: a picture needs one shape.

@@ -8,7 +8,8 @@
 #include <fstream>
 #include <string>
 
-#include "support/environment.h"
+#include <frieze/core/tuning_cache.h>
+
 #include "support/temp_folder.h"
 
 namespace frieze::cuda {
@@ -28,7 +29,7 @@ class CudnnFiles : public ::testing::Test {
   }
 
   test::TempFolder folder_;
-  test::Environment cache_{"FRIEZE_TUNING_CACHE", folder_.file("tuning.json").c_str()};
+  TuningCacheScope cache_{folder_.file("tuning.json")};
 };
 
 TEST_F(CudnnFiles, WhatWasStoredIsFound) {
@@ -59,7 +60,7 @@ TEST_F(CudnnFiles, DamageIsNoticed) {
 }
 
 TEST_F(CudnnFiles, NothingWithoutACache) {
-  const test::Environment off("FRIEZE_TUNING_CACHE", "off");
+  const TuningCacheScope off("");
   store_plan_file("a key", "plan");
   EXPECT_EQ(find_plan_file("a key"), std::nullopt);
 }

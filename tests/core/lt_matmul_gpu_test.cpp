@@ -14,8 +14,8 @@
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/lt_matmul.h>
+#include <frieze/core/tuning_cache.h>
 
-#include "support/environment.h"
 #include "support/temp_folder.h"
 
 namespace frieze::cuda {
@@ -36,7 +36,7 @@ class Product {
   }
 
   std::optional<LtMatmul> plan(const std::string& file, bool tune = true) const {
-    const test::Environment cache("FRIEZE_TUNING_CACHE", file.c_str());
+    const TuningCacheScope cache(file);
     PrepareArgs args;
     args.device = &device_;
     args.stream = stream_.get();

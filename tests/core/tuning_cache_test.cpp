@@ -2,6 +2,8 @@
 #include <frieze/core/tuning_cache.h>
 
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <thread>
@@ -26,8 +28,8 @@ class TuningCacheFile : public Files {
     action();
     return testing::internal::GetCapturedStderr();
   }
-  // The file cannot be used: one warning, nothing found, and the next store writes it anew.
-  void expect_ignored(const std::string& text, const char* why) {
+  // The file cannot be used: one warning, nothing found; the next store writes it anew, or leaves it as it is if it is not Frieze's.
+  void expect_ignored(const std::string& text, const char* why, bool own = false) {
     SCOPED_TRACE(text.substr(0, 80));
     put_cache(text);
     TuningCache cache(file());
@@ -37,8 +39,14 @@ class TuningCacheFile : public Files {
       cache.store("gpu", "key", "value");
     });
     EXPECT_SAYS(said, why);
+    EXPECT_SAYS(said, own ? " ignored: " : " left as it is: ");
     EXPECT_EQ(said.find("frieze: warning: tuning cache "), 0U) << said;
     EXPECT_EQ(said.find('\n'), said.size() - 1) << said;
+    EXPECT_EQ(cache.find("gpu", "key"), "value");
+    if (!own) {
+      EXPECT_EQ(bytes_of(file()), text);
+      return;
+    }
     TuningCache next(file());
     const std::string later = stderr_of([&] { EXPECT_EQ(next.find("gpu", "key"), "value"); });
     EXPECT_EQ(later, "");
@@ -71,11 +79,15 @@ TEST_F(TuningCacheFile, WithoutAFileRemembersInTheProcess) {
   EXPECT_EQ(file_count(), 0U);
 }
 
-TEST_F(TuningCacheFile, IgnoresWhatItDidNotWrite) {
+TEST_F(TuningCacheFile, LeavesWhatItDidNotWriteAndMendsItsOwn) {
   TuningCache whole(file());
   whole.store("gpu", "key", "value");
   const std::string good = bytes_of(file());
-  for (std::size_t length = 0; length + 2 < good.size(); length += 7) expect_ignored(good.substr(0, length), "is not JSON");
+  for (std::size_t length = 3; length + 2 < good.size(); length += 7) expect_ignored(good.substr(0, length), "is not JSON", true);
+  expect_ignored(good + "garbage", "is not JSON", true);
+  expect_ignored("My notes.\n", "is not JSON");
+  expect_ignored("{\n", "is not JSON");
+  expect_ignored(std::string(good).replace(good.find("Frieze"), 6, "Freeze") + "}", "is not JSON");
   expect_ignored(std::string(100, '\0'), "is not JSON");
   expect_ignored("\xFF\xFE{}", "is not JSON");
   expect_ignored("{\"format\": 1, \"machines\": {\"gpu\": {\"key\": \"\xC3\"}}}", "is not JSON");
@@ -93,7 +105,10 @@ TEST_F(TuningCacheFile, IgnoresWhatItDidNotWrite) {
     const std::string text = std::string(R"({"format": 1, "machines": {"gpu": {"key": )") + value + "}}}";
     expect_ignored(text, std::string_view(value) == "1e999" ? "is not JSON" : "a choice that is no text");
   }
-  expect_ignored(good + std::string(5 << 20, ' '), "bytes, expected at most");
+  expect_ignored(std::string(good).replace(good.find(": 1,"), 4, ": 2,"), "is of format 2, expected 1");
+  expect_ignored(std::string(good).replace(good.find(": 1,"), 4, ": 0,"), "is of format 0, expected 1", true);
+  expect_ignored(good + std::string(5 << 20, ' '), "bytes, expected at most", true);
+  expect_ignored(std::string(5 << 20, ' '), "bytes, expected at most");
 }
 
 TEST_F(TuningCacheFile, NeverGrowsPastWhatItReads) {
@@ -162,8 +177,63 @@ TEST_F(TuningCacheFile, ManyWritersNeverTearTheFile) {
   TuningCache next(file());
   int kept = 0;
   for (int w = 0; w < 4; ++w) kept += next.find("gpu", std::to_string(w) + "/0").has_value() ? 1 : 0;
-  EXPECT_GE(kept, 1);
+  EXPECT_EQ(kept, 4);
   EXPECT_EQ(std::distance(fs::directory_iterator(file().parent_path()), {}), 1);
+}
+
+TEST_F(TuningCacheFile, AnEmptyFileIsWritten) {
+  put_cache("");
+  TuningCache cache(file());
+  EXPECT_EQ(stderr_of([&] { cache.store("gpu", "key", "value"); }), "");
+  EXPECT_EQ(TuningCache(file()).find("gpu", "key"), "value");
+}
+
+TEST_F(TuningCacheFile, TwentyProcessesKeepAllTheirChoices) {
+  constexpr int kProcesses = 20, kKeys = 10;
+  std::vector<pid_t> children;
+  for (int p = 0; p < kProcesses; ++p) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      TuningCache cache(file());  // each sees what there is at first: little or nothing
+      for (int k = 0; k < kKeys; ++k) cache.store("gpu", std::to_string(p) + "/" + std::to_string(k), "v" + std::to_string(p * k));
+      ::_exit(0);
+    }
+    children.push_back(child);
+  }
+  for (const pid_t child : children) {
+    int status = -1;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  }
+  TuningCache all(file());
+  for (int p = 0; p < kProcesses; ++p) {
+    for (int k = 0; k < kKeys; ++k) {
+      EXPECT_EQ(all.find("gpu", std::to_string(p) + "/" + std::to_string(k)), "v" + std::to_string(p * k)) << p << '/' << k;
+    }
+  }
+  EXPECT_EQ(std::distance(fs::directory_iterator(file().parent_path()), {}), 1);
+}
+
+TEST_F(TuningCacheFile, WithoutAScopeNoFileIsTouched) {
+  const std::string home = (folder_ / "home").string();
+  ::setenv("FRIEZE_TUNING_CACHE", (home + "/tuning.json").c_str(), 1);
+  tuning_cache().store("gpu", "key of no file", "value");
+  EXPECT_EQ(tuning_cache().file(), "");
+  ::unsetenv("FRIEZE_TUNING_CACHE");
+  EXPECT_FALSE(fs::exists(home));
+  {
+    const TuningCacheScope outer(file());
+    tuning_cache().store("gpu", "key", "outer");
+    {
+      const TuningCacheScope inner("");
+      EXPECT_EQ(tuning_cache().find("gpu", "key"), std::nullopt);
+    }
+    EXPECT_EQ(tuning_cache().file(), file());
+    std::thread([&] { EXPECT_EQ(tuning_cache().file(), ""); }).join();
+  }
+  EXPECT_EQ(tuning_cache().file(), "");
+  EXPECT_EQ(TuningCache(file()).find("gpu", "key"), "outer");
 }
 
 // Sets an environment variable, or takes it away, until the end of the block.
@@ -185,25 +255,23 @@ class Environment {
 
 TEST(TuningCachePlace, FollowsTheEnvironment) {
   const Environment own("FRIEZE_TUNING_CACHE", nullptr), xdg("XDG_CACHE_HOME", nullptr), home("HOME", nullptr);
-  EXPECT_EQ(tuning_cache_file(), "");
+  EXPECT_EQ(default_tuning_cache_file(), "");
   {
     const Environment set("HOME", "/h");
-    EXPECT_EQ(tuning_cache_file(), "/h/.cache/frieze/tuning.json");
+    EXPECT_EQ(default_tuning_cache_file(), "/h/.cache/frieze/tuning.json");
     const Environment relative("XDG_CACHE_HOME", "cache");
-    EXPECT_EQ(tuning_cache_file(), "/h/.cache/frieze/tuning.json");
+    EXPECT_EQ(default_tuning_cache_file(), "/h/.cache/frieze/tuning.json");
     const Environment cache("XDG_CACHE_HOME", "/c");
-    EXPECT_EQ(tuning_cache_file(), "/c/frieze/tuning.json");
+    EXPECT_EQ(default_tuning_cache_file(), "/c/frieze/tuning.json");
     const Environment off("FRIEZE_TUNING_CACHE", "off");
-    EXPECT_EQ(tuning_cache_file(), "");
-    EXPECT_EQ(tuning_cache().file(), "");
+    EXPECT_EQ(default_tuning_cache_file(), "");
     const Environment file("FRIEZE_TUNING_CACHE", "/somewhere/else.json");
-    EXPECT_EQ(tuning_cache_file(), "/somewhere/else.json");
-    EXPECT_EQ(&tuning_cache(), &tuning_cache());
+    EXPECT_EQ(default_tuning_cache_file(), "/somewhere/else.json");
     const Environment empty("FRIEZE_TUNING_CACHE", "");
-    EXPECT_EQ(tuning_cache_file(), "/c/frieze/tuning.json");
+    EXPECT_EQ(default_tuning_cache_file(), "/c/frieze/tuning.json");
   }
   const Environment relative("HOME", "here");
-  EXPECT_EQ(tuning_cache_file(), "");
+  EXPECT_EQ(default_tuning_cache_file(), "");
 }
 
 }  // namespace

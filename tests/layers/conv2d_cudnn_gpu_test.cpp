@@ -37,7 +37,7 @@ class Conv2dCudnnGpu : public ::testing::Test {
     return {.inputs = {shape}, .dtype = dtype, .format = Format::nhwc, .epilogue = chain};
   }
 
-  Environment always_{"FRIEZE_CUDNN", "always"}, no_file_{"FRIEZE_TUNING_CACHE", "off"};
+  Environment always_{"FRIEZE_CUDNN", "always"};
   int cases_ = 0, in_cudnn_ = 0;
 };
 

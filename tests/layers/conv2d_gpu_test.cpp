@@ -41,7 +41,7 @@ ParityCase image(const Shape& shape, DType dtype, Format format = Format::nhwc) 
 
 // Without cuDNN, which has tests of its own, and without what earlier runs found fastest.
 class Conv2dGpu : public ::testing::Test {
-  test::Environment no_cudnn_{"FRIEZE_CUDNN", "off"}, no_file_{"FRIEZE_TUNING_CACHE", "off"};
+  test::Environment no_cudnn_{"FRIEZE_CUDNN", "off"};
 };
 
 const std::vector<std::vector<EpilogueOp>> kChains{

@@ -8,6 +8,7 @@
 #include <iterator>
 #include <set>
 
+#include <frieze/core/tuning_cache.h>
 #include <frieze/layers/rms_norm2d/rms_norm2d.h>
 #include "layers/rms_norm2d_formula.h"
 #include "support/parity.h"
@@ -27,29 +28,11 @@ constexpr Fill kFills[] = {Fill::normal, Fill::zeros,     Fill::one_hot, Fill::c
 constexpr EpilogueOp kAdd{EpilogueOp::Kind::add, Activation::none};
 constexpr EpilogueOp act(Activation f) { return {EpilogueOp::Kind::activation, f}; }
 
-// Tuning here neither reads nor changes what the user's machine has learned.
-class OwnCache final : public testing::Environment {
- public:
-  void SetUp() override {
-    ::unsetenv("FRIEZE_TUNING_CACHE");
-    ::setenv("XDG_CACHE_HOME", folder_.c_str(), 1);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
- private:
-  std::filesystem::path folder_ = std::filesystem::temp_directory_path() / ("frieze_norm_cache_" + std::to_string(::getpid()));
-};
-// GoogleTest owns and deletes it.
-[[maybe_unused]] const testing::Environment* const kOwnCache = testing::AddGlobalTestEnvironment(new OwnCache);
-
 // A cache file of one test, empty at first.
 class OwnCacheFile {
  public:
-  OwnCacheFile() { ::setenv("FRIEZE_TUNING_CACHE", file_.c_str(), 1); }
-  ~OwnCacheFile() {
-    ::unsetenv("FRIEZE_TUNING_CACHE");
-    std::filesystem::remove(file_);
-  }
+  OwnCacheFile() = default;
+  ~OwnCacheFile() { std::filesystem::remove(file_); }
   OwnCacheFile(const OwnCacheFile&) = delete;
   OwnCacheFile& operator=(const OwnCacheFile&) = delete;
 
@@ -57,6 +40,7 @@ class OwnCacheFile {
   static inline int count_ = 0;  // a file read once is kept in memory: no two tests share a name
   std::filesystem::path file_ =
       std::filesystem::temp_directory_path() / ("frieze_norm_own_" + std::to_string(::getpid()) + "_" + std::to_string(count_++) + ".json");
+  TuningCacheScope scope_{file_};
 };
 
 RMSNorm2dOptions options(bool weight, bool bias) {
@@ -257,7 +241,7 @@ TEST(RMSNorm2dTuning, ChoicesAreInTheFileAndMustBeCandidates) {
   ParityCase c{.inputs = {}, .dtype = DType::f16, .tune = true};
   const std::filesystem::path file = std::filesystem::temp_directory_path() / ("frieze_norm_file_" + std::to_string(::getpid()) + ".json");
   const auto in_file = [&](const std::filesystem::path& path) {
-    ::setenv("FRIEZE_TUNING_CACHE", path.c_str(), 1);
+    const TuningCacheScope cache(path);
     return run(options(true, false), {1, 96, 24, 24}, c).describe;
   };
   EXPECT_NE(in_file(file).find("(tuned: "), std::string::npos);
@@ -272,7 +256,6 @@ TEST(RMSNorm2dTuning, ChoicesAreInTheFileAndMustBeCandidates) {
   ASSERT_NE(lanes, std::string::npos);
   std::ofstream(wrong) << text.replace(lanes, 7, " lanes=7");
   EXPECT_NE(in_file(wrong).find("(tuned: "), std::string::npos) << "a configuration that there is not";
-  ::unsetenv("FRIEZE_TUNING_CACHE");
   for (const auto& path : {file, copy, wrong}) std::filesystem::remove(path);
 }
 
