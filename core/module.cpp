@@ -1,8 +1,10 @@
 #include <frieze/core/module.h>
 
 #include <cmath>
+#include <set>
 
 #include <frieze/core/error.h>
+#include <frieze/core/host_memory.h>
 #include <frieze/core/parallel.h>
 #include <frieze/core/weights.h>
 
@@ -15,6 +17,10 @@ Value apply(std::shared_ptr<const Layer> layer, std::string_view op, std::span<c
     check<OptionError>(&v.tracer() == &tracer, op, ": values of two different traces cannot be combined");
   }
   return tracer.step(std::move(layer), tracer.functional_path(op), inputs);
+}
+
+namespace {
+thread_local int deferred = 0;  // DeferredParameters that there are
 }
 
 Init Init::fan_in(std::int64_t fan_in) { return {0, 1 / std::sqrt(static_cast<double>(fan_in))}; }
@@ -70,9 +76,13 @@ void Module::add_parameter(Parameter& parameter, std::string name, Shape shape, 
   parameter.name = std::move(name);
   parameter.shape = shape;
   parameter.init = init;
-  parameter.values.assign(static_cast<std::size_t>(shape.elements()), static_cast<float>(init.center));
+  const std::int64_t elements = shape.elements();
+  if (deferred == 0) parameter.values.assign(static_cast<std::size_t>(elements), static_cast<float>(init.center));
   parameters_.push_back(&parameter);
 }
+
+DeferredParameters::DeferredParameters() { ++deferred; }
+DeferredParameters::~DeferredParameters() { --deferred; }
 
 namespace {
 
@@ -101,11 +111,17 @@ void Module::visit_parameters(const std::function<void(const std::string&, const
 }
 
 void init_random(Module& module, std::uint64_t seed) {
+  std::int64_t bytes = 0;
+  module.visit_parameters([&](const std::string&, Parameter& p) {
+    if (p.values.empty()) bytes = checked_add(bytes, TensorSpec{p.shape}.bytes(), "the model's weights");
+  });
+  check_memory(bytes, "the model's weights: memory for them");
   module.visit_parameters([&](const std::string& key, Parameter& p) {
     // FNV-1a of the key, from a start that the seed decides; mixed, or seed and first character could trade bits.
     std::uint64_t start = seed;
     std::uint64_t state = 0xCBF29CE484222325ULL ^ mix(start);
     for (const char c : key) state = (state ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
+    p.values.resize(static_cast<std::size_t>(p.shape.elements()));
     for (float& v : p.values) {
       const double unit = static_cast<double>(mix(state) >> 11) * 0x1p-53;  // [0, 1)
       // fma by name: left to the compiler, a machine that has the instruction would round differently from one that has not.
@@ -146,7 +162,13 @@ std::string find_key(const Weights& weights, const std::string& key, const Param
 
 }  // namespace
 
-void load(Module& module, const Weights& weights) {
+void load(Module& module, const Weights& file) {
+  std::set<std::string> keys;
+  module.visit_parameters([&](const std::string& key, Parameter& p) {
+    keys.insert(key);
+    for (const std::string& alias : p.aliases) keys.insert(key.substr(0, key.size() - p.name.size()) + alias);
+  });
+  const Weights weights = without_foreign_prefix(file, keys);
   std::vector<std::pair<Parameter*, std::vector<std::string>>> sources;
   std::map<std::string, std::string> used;  // tensor -> parameter
   module.visit_parameters([&](const std::string& key, Parameter& p) {

@@ -109,10 +109,22 @@ class ModuleList final : public Module {
   std::vector<std::unique_ptr<M>> items_;
 };
 
-/// Fills every parameter from its key and `seed` alone, so that the same model is the same on every machine.
+/// While one lives, models that this thread makes get no memory for their parameters: for those whose load() or init_random() comes next.
+/// A checkpoint's shapes are compared before anything is allocated, so that a small file that claims a large model costs nothing.
+class DeferredParameters {
+ public:
+  DeferredParameters();
+  ~DeferredParameters();
+  DeferredParameters(const DeferredParameters&) = delete;
+  DeferredParameters& operator=(const DeferredParameters&) = delete;
+};
+
+/// Fills every parameter from its key and `seed` alone, so that the same model is the same on every machine. Throws MemoryError, before
+/// anything is allocated, if deferred parameters need more memory than the machine has.
 void init_random(Module& module, std::uint64_t seed);
 
-/// Fills every parameter from `weights` by key; every tensor of the file must be used.
+/// Fills every parameter from `weights` by key; every tensor of the file must be used. A prefix that all of the file's names share and the
+/// model's do not ("model.", "module.", "vae.") is taken off, see without_foreign_prefix().
 /// Throws WeightsError naming the key, what was expected and what was got; the module is then left as it was.
 void load(Module& module, const Weights& weights);
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <functional>
 
+#include <frieze/core/checkpoint_files.h>
 #include <frieze/core/error.h>
 #include <frieze/core/mapped_file.h>
 #include <frieze/core/safetensors.h>
@@ -17,7 +18,7 @@ namespace fs = std::filesystem;
 
 struct Weights::Content {
   std::string source;
-  std::vector<std::unique_ptr<MappedFile>> files;
+  std::vector<std::shared_ptr<const MappedFile>> files;
   std::map<std::string, WeightsTensor> tensors;
   std::map<std::string, std::string> metadata;
 
@@ -35,15 +36,6 @@ struct Weights::Content {
 };
 
 namespace {
-
-constexpr std::string_view kIndexSuffix = ".safetensors.index.json";
-constexpr std::string_view kFileSuffix = ".safetensors";
-
-std::string read_text(const MappedFile& file, std::uint64_t offset, std::uint64_t bytes) {
-  std::string text(static_cast<std::size_t>(bytes), '\0');
-  file.read(offset, std::as_writable_bytes(std::span(text)));
-  return text;
-}
 
 struct OpenedFile {
   std::unique_ptr<MappedFile> file;
@@ -69,9 +61,17 @@ std::pair<SafetensorsHeader, std::size_t> read_header(const std::string& name, s
 
 OpenedFile open_file(const fs::path& path) {
   auto file = std::make_unique<MappedFile>(path);
-  auto [header, data_at] =
-      read_header(file->name(), file->size(), [&](std::uint64_t offset, std::span<std::byte> out) { file->read(offset, out); });
-  return {std::move(file), std::move(header), data_at};
+  try {
+    auto [header, data_at] =
+        read_header(file->name(), file->size(), [&](std::uint64_t offset, std::span<std::byte> out) { file->read(offset, out); });
+    return {std::move(file), std::move(header), data_at};
+  } catch (const WeightsError&) {
+    std::string begin(static_cast<std::size_t>(std::min<std::uint64_t>(file->size(), kSniffedBytes)), '\0');
+    file->read(0, std::as_writable_bytes(std::span(begin)));
+    const std::string kind = foreign_kind(begin);
+    check<WeightsError>(kind.empty(), file->name(), ": ", kind);
+    throw;
+  }
 }
 
 // Adds one file's tensors, which lie in `data`, to what was opened.
@@ -81,67 +81,33 @@ void adopt_tensors(std::map<std::string, WeightsTensor>& tensors, const Safetens
   }
 }
 
-std::map<std::string, std::string> read_index(const fs::path& path) {
-  const MappedFile file(path);
-  check<WeightsError>(file.size() <= kMaxHeaderBytes, file.name(), ": an index of ", file.size(), " bytes, expected at most ",
-                      kMaxHeaderBytes);
-  return parse_safetensors_index(read_text(file, 0, file.size()), file.name());
-}
-
-bool ends_with(const fs::path& path, std::string_view suffix) { return path.filename().string().ends_with(suffix); }
-
-// The one index, or the one file, in a folder.
-fs::path pick_from_folder(const fs::path& folder) {
-  const std::string where = printable(folder.string());
-  std::vector<fs::path> indexes, files;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    if (it->path().filename().string().starts_with('.')) continue;
-    if (ends_with(it->path(), kIndexSuffix)) indexes.push_back(it->path());
-    if (ends_with(it->path(), kFileSuffix)) files.push_back(it->path());
-  }
-  check<IoError>(!error, where, ": cannot be listed: ", error.message());
-  if (indexes.size() == 1) {
-    const auto shards = read_index(indexes.front());
-    std::erase_if(files, [&](const fs::path& file) {
-      return std::any_of(shards.begin(), shards.end(), [&](const auto& s) { return s.second == file.filename().string(); });
-    });
-  }
-  std::vector<fs::path> candidates = std::move(indexes);
-  candidates.insert(candidates.end(), files.begin(), files.end());
-  check<WeightsError>(!candidates.empty(), where, ": expected a file *", kFileSuffix, " or *", kIndexSuffix, " in this folder, got none");
-  std::sort(candidates.begin(), candidates.end());
-  std::string names;
-  for (const fs::path& candidate : candidates) names += concat_text(names.empty() ? "" : ", ", candidate.filename().string());
-  check<WeightsError>(candidates.size() == 1, where, ": expected one checkpoint in this folder, got ", candidates.size(), " (",
-                      printable(names), "): name one of them");
-  return candidates.front();
-}
-
 }  // namespace
 
-Weights Weights::open(const fs::path& path) {
+Weights Weights::open(const fs::path& path, const std::string& variant) {
   auto content = std::make_shared<Content>();
   content->source = printable(path.string());
   std::error_code ignored;  // whatever is wrong with the path, opening it will say
-  const fs::path file = fs::is_directory(path, ignored) ? pick_from_folder(path) : path;
+  const fs::path file = fs::is_directory(path, ignored) ? pick_checkpoint(path, variant) : path;
 
   const auto adopt = [&](OpenedFile opened) {
     adopt_tensors(content->tensors, opened.header, opened.file->bytes().subspan(opened.data_at));
     content->metadata.merge(opened.header.metadata);
     content->files.push_back(std::move(opened.file));
   };
-  if (!ends_with(file, ".json")) {
+  if (file.extension() != ".json") {
     adopt(open_file(file));
     return Weights(std::move(content));
   }
 
   const std::string index_name = printable(file.string());
-  const std::map<std::string, std::string> index = read_index(file);
+  const std::map<std::string, std::string> index = read_safetensors_index(file);
   std::map<std::string, std::vector<std::string>> listed;  // shard -> its tensors
   for (const auto& [tensor, shard] : index) listed[shard].push_back(tensor);
   for (const auto& [shard, tensors] : listed) {
-    OpenedFile opened = open_file(file.parent_path() / shard);
+    const fs::path shard_file = file.parent_path() / shard;
+    check<IoError>(fs::exists(shard_file, ignored), index_name, ": the file '", printable(shard),
+                   "' that it lists is not there: download it too");
+    OpenedFile opened = open_file(shard_file);
     for (const std::string& tensor : tensors) {
       check<WeightsError>(opened.header.tensors.contains(tensor), index_name, ": weight_map: tensor '", printable(tensor),
                           "' is not in the file '", printable(shard), "'");
@@ -167,6 +133,38 @@ Weights Weights::view(std::span<const std::byte> file, const std::string& name) 
   adopt_tensors(content->tensors, header, file.subspan(data_at));
   content->metadata = std::move(header.metadata);
   return Weights(std::move(content));
+}
+
+Weights Weights::without_prefix(const std::string& prefix) const {
+  auto content = std::make_shared<Content>();
+  content->source = concat_text(source(), " (without '", printable(prefix), "' before its names)");
+  content->files = content_->files;
+  content->metadata = metadata();
+  for (const auto& [name, tensor] : tensors()) {
+    check<WeightsError>(name.starts_with(prefix) && name.size() > prefix.size(), source(), ": tensor '", printable(name),
+                        "' does not begin with '", printable(prefix), "'");
+    content->tensors.emplace(name.substr(prefix.size()), tensor);
+  }
+  return Weights(std::move(content));
+}
+
+Weights without_foreign_prefix(const Weights& weights, const std::set<std::string>& expected) {
+  const auto& tensors = weights.tensors();
+  if (tensors.empty()) return weights;
+  // What the first and the last name of a sorted list share, all of them share.
+  const std::string &first = tensors.begin()->first, &last = tensors.rbegin()->first;
+  const std::size_t shared =
+      static_cast<std::size_t>(std::mismatch(first.begin(), first.end(), last.begin(), last.end()).first - first.begin());
+  for (std::size_t length = 0; length <= shared;) {
+    for (const auto& [name, _] : tensors) {
+      if (!expected.contains(name.substr(length))) continue;
+      return length == 0 ? weights : weights.without_prefix(first.substr(0, length));
+    }
+    const std::size_t dot = first.find('.', length);
+    if (dot == std::string::npos || dot >= shared) break;
+    length = dot + 1;
+  }
+  return weights;
 }
 
 const std::map<std::string, WeightsTensor>& Weights::tensors() const { return content_->tensors; }

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -32,7 +33,9 @@ class Weights {
   /// it names count as one). The whole header is checked before any tensor can be seen: sizes, types, ranges that tile the
   /// data without gap or overlap, duplicate keys. An index must list every tensor of its files, in the file where it is.
   /// Throws IoError if a file cannot be read, WeightsError naming file, tensor and field if it breaks the format.
-  static Weights open(const std::filesystem::path& path);
+  /// Of several checkpoints in a folder that differ by a variant (model.safetensors, model.fp16.safetensors) the one without is taken, or
+  /// that of `variant`. A file of another kind is named for what it is: a Git LFS pointer, an HTML page, a PyTorch archive, GGUF, ….
+  static Weights open(const std::filesystem::path& path, const std::string& variant = {});
 
   /// One safetensors file that already lies in memory, checked in the same way; the bytes are not copied and must stay as they are
   /// while the Weights live. `name` stands for the file in messages. Throws WeightsError.
@@ -49,6 +52,8 @@ class Weights {
   std::vector<float> floats(const std::string& name) const;
   /// An F32, F16 or BF16 tensor in its own type, contiguous nchw. Throws like floats().
   HostTensor tensor(const std::string& name) const;
+  /// The same tensors under names without `prefix`, which all of them begin with. Throws WeightsError if one does not.
+  Weights without_prefix(const std::string& prefix) const;
   /// The path it was opened from, fit for a one-line message.
   const std::string& source() const;
 
@@ -58,10 +63,13 @@ class Weights {
   std::shared_ptr<const Content> content_;
 };
 
-/// Writes a safetensors file with the given tensors (row-major, each in its own type, aligned to its element size),
-/// atomically: a temporary file in the same folder, flushed to the disk, then renamed. A path that exists and is no regular
-/// file (a device, a pipe) is written to directly. Throws WeightsError on a name that the format cannot hold, IoError if the
-/// file cannot be written; then nothing is left behind and a file of that name is as it was.
+/// `weights` as they are if one of their tensors is among the names that a model expects. Else without the shortest prefix of whole parts
+/// ("module.", "model.vae.") that all names share and that makes one of them expected; as they are if there is none.
+Weights without_foreign_prefix(const Weights& weights, const std::set<std::string>& expected);
+
+/// Writes a safetensors file with the given tensors (row-major, each in its own type, aligned to its element size) as an OutputFile does:
+/// flushed to the disk, then renamed into place, never onto a device or a pipe. Throws WeightsError on a name that the format cannot hold,
+/// IoError if the file cannot be written; then nothing is left behind and a file of that name is as it was.
 void save_safetensors(const std::filesystem::path& path, const std::map<std::string, HostTensor>& tensors,
                       const std::map<std::string, std::string>& metadata = {});
 

@@ -2,11 +2,15 @@
 
 #include <algorithm>
 #include <set>
+#include <span>
 
 #include <frieze/core/error.h>
+#include <frieze/core/mapped_file.h>
 
 namespace frieze {
 namespace {
+
+namespace fs = std::filesystem;
 
 bool replace(std::string& text, const std::string& from, const std::string& to) {
   const std::size_t at = text.find(from);
@@ -44,6 +48,27 @@ bool has_batch_count(const std::set<std::string>& used, const std::string& name)
   return name.ends_with(suffix) && used.contains(name.substr(0, name.size() - suffix.size()) + "running_var");
 }
 
+// A folder of Hugging Face's cache, "models--owner--name": the snapshot that its branch main names, or the only one.
+fs::path snapshot_of(const fs::path& folder) {
+  std::error_code error;
+  std::vector<fs::path> found;
+  for (fs::directory_iterator it(folder / "snapshots", error), end; !error && it != end; it.increment(error)) found.push_back(it->path());
+  if (found.size() == 1) return found.front();
+  try {
+    const MappedFile file(folder / "refs" / "main");
+    constexpr std::uint64_t kMostBytes = 100;
+    std::string commit(static_cast<std::size_t>(std::min(file.size(), kMostBytes)), '\0');
+    file.read(0, std::as_writable_bytes(std::span(commit)));
+    while (!commit.empty() && (commit.back() == '\n' || commit.back() == ' ')) commit.pop_back();
+    for (const fs::path& path : found) {
+      if (path.filename() == commit) return path;
+    }
+  } catch (const IoError&) {  // no such branch here
+  }
+  throw IoError(
+      concat_text(printable(folder.string()), ": ", found.size(), " snapshots, and refs/main names none of them: give the folder of one"));
+}
+
 // The names that the half which `model` lacks would have: those of one with the same blocks and next to no channels.
 std::vector<std::string> other_half(const DcAe& model) {
   if (model.encoder && model.decoder) return {};
@@ -52,6 +77,7 @@ std::vector<std::string> other_half(const DcAe& model) {
     for (DcAeStage& stage : *stages) stage.width = 4 * narrow.head_dim;
   }
   narrow.latent_channels = 1;
+  const DeferredParameters names_only;
   std::vector<std::string> names;
   for (const DcAeTensor& t : dc_ae_tensors(DcAe(narrow, model.encoder ? DcAeParts::decoder : DcAeParts::encoder))) names.push_back(t.name);
   return names;
@@ -109,15 +135,57 @@ std::string dc_ae_original_name(const std::string& diffusers_name, const DcAeCon
   return name;
 }
 
-Weights open_dc_ae_weights(const std::filesystem::path& path) {
-  for (const char* name : {"diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors", "model.safetensors"}) {
-    std::error_code ignored;
-    if (std::filesystem::exists(path / name, ignored)) return Weights::open(path / name);
+DcAeFiles find_dc_ae(const fs::path& path) {
+  std::error_code ignored;
+  const std::string name = printable(path.string());
+  if (!fs::is_directory(path, ignored)) {
+    if (path.extension() == ".json" && !path.filename().string().ends_with(".safetensors.index.json")) {
+      return {path, path.has_parent_path() ? path.parent_path() : fs::path(".")};
+    }
+    const fs::path config = path.parent_path() / "config.json";
+    check<IoError>(
+        !fs::exists(path, ignored) || fs::exists(config, ignored), name,
+        ": a file of weights needs the config.json of its folder, which is not there: give the folder, or a published variant's name "
+        "and these weights");
+    return {config, path};
   }
-  return Weights::open(path);
+  if (fs::exists(path / "config.json", ignored)) return {path / "config.json", path};
+  if (fs::exists(path / "vae" / "config.json", ignored)) return {path / "vae" / "config.json", path / "vae"};
+  if (fs::is_directory(path / "snapshots", ignored)) return find_dc_ae(snapshot_of(path));
+  check<IoError>(!fs::exists(path / "model_index.json", ignored), name,
+                 ": a pipeline without a folder vae that has a config.json: download that folder too");
+  throw IoError(name + ": no config.json in this folder, nor in a folder vae of it");
 }
 
-void load_dc_ae(DcAe& model, const Weights& weights) {
+Weights open_dc_ae_weights(const fs::path& path, const std::string& variant) {
+  std::error_code ignored;
+  fs::path at = path;
+  if (fs::is_directory(at, ignored) && fs::is_directory(at / "snapshots", ignored)) at = snapshot_of(at);
+  if (fs::is_directory(at, ignored) && fs::exists(at / "vae" / "config.json", ignored)) at /= "vae";
+  for (const char* name : {"diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors", "model.safetensors"}) {
+    if (variant.empty() && fs::exists(at / name, ignored)) return Weights::open(at / name);
+  }
+  return Weights::open(at, variant);
+}
+
+void check_dc_ae_blocks(const DcAeConfig& config, DcAeParts parts, const Weights& weights) {
+  std::size_t blocks = 0;
+  const auto count = [&](const std::vector<DcAeStage>& stages) {
+    for (const DcAeStage& stage : stages) blocks += static_cast<std::size_t>(stage.depth) * (1 + stage.multiscale.size());
+  };
+  if (parts != DcAeParts::decoder) count(config.encoder);
+  if (parts != DcAeParts::encoder) count(config.decoder);
+  check<WeightsError>(blocks <= weights.tensors().size(), weights.source(), ": ", weights.tensors().size(),
+                      " tensors, but config.json claims ", blocks, " blocks, each of several tensors");
+}
+
+void load_dc_ae(DcAe& model, const Weights& file) {
+  std::set<std::string> expected;
+  for (const DcAeTensor& t : dc_ae_tensors(model)) {
+    expected.insert(t.name);
+    expected.insert(dc_ae_original_name(t.name, model.config));
+  }
+  const Weights weights = without_foreign_prefix(file, expected);
   const auto& tensors = weights.tensors();
   const bool original = std::any_of(tensors.begin(), tensors.end(), [](const auto& t) {
     return t.first.starts_with("encoder.stages.") || t.first.starts_with("decoder.stages.") || t.first.starts_with("encoder.project_") ||

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <frieze/core/checkpoint_files.h>
 #include <frieze/core/error.h>
 #include <frieze/core/input_file.h>
 
@@ -25,6 +26,10 @@ Json parse_shallow(std::string_view text, const std::string& source) {
   try {
     return Json::parse(text.begin(), text.end(), limit);
   } catch (const Json::exception& e) {
+    const std::size_t first = text.find_first_not_of(" \t\r\n");
+    const bool other = first != std::string_view::npos && text[first] != '{' && text[first] != '[';
+    const std::string kind = other ? foreign_kind(text.substr(0, kSniffedBytes)) : std::string();
+    check<OptionError>(kind.empty(), source, ": ", kind);
     throw OptionError(concat_text(source, ": no valid JSON: ", printable(e.what(), 200)));
   }
 }
@@ -203,6 +208,12 @@ DcAeConfig parse_dc_ae_config(std::string_view json, const std::string& source) 
     } catch (const OptionError& e) {
       throw OptionError(concat_text(source, ": field 'model_name': ", e.what()));
     }
+  }
+  for (const char* other : {"architectures", "model_type"}) {  // of the transformers library
+    const Json* value = fields.find(other);
+    const std::string text = value == nullptr ? std::string() : value->dump(-1, ' ', true, Json::error_handler_t::replace);
+    check<OptionError>(value == nullptr, source, ": the config of another model, ", other, " ", printable(text, 80),
+                       ", expected AutoencoderDC");
   }
   const std::string kind = fields.text("_class_name", "AutoencoderDC");
   check<OptionError>(kind == "AutoencoderDC", source, ": field '_class_name': expected AutoencoderDC, got '", printable(kind, 80), "'");
