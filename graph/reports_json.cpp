@@ -36,8 +36,9 @@ Json bill_json(const MemoryBill& bill) {
           {"ports", bill.ports},     {"graph", bill.graph}, {"total", bill.total()}};
 }
 
-// Invalid UTF-8 (a name out of a file) is replaced, not refused: a report must come out.
-std::string dump(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
+// Invalid UTF-8 (a name out of a file) is replaced, not refused: a report must come out. What is not ASCII is escaped: no text from
+// outside reaches a terminal as it is.
+std::string dump(const Json& json) { return json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n"; }
 
 }  // namespace
 

@@ -36,7 +36,7 @@ TEST(BenchOp, RefusesWithOneLine) {
   expect_refusal({"--affine", "bias"}, "expected one of none, weight, weight+bias");
   expect_refusal({"--activation", "tanh"}, "tanh");
   expect_refusal({"--residual", "beside"}, "expected one of none, before, after");
-  expect_refusal({"--rounds", "0"}, "--rounds must be at least 1");
+  expect_refusal({"--rounds", "0"}, "--rounds: expected a whole number from 1");
   expect_refusal({"--json", "--csv"}, "--csv");
   EXPECT_NE(run_frieze({"bench-op", "conv2d"}).err.find("expected rms_norm2d"), std::string::npos);
   if (!has_gpu()) expect_refusal({"--shapes", "1x2x3x4"}, "CUDA");

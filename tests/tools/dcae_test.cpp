@@ -309,7 +309,7 @@ TEST_F(Dcae, AWrongConfigNamesItsField) {
     expect_refusal("roundtrip", model, {"--in", picture, "--weights", "random:1"}, {"config.json"});
   }
   std::filesystem::remove(model + "/config.json");
-  expect_refusal("roundtrip", model, {"--in", picture}, {"config.json", "cannot be opened"});
+  expect_refusal("roundtrip", model, {"--in", picture}, {"no config.json in this folder"});
   expect_refusal("roundtrip", folder.file("absent"), {"--in", picture}, {"absent"});
 }
 

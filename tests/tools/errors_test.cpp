@@ -137,11 +137,11 @@ TEST_F(Errors, UnreadableWeights) {
 TEST_F(Errors, UnwritableOutput) {
   for (const std::string& out :
        {std::string("/proc/out.png"), std::string("/dev/full"), folder.path().string(), folder.file("no/out.png")}) {
-    expect_refusal({"run", "quickstart", "--device", "cpu", "--in", kPhoto, "--out", out}, out + ": cannot write");
+    expect_refusal({"run", "quickstart", "--device", "cpu", "--in", kPhoto, "--out", out}, out + ": cannot be written");
   }
   save(folder.file("in.safetensors"), {{"x", tensor({2})}});
   for (const std::string& out : {std::string("/proc/y.safetensors"), std::string("/dev/full"), folder.path().string()}) {
-    expect_refusal({"op", "silu", "--in", folder.file("in.safetensors"), "--out", out}, out + ": cannot write");
+    expect_refusal({"op", "silu", "--in", folder.file("in.safetensors"), "--out", out}, out + ": cannot be written");
   }
   EXPECT_TRUE(std::filesystem::is_character_file("/dev/full"));
   EXPECT_EQ(folder.count(), 1);
@@ -150,7 +150,7 @@ TEST_F(Errors, UnwritableOutput) {
 TEST_F(Errors, AReportThatCannotBeWritten) {
   const Outcome outcome = run_frieze({"devices"}, "/dev/full");
   EXPECT_EQ(outcome.status, 2);
-  EXPECT_EQ(outcome.err, "frieze: error: standard output: cannot write the report\n");
+  EXPECT_EQ(outcome.err, "frieze: error: standard output: cannot write the report: No space left on device\n");
 }
 
 TEST_F(Errors, AFailureKeepsTheOldOutput) {

@@ -164,12 +164,8 @@ TEST(Image, UnwritablePlacesAreRefusedAndLeftAlone) {
   for (const std::string& place : {std::string("/dev/full"), std::string("/dev/null"), std::string("/proc/x.png"), folder.path().string(),
                                    folder.file("missing/x.png"), std::string()}) {
     EXPECT_THROW(write_image(place, image), Error) << place;
-    EXPECT_THROW(write_file(place, {}), IoError) << place;
-    EXPECT_THROW(check_writable(place), IoError) << place;
   }
   EXPECT_TRUE(std::filesystem::is_character_file("/dev/full"));
-  EXPECT_EQ(folder.count(), 0);
-  EXPECT_NO_THROW(check_writable(folder.file("x.png")));
   EXPECT_EQ(folder.count(), 0);
 }
 

@@ -152,7 +152,7 @@ TEST_F(RmsNormOp, RefusesWithOneLine) {
       {{{"x", x_}, {"weight", {{4}, DType::f32, {1, 2, 3, 4}}}}, {}, "expected [5], got [4]"},
       {{{"x", x_}, {"scale", vector(weight_, DType::f32)}}, {}, "'scale' is not used"},
       {{{"x", x_}}, {"eps=-1"}, "eps of at least 0"},
-      {{{"x", x_}}, {"eps=nan"}, "finite eps"},
+      {{{"x", x_}}, {"eps=nan"}, "--set eps: expected a number"},
       {{{"x", x_}}, {"rounding=never"}, "expected one of once, diffusers, wan"},
       {{{"x", x_}}, {"residual=beside"}, "expected one of none, before, after"},
       {{{"x", x_}}, {"activation=tanh"}, "tanh"},

@@ -1,13 +1,15 @@
 #include "tools/frieze/bench_op.h"
 
-#include <charconv>
 #include <cmath>
+#include <limits>
 #include <ostream>
 
 #include <frieze/core/error.h>
+#include <frieze/core/tuning_cache.h>
 #include <frieze/core/version.h>
 #include <frieze/graph/text_table.h>
 
+#include "tools/frieze/arguments.h"
 #include "tools/frieze/commands.h"
 #include "tools/frieze/json.h"
 
@@ -28,10 +30,11 @@ BenchCase parse_shape(std::string_view text, DType fallback) {
   std::vector<std::int64_t> extents;
   for (bool more = true; more;) {
     const std::size_t end = std::min(text.find('x'), text.size());
-    std::int64_t extent = 0;
-    const auto [stop, status] = std::from_chars(text.data(), text.data() + end, extent);
-    refuse(status == std::errc() && stop == text.data() + end && extent >= 1);
-    extents.push_back(extent);
+    try {
+      extents.push_back(parse_whole("--shapes", text.substr(0, end), 1, std::numeric_limits<std::int64_t>::max()));
+    } catch (const OptionError&) {
+      refuse(false);  // which shows the whole shape
+    }
     more = end < text.size();
     text.remove_prefix(more ? end + 1 : end);
   }
@@ -174,6 +177,7 @@ int bench_op_command(const BenchOpOptions& options, std::ostream& out) {
   const BenchSettings settings = parse_settings(options);
   const std::vector<BenchCase> cases = parse_cases(options);
   const std::string device = use_bench_device(options.device);
+  const TuningCacheScope cache(default_tuning_cache_file());
   std::vector<BenchResult> results;
   for (const BenchCase& c : cases) results.push_back(options.profile ? profile_rms_norm2d(c, settings) : bench_rms_norm2d(c, settings));
 

@@ -1,5 +1,5 @@
 #pragma once
-/// What each subcommand takes, and does: writes its report to `out`, returns the exit status, throws frieze::Error.
+/// What each subcommand takes, and does: writes its report and its files to `out`, returns the exit status, throws frieze::Error.
 #include <cstdint>
 #include <optional>
 #include <ostream>
@@ -10,7 +10,10 @@
 
 namespace frieze::tools {
 
-inline constexpr int kExitOk = 0, kExitVerifyFailed = 1, kExitError = 2;
+class Outputs;
+
+/// kExitPartly: of several files, some failed.
+inline constexpr int kExitOk = 0, kExitVerifyFailed = 1, kExitPartly = 1, kExitError = 2;
 
 /// What the commands about a model share.
 struct ModelOptions {
@@ -18,11 +21,12 @@ struct ModelOptions {
   std::string device = "auto";  ///< auto: the first GPU, or the CPU where there is none
   std::string dtype = "f32";
   std::string weights;                       ///< a .safetensors file, or empty for the model's own
+  std::string variant;                       ///< of several checkpoints in a folder: "fp16"
   std::optional<std::uint64_t> random_seed;  ///< random weights instead
   std::string photo;                         ///< the picture that is the input
   PictureOptions pictures;
   int width = 512, height = 384;  ///< of a random input, without a picture
-  std::string max_memory;         ///< "512M": what the session may hold; empty: no limit
+  std::int64_t max_memory = 0;    ///< bytes that the session may hold; 0: no limit
   bool tf32 = false;
   bool no_tune = false;
   bool json = false;
@@ -33,7 +37,7 @@ struct RunOptions : ModelOptions {
   std::vector<std::string> taps;  ///< patterns of values to keep
   std::string tap_out;            ///< the .safetensors file that they go to
 };
-int run_command(const RunOptions& options, std::ostream& out);
+int run_command(const RunOptions& options, Outputs& out);
 
 struct VerifyCommandOptions : ModelOptions {
   std::uint64_t seed = 1;
@@ -55,7 +59,7 @@ struct ProfileCommandOptions : ModelOptions {
   std::string html;     ///< a file for the report as a page, or empty
   bool verify = false;  ///< the page also holds the error budget
 };
-int profile_command(const ProfileCommandOptions& options, std::ostream& out);
+int profile_command(const ProfileCommandOptions& options, Outputs& out);
 
 struct BenchOpOptions {
   std::string layer;
@@ -73,18 +77,18 @@ struct OpOptions {
   std::vector<std::string> then;      ///< elementwise steps after the layer, in order
   bool list = false, tf32 = false, no_tune = false;
 };
-int op_command(const OpOptions& options, std::ostream& out);
+int op_command(const OpOptions& options, Outputs& out);
 
 struct DenoiseCommandOptions {
   std::string in, out;  ///< pictures, or folders
   std::string device = "auto", dtype = "f32";
-  std::string sigma = "auto";  ///< or the most noise to remove, in levels of 255
-  std::string max_memory;      ///< "512M"; empty: no limit
+  std::string sigma = "auto";   ///< or the most noise to remove, in levels of 255
+  std::int64_t max_memory = 0;  ///< bytes; 0: no limit
   int tile = 1024;
-  bool no_tune = false, json = false;
+  bool in_place = false, no_tune = false, json = false;
   PictureOptions pictures;
 };
-int denoise_command(const DenoiseCommandOptions& options, std::ostream& out);
+int denoise_command(const DenoiseCommandOptions& options, Outputs& out);
 
 struct NoiseOptions {
   std::string in, out;
@@ -92,7 +96,7 @@ struct NoiseOptions {
   std::uint64_t seed = 1;
   PictureOptions pictures;
 };
-int noise_command(const NoiseOptions& options, std::ostream& out);
+int noise_command(const NoiseOptions& options, Outputs& out);
 
 struct CompareOptions {
   std::string truth;
@@ -101,7 +105,7 @@ struct CompareOptions {
   bool json = false;
   PictureOptions pictures;
 };
-int compare_command(const CompareOptions& options, std::ostream& out);
+int compare_command(const CompareOptions& options, Outputs& out);
 
 int devices_command(bool json, std::ostream& out);
 

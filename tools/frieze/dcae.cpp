@@ -2,23 +2,26 @@
 
 #include <unistd.h>
 
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <iostream>
+#include <memory>
 #include <optional>
 
 #include <frieze/core/error.h>
+#include <frieze/core/tuning_cache.h>
 #include <frieze/graph/session.h>
 #include <frieze/graph/text_table.h>
 #include <frieze/models/dc_ae/checkpoint.h>
 #include <frieze/models/dc_ae/tiling.h>
 
+#include "tools/frieze/arguments.h"
 #include "tools/frieze/commands.h"
 #include "tools/frieze/dcae_files.h"
 #include "tools/frieze/json.h"
 #include "tools/frieze/model_registry.h"
+#include "tools/frieze/outputs.h"
 
 namespace frieze::tools {
 namespace {
@@ -31,8 +34,9 @@ double ms_since(Clock::time_point start) { return std::chrono::duration<double, 
 class ProgressBar {
  public:
   explicit ProgressBar(std::size_t files) : files_(files), on_(::isatty(STDERR_FILENO) == 1) {}
-  ~ProgressBar() {
-    if (shown_) std::cerr << "\r\x1b[K" << std::flush;
+  ~ProgressBar() { hide(); }
+  void hide() {
+    if (std::exchange(shown_, false)) std::cerr << "\r\x1b[K" << std::flush;
   }
   void file(std::size_t index, const char* what) { index_ = index, what_ = what, show(0, 1); }
   void what(const char* what) { what_ = what; }
@@ -82,7 +86,7 @@ bool exists(const std::string& path) {
 DcAeConfig read_config(const DcaeOptions& o) {
   const bool folder = exists(o.model);
   check<IoError>(folder || o.model.find('/') == std::string::npos, printable(o.model), ": no such folder");
-  DcAeConfig config = folder ? read_dc_ae_config(o.model) : dc_ae_variant(o.model);
+  DcAeConfig config = folder ? read_dc_ae_config(find_dc_ae(o.model).config) : dc_ae_variant(o.model);
   check<OptionError>(folder || !o.weights.empty(), printable(o.model), " is the name of a published variant, and needs --weights");
   check<IoError>(o.weights.empty() || o.weights.starts_with(kRandom) || exists(o.weights), printable(o.weights),
                  ": no such file or folder");
@@ -95,8 +99,8 @@ class Runner {
       : options_(options),
         dtype_(parse_dtype(options.dtype)),
         device_(pick_device(options.device)),
-        model_(read_config(options), parts(options.task)),
-        tiling_(default_tiling(model_.config)),
+        model_(make_model(options)),
+        tiling_(default_tiling(model_->config)),
         progress_(files) {
     check<OptionError>(!options.tf32 || device_.is_cuda(), "--tf32 needs a CUDA device, this run is on the CPU");
     if (options.tile_size > 0) tiling_.tile = options.tile_size, tiling_.stride = default_stride(options.tile_size);
@@ -105,18 +109,19 @@ class Runner {
     compile_.passes.rewrite = !options.exact;
     compile_.allow_tf32 = options.tf32;
     compile_.tune = !options.no_tune;
+    compile_.tuning_cache = default_tuning_cache_file().string();
     compile_.on_prepared = [this](int ready, int steps) { progress_.compiling(ready, steps); };
   }
 
-  FileReport run(const DcaeFile& file, std::size_t index) {
+  FileReport run(const BatchFile& file, std::size_t index, Outputs& outputs) {
     const Clock::time_point start = Clock::now();
     FileReport report;
     report.in = file.in;
     report.out = file.out;
     switch (options_.task) {
-      case DcaeTask::encode: encode_file(file, index, report); break;
-      case DcaeTask::decode: decode_file(file, index, report); break;
-      case DcaeTask::roundtrip: roundtrip_file(file, index, report); break;
+      case DcaeTask::encode: encode_file(file, index, report, outputs); break;
+      case DcaeTask::decode: decode_file(file, index, report, outputs); break;
+      case DcaeTask::roundtrip: roundtrip_file(file, index, report, outputs); break;
     }
     report.ms = ms_since(start);
     return report;
@@ -132,7 +137,8 @@ class Runner {
     for (const std::optional<Engine>* engine : {&encoder_, &decoder_, &both_}) bytes += *engine ? (*engine)->arena_bytes() : 0;
     return bytes;
   }
-  const DcAeConfig& config() const { return model_.config; }
+  const DcAeConfig& config() const { return model_->config; }
+  void hide_progress() { progress_.hide(); }
   const Device& device() const { return device_; }
   const std::string& weights_note() const { return weights_note_; }
 
@@ -141,23 +147,31 @@ class Runner {
     return task == DcaeTask::encode ? DcAeParts::encoder : task == DcaeTask::decode ? DcAeParts::decoder : DcAeParts::both;
   }
 
+  static Weights open_weights(const DcaeOptions& options) {
+    return open_dc_ae_weights(options.weights.empty() ? find_dc_ae(options.model).weights : std::filesystem::path(options.weights),
+                              options.variant);
+  }
+  // Without memory for its weights, until their names and shapes are known to fit.
+  static std::unique_ptr<DcAe> make_model(const DcaeOptions& options) {
+    DcAeConfig config = read_config(options);
+    if (!options.weights.starts_with(kRandom)) check_dc_ae_blocks(config, parts(options.task), open_weights(options));
+    const DeferredParameters deferred;
+    return std::make_unique<DcAe>(std::move(config), parts(options.task));
+  }
+
   // Seven eighths of a tile, as 448 is of 512.
   int default_stride(int tile) const {
-    const int f = model_.config.ratio();
+    const int f = model_->config.ratio();
     return std::max(tile / 8 * 7 / f, 1) * f;
   }
 
   void load_weights() {
     if (!options_.weights.starts_with(kRandom)) {
       weights_note_ = options_.weights.empty() ? options_.model : options_.weights;
-      return load_dc_ae(model_, open_dc_ae_weights(weights_note_));
+      return load_dc_ae(*model_, open_weights(options_));
     }
-    std::uint64_t seed = 0;
-    const char *first = options_.weights.data() + kRandom.size(), *last = options_.weights.data() + options_.weights.size();
-    const auto [end, status] = std::from_chars(first, last, seed);
-    check<OptionError>(status == std::errc() && end == last, "--weights random:SEED: expected a whole number, got '",
-                       printable(options_.weights.substr(kRandom.size()), 40), "'");
-    init_random(model_, seed);
+    const std::uint64_t seed = parse_seed("--weights random:SEED", options_.weights.substr(kRandom.size()));
+    init_random(*model_, seed);
     weights_note_ = concat_text("random, seed ", seed, ": for speed and testing, the pictures mean nothing");
   }
 
@@ -173,72 +187,72 @@ class Runner {
 
   HostTensor encode(const HostTensor& image) {
     progress_.what("encoding");
-    const auto run = [this](const HostTensor& tile) { return run_module(encoder_, *model_.encoder, tile); };
+    const auto run = [this](const HostTensor& tile) { return run_module(encoder_, *model_->encoder, tile); };
     const Shape& s = image.spec().shape;
     if (!tiles(s.h(), s.w())) return run(image);
-    return tiled_encode(image, model_.config, tiling_, run, [this](int done, int total) { progress_.show(done, total); });
+    return tiled_encode(image, model_->config, tiling_, run, [this](int done, int total) { progress_.show(done, total); });
   }
 
   HostTensor decode(const HostTensor& latent) {
     progress_.what("decoding");
-    const auto run = [this](const HostTensor& tile) { return run_module(decoder_, *model_.decoder, tile); };
+    const auto run = [this](const HostTensor& tile) { return run_module(decoder_, *model_->decoder, tile); };
     const Shape& s = latent.spec().shape;
-    const int f = model_.config.ratio();
+    const int f = model_->config.ratio();
     if (!tiles(s.h() * f, s.w() * f)) return run(latent);
-    return tiled_decode(latent, model_.config, tiling_, run, [this](int done, int total) { progress_.show(done, total); });
+    return tiled_decode(latent, model_->config, tiling_, run, [this](int done, int total) { progress_.show(done, total); });
   }
 
   // The image, padded to what the model takes.
-  HostTensor read_padded(const DcaeFile& file, FileReport& report, DcaeInput& original) {
-    original = read_image_input(file.in, model_.config.in_channels, options_.task == DcaeTask::roundtrip, options_.pictures);
+  HostTensor read_padded(const BatchFile& file, FileReport& report, DcaeInput& original) {
+    original = read_image_input(file.in, model_->config.in_channels, options_.task == DcaeTask::roundtrip, options_.pictures);
     const Shape& s = original.tensor.spec().shape;
-    HostTensor image = padded(original.tensor, model_.config.ratio());
+    HostTensor image = padded(original.tensor, model_->config.ratio());
     report.height = s.h(), report.width = s.w();
     report.padded_height = image.spec().shape.h(), report.padded_width = image.spec().shape.w();
     return image;
   }
 
-  void encode_file(const DcaeFile& file, std::size_t index, FileReport& report) {
+  void encode_file(const BatchFile& file, std::size_t index, FileReport& report, Outputs& outputs) {
     progress_.file(index, "encoding");
     DcaeInput original;
     const HostTensor latent = encode(read_padded(file, report, original));
     report.latent = latent.spec().shape;
-    write_latent(file.out, latent, report.height, report.width);
+    write_latent(outputs.open(file.out), latent, report.height, report.width);
   }
 
-  void decode_file(const DcaeFile& file, std::size_t index, FileReport& report) {
+  void decode_file(const BatchFile& file, std::size_t index, FileReport& report, Outputs& outputs) {
     progress_.file(index, "decoding");
-    const DcaeInput input = read_latent_input(file.in, model_.config.latent_channels);
+    const DcaeInput input = read_latent_input(file.in, model_->config.latent_channels);
     report.latent = input.tensor.spec().shape;
     HostTensor image = decode(input.tensor);
     const Shape s = image.spec().shape;
     report.height = report.padded_height = s.h(), report.width = report.padded_width = s.w();
-    const int f = model_.config.ratio();
+    const int f = model_->config.ratio();
     const bool known = input.height > s.h() - f && input.height <= s.h() && input.width > s.w() - f && input.width <= s.w();
     if (known && (input.height != s.h() || input.width != s.w())) {
       report.height = input.height, report.width = input.width;
       image = cropped(image, report.height, report.width);
     }
-    write_image(file.out, image, {}, options_.pictures);
+    write_image(outputs, file.out, image, {}, options_.pictures);
   }
 
-  void roundtrip_file(const DcaeFile& file, std::size_t index, FileReport& report) {
+  void roundtrip_file(const BatchFile& file, std::size_t index, FileReport& report, Outputs& outputs) {
     progress_.file(index, "encoding and decoding");
     DcaeInput original;
     const HostTensor image = read_padded(file, report, original);
     if (!file.out.empty() && format_of_name(file.out)) check_can_hold(original.picture, file.out, write_options(options_.pictures));
     // Without tiles both halves are one graph.
     const bool tiled = tiles(report.padded_height, report.padded_width);
-    HostTensor again = tiled ? decode(encode(image)) : run_module(both_, model_, image);
+    HostTensor again = tiled ? decode(encode(image)) : run_module(both_, *model_, image);
     if (report.was_padded()) again = cropped(again, report.height, report.width);
     report.psnr_db = psnr(original.tensor, again);
-    if (!file.out.empty()) write_image(file.out, again, original.picture, options_.pictures);
+    if (!file.out.empty()) write_image(outputs, file.out, again, original.picture, options_.pictures);
   }
 
   const DcaeOptions& options_;
   DType dtype_;
   Device device_;
-  DcAe model_;
+  std::unique_ptr<DcAe> model_;
   DcAeTiling tiling_;
   ProgressBar progress_;
   CompileOptions compile_;
@@ -274,40 +288,46 @@ std::string line_of(const FileReport& r, DcaeTask task) {
 
 }  // namespace
 
-int dcae_command(const DcaeOptions& options, std::ostream& out) {
-  const std::vector<DcaeFile> files = list_files(options);
-  std::vector<FileReport> reports;
-  std::optional<Runner> runner;  // its progress bar is gone before the report
-  runner.emplace(options, files.size());
-  if (!files.front().out.empty()) make_folder(files.front().out);
-  for (std::size_t i = 0; i < files.size(); ++i) reports.push_back(runner->run(files[i], i));
+int dcae_command(const DcaeOptions& options, Outputs& out) {
+  out.reads_checkpoint(options.model);
+  if (!options.weights.empty() && !options.weights.starts_with(kRandom)) out.reads_checkpoint(options.weights);
+  const Batch batch = list_files(options, out);
+  std::optional<Runner> runner;
+  runner.emplace(options, batch.files.size());
   const std::string task = options.task == DcaeTask::encode ? "encode" : options.task == DcaeTask::decode ? "decode" : "roundtrip";
+  const DcAeConfig& config = runner->config();
+  std::size_t done = 0;
+  const int status = run_batch(batch, out, [&](const BatchFile& file, std::size_t index) {
+    const FileReport report = runner->run(file, index, out);
+    runner->hide_progress();
+    // The head comes with the first file that is done: a command that did nothing reports nothing.
+    if (options.json) {
+      JsonObject head;
+      head.add("command", task).add("model", config.name).add("device", runner->device().name()).add("dtype", options.dtype);
+      head.add("weights", runner->weights_note()).add("scaling_factor", config.scaling_factor).add("exact", options.exact);
+      head.add("tf32", options.tf32);
+      if (done == 0) out.text() << head.opened() << "\"files\": [";
+      out.text() << (done > 0 ? ",\n  " : "") << json_of(report);
+    } else {
+      if (done == 0) {
+        out.text() << "dcae " << task << ", " << config.name << " on " << runner->device().name() << ", " << options.dtype
+                   << (options.exact ? ", exact" : "") << (options.tf32 ? ", TF32" : "") << '\n'
+                   << "weights: " << printable(runner->weights_note()) << '\n';
+      }
+      out.text() << line_of(report, options.task);
+    }
+    ++done;
+  });
+  if (done == 0) return status;
   if (options.json) {
-    std::string list;
-    for (const FileReport& r : reports) list += (list.empty() ? "" : ",\n  ") + json_of(r);
-    out << JsonObject()
-               .add("command", task)
-               .add("model", runner->config().name)
-               .add("device", runner->device().name())
-               .add("dtype", options.dtype)
-               .add("weights", runner->weights_note())
-               .add("scaling_factor", runner->config().scaling_factor)
-               .add("exact", options.exact)
-               .add("tf32", options.tf32)
-               .add("captures", runner->captures())
-               .add("arena_bytes", runner->arena_bytes())
-               .raw("files", "[" + list + "]")
-               .text()
-        << '\n';
-    return kExitOk;
+    out.text() << "],\n \"captures\": " << runner->captures() << ",\n \"arena_bytes\": " << runner->arena_bytes() << "}\n";
+  } else {
+    out.text() << counted(static_cast<std::int64_t>(done), "file") << ", "
+               << counted(static_cast<std::int64_t>(runner->captures()), runner->device().is_cuda() ? "capture" : "compiled shape");
+    if (batch.skipped > 0) out.text() << ", " << counted(static_cast<std::int64_t>(batch.skipped), "other file") << " left out";
+    out.text() << '\n';
   }
-  out << "dcae " << task << ", " << runner->config().name << " on " << runner->device().name() << ", " << options.dtype
-      << (options.exact ? ", exact" : "") << (options.tf32 ? ", TF32" : "") << '\n'
-      << "weights: " << runner->weights_note() << '\n';
-  for (const FileReport& r : reports) out << line_of(r, options.task);
-  out << counted(static_cast<std::int64_t>(reports.size()), "file") << ", "
-      << counted(static_cast<std::int64_t>(runner->captures()), runner->device().is_cuda() ? "capture" : "compiled shape") << '\n';
-  return kExitOk;
+  return status;
 }
 
 }  // namespace frieze::tools

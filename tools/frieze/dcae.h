@@ -1,6 +1,5 @@
 #pragma once
 /// `frieze dcae`: images through the deep compression autoencoder.
-#include <ostream>
 #include <string>
 #include <vector>
 
@@ -12,12 +11,15 @@ class App;
 
 namespace frieze::tools {
 
+class Outputs;
+
 enum class DcaeTask { encode, decode, roundtrip };
 
 struct DcaeOptions {
   DcaeTask task = DcaeTask::roundtrip;
   std::string model;            ///< folder with config.json and weights, or a published variant's name
   std::string weights;          ///< a file, a folder, or random:SEED; empty: those of the folder
+  std::string variant;          ///< of several in a folder: "fp16"
   std::vector<std::string> in;  ///< files and folders
   std::string out;              ///< a file; a folder for several inputs; roundtrip may leave it out
   std::string device = "auto", dtype = "f32";
@@ -28,9 +30,9 @@ struct DcaeOptions {
   bool tf32 = false, json = false;
   PictureOptions pictures;
 };
-/// Reads, runs and writes every input; reports to `out`, progress to stderr if that is a terminal. Files that were done before a later
-/// one failed stay. Returns the exit status, throws frieze::Error.
-int dcae_command(const DcaeOptions& options, std::ostream& out);
+/// Reads, runs and writes every input, by the rule of batch.h; reports to `out`, progress to stderr if that is a terminal. Returns the exit
+/// status, throws frieze::Error.
+int dcae_command(const DcaeOptions& options, Outputs& out);
 
 /// Adds `dcae` and its subcommands, which fill `options`.
 CLI::App* add_dcae(CLI::App& app, DcaeOptions& options);

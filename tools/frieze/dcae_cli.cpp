@@ -1,9 +1,9 @@
 // The options of `frieze dcae`.
 #include "tools/frieze/dcae.h"
 
-#include <CLI/CLI.hpp>
-
 #include <frieze/models/dc_ae/config.h>
+
+#include "tools/frieze/cli_options.h"
 
 namespace frieze::tools {
 namespace {
@@ -25,16 +25,20 @@ std::string footer() {
 
 void add_options(CLI::App* command, DcaeOptions& o, DcaeTask task) {
   command->parse_complete_callback([&o, task] { o.task = task; });
-  command->add_option("--model", o.model, "Folder with config.json and weights, or the name of a published variant")->required();
-  command->add_option("--in", o.in, "File or folder; may be repeated")->required()->type_name("PATH")->expected(1)->take_all();
-  CLI::Option* out = command->add_option("--out", o.out, "File to write, or folder for several inputs");
+  add_text(command, "--model", o.model,
+           "Folder with config.json and weights, of a pipeline or of Hugging Face's cache too; or a published variant's name")
+      ->required();
+  add_texts(command, "--in", o.in, "File or folder; may be repeated")->required()->type_name("PATH");
+  CLI::Option* out = add_text(command, "--out", o.out, "File to write, or folder for several inputs");
   if (task != DcaeTask::roundtrip) out->required();
-  command->add_option("--weights", o.weights, "Weights from another file or folder, or random:SEED for random ones");
-  command->add_option("--device", o.device, "auto, cpu, cuda or cuda:N; auto takes the first GPU if there is one")->capture_default_str();
-  command->add_option("--dtype", o.dtype, "f32, f16 or bf16: the type of weights and values")->capture_default_str();
+  add_text(command, "--weights", o.weights, "Weights from another file or folder, or random:SEED for random ones");
+  add_text(command, "--variant", o.variant, "Of several checkpoints in a folder the one of this variant, e.g. fp16");
+  add_text(command, "--device", o.device, "auto, cpu, cuda or cuda:N; auto takes the first GPU if there is one");
+  add_text(command, "--dtype", o.dtype, "f32, f16 or bf16: the type of weights and values");
+  constexpr int kMostPixels = 1 << 20;
   CLI::Option* tile = command->add_flag("--tile", o.tile, "Large images in tiles that are blended; changes the result slightly");
-  command->add_option("--tile-size", o.tile_size, "Pixels along one side of a tile [512]")->check(CLI::PositiveNumber)->needs(tile);
-  command->add_option("--tile-stride", o.tile_stride, "Pixels from one tile to the next [448]")->check(CLI::PositiveNumber)->needs(tile);
+  add_whole(command, "--tile-size", o.tile_size, 1, kMostPixels, "Pixels along one side of a tile [512]")->needs(tile);
+  add_whole(command, "--tile-stride", o.tile_stride, 1, kMostPixels, "Pixels from one tile to the next [448]")->needs(tile);
   command->add_flag("--exact", o.exact, "Keep every layer as the model has it: slower, rounds as the original does");
   command->add_flag("--tf32", o.tf32, "Let f32 matrix products on the GPU use TF32: faster, about three digits");
   command->add_flag("--no-tune", o.no_tune, "Default kernels, instead of the fastest found or cached");

@@ -4,12 +4,13 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
-#include <set>
 #include <utility>
 
 #include <frieze/core/error.h>
+#include <frieze/core/safetensors.h>
 #include <frieze/core/weights.h>
 
+#include "tools/frieze/outputs.h"
 #include "tools/image/alpha.h"
 #include "tools/image/image.h"
 
@@ -18,24 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string ending(const fs::path& path) {
-  std::string text = path.extension().string();
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); });
-  return text;
-}
-
-bool is_tensor_file(const fs::path& path) { return ending(path) == ".safetensors"; }
-bool is_picture(const fs::path& path) { return format_of_name(path).has_value(); }
-
-void check_endings(const DcaeFile& file, DcaeTask task) {
-  const bool in_ok = is_tensor_file(file.in) || (task != DcaeTask::decode && is_picture(file.in));
-  check<OptionError>(in_ok, printable(file.in), ": expected ",
-                     task == DcaeTask::decode ? "a .safetensors file" : "a .png, .jpg or .safetensors file");
-  const bool out_ok = is_tensor_file(file.out) || (task != DcaeTask::encode && is_picture(file.out));
-  check<OptionError>(file.out.empty() || out_ok, printable(file.out), ": expected ",
-                     task == DcaeTask::encode ? "an ending of .safetensors" : "an ending of .png, .jpg or .safetensors", " for --out");
-}
+bool is_picture_name(const std::string& path) { return format_of_name(path).has_value(); }
+bool is_tensor_file(const std::string& path) { return lower_ending(path) == ".safetensors"; }
 
 HostTensor read_tensor(const std::string& path, const char* name, int channels, const Weights& file) {
   check<WeightsError>(file.contains(name), file.source(), ": no tensor '", name, "'");
@@ -54,53 +39,21 @@ std::int64_t whole_number(const std::map<std::string, std::string>& metadata, co
 
 }  // namespace
 
-std::vector<DcaeFile> list_files(const DcaeOptions& options) {
-  std::vector<DcaeFile> files;
-  bool several = options.in.size() > 1;
+Batch list_files(const DcaeOptions& options, Outputs& outputs) {
+  const bool decode = options.task == DcaeTask::decode, encode = options.task == DcaeTask::encode;
+  const char* kinds = decode ? ".safetensors" : ".png, .jpg or .safetensors";
+  const auto is_input = [decode](const std::string& path) { return is_tensor_file(path) || (!decode && is_picture_name(path)); };
   for (const std::string& in : options.in) {
-    std::error_code error;
-    const fs::file_status status = fs::status(in, error);
-    check<IoError>(fs::exists(status), printable(in), ": no such file or folder");
-    if (!fs::is_directory(status)) {
-      files.push_back({in, {}});
-      continue;
-    }
-    several = true;
-    std::vector<std::string> found;
-    for (const fs::directory_entry& entry : fs::directory_iterator(in, error)) {
-      const bool fits = is_tensor_file(entry.path()) || (options.task != DcaeTask::decode && is_picture(entry.path()));
-      if (fits && entry.is_regular_file(error)) found.push_back(entry.path().string());
-    }
-    check<IoError>(!error, printable(in), ": cannot read the folder: ", error.message());
-    check<IoError>(!found.empty(), printable(in), ": no ", options.task == DcaeTask::decode ? "" : ".png, .jpg or ",
-                   ".safetensors file in this folder");
-    std::sort(found.begin(), found.end());
-    for (std::string& path : found) files.push_back({std::move(path), {}});
+    std::error_code ignored;
+    check<OptionError>(fs::is_directory(in, ignored) || is_input(in), printable(in), ": expected a file that ends in ", kinds);
   }
-  if (!options.out.empty()) {
-    const bool exists = fs::exists(options.out), folder = exists ? fs::is_directory(options.out) : several;
-    check<OptionError>(folder || !several, printable(options.out), ": several inputs need a folder as --out, this is a file");
-    if (folder && !exists) check_writable(options.out);
-    std::set<std::string> taken;
-    for (DcaeFile& file : files) {
-      const char* made = options.task == DcaeTask::encode ? ".safetensors" : ".png";
-      file.out = folder ? (fs::path(options.out) / fs::path(file.in).stem()).string() + made : options.out;
-      check<OptionError>(taken.insert(file.out).second, "two inputs would be written to ", printable(file.out));
-    }
+  Batch batch = list_batch({options.in, options.out, encode ? ".safetensors" : ".png", false, kinds, is_input}, outputs);
+  for (const BatchFile& file : batch.files) {
+    const bool ok = file.out.empty() || is_tensor_file(file.out) || (!encode && is_picture_name(file.out));
+    check<OptionError>(ok, printable(file.out), ": expected an ending of ", encode ? ".safetensors" : ".png, .jpg or .safetensors",
+                       " for --out");
   }
-  for (const DcaeFile& file : files) {
-    check_endings(file, options.task);
-    const bool to_be_made = !fs::exists(fs::path(file.out).parent_path()) && several;
-    if (!file.out.empty() && !to_be_made) check_writable(file.out);
-  }
-  return files;
-}
-
-void make_folder(const std::string& out) {
-  const fs::path folder = fs::path(out).parent_path();
-  std::error_code error;
-  if (!folder.empty()) fs::create_directory(folder, error);  // no error if it exists
-  check<IoError>(!error, printable(folder.string()), ": cannot make this folder: ", error.message());
+  return batch;
 }
 
 DcaeInput read_image_input(const std::string& path, int channels, bool keeps_alpha, const PictureOptions& options) {
@@ -134,24 +87,24 @@ DcaeInput read_latent_input(const std::string& path, int channels) {
           {}};
 }
 
-void write_latent(const std::string& path, const HostTensor& latent, std::int64_t height, std::int64_t width) {
+void write_latent(OutputFile& to, const HostTensor& latent, std::int64_t height, std::int64_t width) {
   std::map<std::string, HostTensor> tensors;
   tensors.emplace("latent", latent.converted(latent.spec().dtype, Format::nchw));
-  save_safetensors(path, tensors, {{"image_height", std::to_string(height)}, {"image_width", std::to_string(width)}});
+  write_safetensors(to, tensors, {{"image_height", std::to_string(height)}, {"image_width", std::to_string(width)}});
 }
 
-void write_image(const std::string& path, const HostTensor& image, const Image& like, const PictureOptions& options) {
+void write_image(Outputs& outputs, const std::string& path, const HostTensor& image, const Image& like, const PictureOptions& options) {
   if (is_tensor_file(path)) {
     std::map<std::string, HostTensor> tensors;
     tensors.emplace("image", image.converted(image.spec().dtype, Format::nchw));
-    return save_safetensors(path, tensors);
+    return write_safetensors(outputs.open(path), tensors);
   }
   const Shape& s = image.spec().shape;
   check<ShapeError>(s.n() == 1, printable(path), ": a picture holds one image, got ", s.n(), ": write a .safetensors file");
   std::vector<float> values = image.floats();
   for (float& v : values) v = 0.5f * v + 0.5f;
   Image picture = from_planes(values, static_cast<int>(s.c()), static_cast<int>(s.h()), static_cast<int>(s.w()));
-  write_picture(path, with_properties_of(std::move(picture), like), options);
+  write_picture(outputs, path, with_properties_of(std::move(picture), like), options);
 }
 
 HostTensor padded(const HostTensor& image, int ratio) {

@@ -11,6 +11,8 @@
 namespace frieze::tools {
 namespace {
 
+namespace fs = std::filesystem;
+
 std::vector<float> signed_planes(const Image& photo) {
   std::vector<float> values = to_rgb_planes(photo);
   for (float& v : values) v = 2 * v - 1;
@@ -50,6 +52,12 @@ const Kind kKinds[] = {
     {"dcae:", DcAeParts::both, {"dcae", "", nullptr, nullptr, signed_planes, picture}},
 };
 
+// The files of the weights, or a published variant's name.
+fs::path weights_of(const ModelOptions& options, const std::string& folder) {
+  if (!options.weights.empty()) return options.weights;
+  return fs::exists(folder) ? find_dc_ae(folder).weights : fs::path(folder);
+}
+
 void fill(DcAe& model, const ModelOptions& options, const std::string& folder, std::string& note) {
   check<OptionError>(options.weights.empty() || !options.random_seed, "--weights and --random-weights exclude each other");
   if (options.random_seed) {
@@ -58,8 +66,8 @@ void fill(DcAe& model, const ModelOptions& options, const std::string& folder, s
     return;
   }
   note = options.weights.empty() ? folder : options.weights;
-  check<OptionError>(std::filesystem::exists(note), printable(note), ": a published variant's name needs --weights or --random-weights");
-  load_dc_ae(model, open_dc_ae_weights(note));
+  check<OptionError>(fs::exists(note), printable(note), ": a published variant's name needs --weights or --random-weights");
+  load_dc_ae(model, open_dc_ae_weights(weights_of(options, folder), options.variant));
 }
 
 }  // namespace
@@ -68,7 +76,7 @@ std::optional<PreparedModel> prepare_dcae(const ModelOptions& options) {
   for (const Kind& kind : kKinds) {
     if (!options.model.starts_with(kind.prefix)) continue;
     const std::string name = options.model.substr(kind.prefix.size());
-    const DcAeConfig config = std::filesystem::exists(name) ? read_dc_ae_config(name) : dc_ae_variant(name);
+    const DcAeConfig config = fs::exists(name) ? read_dc_ae_config(find_dc_ae(name).config) : dc_ae_variant(name);
     PreparedModel model;
     model.entry = &kind.entry;
     int width = options.width, height = options.height;
@@ -83,7 +91,15 @@ std::optional<PreparedModel> prepare_dcae(const ModelOptions& options) {
     const bool latent = kind.part == DcAeParts::decoder;
     const int channels = latent ? config.latent_channels : config.in_channels, divide = latent ? f : 1;
     model.inputs = {{"x", {1, channels, height / divide, width / divide}, parse_dtype(options.dtype)}};
-    auto half = std::make_unique<Half>(config, kind.part);
+    std::unique_ptr<Half> half;
+    const bool random = options.random_seed.has_value();
+    if (!random && fs::exists(weights_of(options, name))) {
+      check_dc_ae_blocks(config, kind.part, open_dc_ae_weights(weights_of(options, name), options.variant));
+    }
+    {
+      const DeferredParameters until_shapes_are_compared;
+      half = std::make_unique<Half>(config, kind.part);
+    }
     fill(half->whole, options, name, model.weights_note);
     model.module = std::move(half);
     return model;

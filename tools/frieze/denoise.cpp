@@ -2,19 +2,21 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <iostream>
 #include <optional>
-#include <set>
 
 #include <frieze/core/error.h>
+#include <frieze/core/tuning_cache.h>
 #include <frieze/graph/text_table.h>
 #include <frieze/models/denoiser/denoise.h>
 
+#include "tools/frieze/arguments.h"
+#include "tools/frieze/batch.h"
 #include "tools/frieze/commands.h"
 #include "tools/frieze/json.h"
 #include "tools/frieze/model_registry.h"
+#include "tools/frieze/outputs.h"
 #include "tools/image/alpha.h"
 #include "tools/image/colour.h"
 #include "tools/image/quality.h"
@@ -28,11 +30,7 @@ using Clock = std::chrono::steady_clock;
 // A number of levels of 255, as a share of 1; "auto" is no limit.
 std::optional<double> parse_sigma(const std::string& text) {
   if (text == "auto") return std::nullopt;
-  double levels = 0;
-  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), levels);
-  check<OptionError>(status == std::errc() && end == text.data() + text.size() && levels >= 0 && levels <= 255,
-                     "--sigma: expected auto or a number from 0 to 255, got '", text, "'");
-  return levels / 255;
+  return parse_number("--sigma (auto, or levels of 255)", text, 0, 255) / 255;
 }
 
 // Rewrites one line of a terminal; silent where stderr is none, and until a picture has taken a second.
@@ -89,14 +87,13 @@ void keep_barely_visible(const Image& photo, std::span<const float> noisy, std::
 }
 
 Report denoise_file(PhotoDenoiser& denoiser, const std::string& in, const std::string& out, std::optional<double> sigma,
-                    const PictureOptions& options) {
-  check_writable(out);
+                    const PictureOptions& options, Outputs& outputs) {
   const Image photo = read_picture(in, options);
   check_can_hold(photo, out, write_options(options));
   const auto begin = Clock::now();
   denoiser.prepare({photo.height, photo.width});
   const auto start = Clock::now();
-  ProgressBar bar(fs::path(in).filename().string());
+  ProgressBar bar(printable(fs::path(in).filename().string(), 40));
   const std::vector<float> noisy = to_rgb_planes(shown_to_network(photo));
   std::vector<float> clean = denoiser(noisy, {photo.height, photo.width}, [&](std::int64_t done, std::int64_t tiles) { bar(done, tiles); });
   if (sigma) limit_removed(noisy, clean, *sigma, visibility(photo));
@@ -113,35 +110,14 @@ Report denoise_file(PhotoDenoiser& denoiser, const std::string& in, const std::s
     picture.pixels.resize(picture.pixels.size() / 3);
     picture.channels = 1;
   }
-  write_picture(out, with_properties_of(std::move(picture), photo), options);
+  write_picture(outputs, out, with_properties_of(std::move(picture), photo), options);
   return report;
 }
 
-std::vector<std::pair<std::string, std::string>> files_of_folder(const fs::path& in, const fs::path& out) {
-  std::vector<fs::path> found;
-  for (const fs::directory_entry& entry : fs::directory_iterator(in)) {
-    if (format_of_name(entry.path()) && !entry.is_directory()) found.push_back(entry.path());
-  }
-  check<IoError>(!found.empty(), in.string(), ": no PNG or JPEG file in this folder");
-  std::sort(found.begin(), found.end());
-  std::error_code error;
-  fs::create_directories(out, error);
-  check<IoError>(!error && fs::is_directory(out), out.string(), ": cannot make this folder", error ? ": " + error.message() : "");
-  check<IoError>(!fs::equivalent(in, out), out.string(), ": pictures would be written over those that are read");
-  std::vector<std::pair<std::string, std::string>> files;
-  std::set<std::string> taken;
-  for (const fs::path& file : found) {
-    const std::string name = file.stem().string() + ".png";
-    check<IoError>(taken.insert(name).second, in.string(), ": two pictures would both be written to ", name);
-    files.emplace_back(file.string(), (out / name).string());
-  }
-  return files;
-}
-
 std::string report_text(const Report& r) {
-  return concat_text(r.in, ' ', r.width, 'x', r.height, " -> ", r.out, ": ", fixed(r.seconds * 1e3, 1), " ms (prepared in ",
-                     fixed(r.prepare_ms, 1), " ms), ", fixed(r.megapixels() / r.seconds, 2), " megapixels/s, noise about ",
-                     fixed(r.estimate, 1), " of 255");
+  return concat_text(printable(r.in), ' ', r.width, 'x', r.height, " -> ", printable(r.out), ": ", fixed(r.seconds * 1e3, 1),
+                     " ms (prepared in ", fixed(r.prepare_ms, 1), " ms), ", fixed(r.megapixels() / r.seconds, 2),
+                     " megapixels/s, noise about ", fixed(r.estimate, 1), " of 255");
 }
 
 std::string report_json(const Report& r) {
@@ -159,57 +135,53 @@ std::string report_json(const Report& r) {
 
 }  // namespace
 
-int denoise_command(const DenoiseCommandOptions& options, std::ostream& out) {
+int denoise_command(const DenoiseCommandOptions& options, Outputs& out) {
   const std::optional<double> sigma = parse_sigma(options.sigma);
+  check<OptionError>(options.in_place || !options.out.empty(), "--out is required, or --in-place; see frieze denoise --help");
   DenoiseOptions settings;
   settings.dtype = parse_dtype(options.dtype);
   settings.tile = options.tile;
-  settings.max_memory = parse_bytes(options.max_memory);
+  settings.max_memory = options.max_memory;
   settings.tune = !options.no_tune;
-  std::error_code ignored;  // reading or writing will say what is wrong
-  const bool folder = fs::is_directory(options.in, ignored);
-  check<IoError>(folder || !fs::is_directory(options.out, ignored), options.out, ": cannot write: it is a folder, but ", options.in,
-                 " is a picture");
-  if (!folder) (void)output_format(options.out);
+  settings.tuning_cache = default_tuning_cache_file().string();
   const Device device = pick_device(options.device);
+  const Batch batch = list_batch({{options.in},
+                                  options.out,
+                                  ".png",
+                                  options.in_place,
+                                  "PNG or JPEG",
+                                  [](const std::string& path) { return format_of_name(path).has_value(); }},
+                                 out);
+  for (const BatchFile& file : batch.files) (void)output_format(file.out);
   PhotoDenoiser denoiser(device, settings);
-  if (!options.json) out << "denoiser on " << device.name() << ", " << options.dtype << ", sigma " << options.sigma << '\n';
-  if (!folder) {
-    const Report report = denoise_file(denoiser, options.in, options.out, sigma, options.pictures);
-    out << (options.json ? report_json(report) : report_text(report)) << '\n';
-    return kExitOk;
-  }
-  // One bad picture does not keep the others from being done; each is told in a line of its own.
-  int failed = 0;
+  if (!options.json) out.text() << "denoiser on " << device.name() << ", " << options.dtype << ", sigma " << options.sigma << '\n';
+  std::size_t done = 0;
   double megapixels = 0, seconds = 0;
-  const auto files = files_of_folder(options.in, options.out);
-  for (const auto& [from, to] : files) {
-    try {
-      const Report report = denoise_file(denoiser, from, to, sigma, options.pictures);
-      out << (options.json ? report_json(report) : report_text(report)) << '\n';
-      megapixels += report.megapixels();
-      seconds += report.seconds;
-    } catch (const IoError& e) {
-      std::cerr << "frieze: error: " << printable(e.what()) << std::endl;
-      ++failed;
-    }
+  const int status = run_batch(batch, out, [&](const BatchFile& file, std::size_t) {
+    const Report report = denoise_file(denoiser, file.in, file.out, sigma, options.pictures, out);
+    out.text() << (options.json ? report_json(report) : report_text(report)) << '\n';
+    megapixels += report.megapixels();
+    seconds += report.seconds;
+    ++done;
+  });
+  if (!options.json && batch.several && done > 0) {
+    out.text() << done << " of " << batch.files.size() << " pictures, " << fixed(megapixels / seconds, 2) << " megapixels/s, "
+               << counted(static_cast<std::int64_t>(denoiser.captures()), device.is_cuda() ? "graph" : "plan");
+    if (batch.skipped > 0) out.text() << ", " << counted(static_cast<std::int64_t>(batch.skipped), "other file") << " left out";
+    out.text() << '\n';
   }
-  const auto done = static_cast<std::int64_t>(files.size()) - failed;
-  if (!options.json && done > 0) {
-    out << done << " of " << files.size() << " pictures, " << fixed(megapixels / seconds, 2) << " megapixels/s, "
-        << counted(static_cast<std::int64_t>(denoiser.captures()), device.is_cuda() ? "graph" : "plan") << '\n';
-  }
-  return failed == 0 ? kExitOk : kExitError;
+  return status;
 }
 
-int noise_command(const NoiseOptions& options, std::ostream& out) {
-  check<OptionError>(options.sigma >= 0 && options.sigma <= 255, "--sigma: expected 0 to 255, got ", options.sigma);
-  check_writable(options.out);
+int noise_command(const NoiseOptions& options, Outputs& out) {
+  out.reads(options.in);
+  out.writes(options.out);
   (void)output_format(options.out);
   const Image photo = read_picture(options.in, options.pictures);
   check_can_hold(photo, options.out, write_options(options.pictures));
-  write_picture(options.out, add_noise(photo, options.sigma / 255, options.seed), options.pictures);
-  out << options.in << " -> " << options.out << ": Gaussian noise of " << options.sigma << " of 255, seed " << options.seed << '\n';
+  write_picture(out, options.out, add_noise(photo, options.sigma / 255, options.seed), options.pictures);
+  out.text() << printable(options.in) << " -> " << printable(options.out) << ": Gaussian noise of " << options.sigma << " of 255, seed "
+             << options.seed << '\n';
   return kExitOk;
 }
 
@@ -225,9 +197,11 @@ void make_comparable(std::vector<Image>& images) {
 
 }  // namespace
 
-int compare_command(const CompareOptions& options, std::ostream& out) {
+int compare_command(const CompareOptions& options, Outputs& out) {
+  out.reads(options.truth);
+  for (const std::string& path : options.others) out.reads(path);
   if (!options.out.empty()) {
-    check_writable(options.out);
+    out.writes(options.out);
     (void)output_format(options.out);
   }
   std::vector<Image> images = {read_picture(options.truth, options.pictures)};
@@ -238,7 +212,7 @@ int compare_command(const CompareOptions& options, std::ostream& out) {
   for (std::size_t i = 1; i < images.size(); ++i) {
     const std::string& path = options.others[i - 1];
     const double decibels = psnr(images[i], images.front()), similarity = ssim(images[i], images.front());
-    table.row({path, fixed(decibels, 2), fixed(similarity, 4)});
+    table.row({printable(path), fixed(decibels, 2), fixed(similarity, 4)});
     json += (json.empty() ? "" : ",") + JsonObject().add("picture", path).add("psnr_db", decibels).add("ssim", similarity).text();
   }
   if (!options.out.empty()) {
@@ -246,12 +220,12 @@ int compare_command(const CompareOptions& options, std::ostream& out) {
       tell_notes(options.out, {"transparency is shown over white"});
     }
     std::rotate(images.begin(), images.begin() + 1, images.end());  // the truth comes last, next to what should equal it
-    write_picture(options.out, side_by_side(images), options.pictures);
+    write_picture(out, options.out, side_by_side(images), options.pictures);
   }
   if (options.json) {
-    out << '[' << json << "]\n";
+    out.text() << '[' << json << "]\n";
   } else {
-    out << table.text();
+    out.text() << table.text();
   }
   return kExitOk;
 }

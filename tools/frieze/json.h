@@ -6,22 +6,26 @@
 #include <string_view>
 #include <type_traits>
 
+#include <frieze/core/error.h>
+
 namespace frieze::tools {
 
-/// A JSON string literal: quotes, backslashes and control characters escaped.
+/// A JSON string literal of printable UTF-8, whatever `text` holds. Control characters and marks that turn the direction of writing are
+/// escaped and stay what they are; a byte that is not UTF-8 becomes the text \xNN.
 inline std::string json_text(std::string_view text) {
   std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
+  for (std::size_t at = 0; at < text.size();) {
+    const TextUnit unit = text_unit(text.substr(at));
+    char escaped[16] = {};
+    if (!unit.valid) {
+      std::snprintf(escaped, sizeof escaped, "\\\\x%02x", static_cast<unsigned>(static_cast<unsigned char>(text[at])));
+    } else if (unit.control) {  // all of them below U+10000
+      std::snprintf(escaped, sizeof escaped, "\\u%04x", static_cast<unsigned>(unit.code));
+    } else if (unit.code == '"' || unit.code == '\\') {
       out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      char escaped[8];
-      std::snprintf(escaped, sizeof escaped, "\\u%04x", static_cast<unsigned>(static_cast<unsigned char>(c)));
-      out += escaped;
-    } else {
-      out += c;
     }
+    out += escaped[0] != '\0' ? std::string_view(escaped) : text.substr(at, unit.bytes);
+    at += unit.bytes;
   }
   return out + '"';
 }
@@ -46,6 +50,8 @@ class JsonObject {
     return *this;
   }
   std::string text() const { return "{" + members_ + "}"; }
+  /// The object without its end, for a report that is written piece by piece: a member must follow.
+  std::string opened() const { return "{" + members_ + ",\n "; }
 
  private:
   std::string members_;

@@ -1,14 +1,17 @@
-// The frieze command line: options here, work in the file of each subcommand. CLI11 is included here and in dcae_cli.cpp only.
-#include <CLI/CLI.hpp>
-#include <csignal>
+// The frieze command line: options here, work in the file of each subcommand. CLI11 is included here and in dcae_cli.cpp only, through
+// cli_options.h.
+#include "tools/frieze/cli_options.h"
+
 #include <iostream>
-#include <sstream>
+#include <new>
 
 #include <frieze/core/error.h>
 
 #include "tools/frieze/commands.h"
 #include "tools/frieze/dcae.h"
 #include "tools/frieze/model_registry.h"
+#include "tools/frieze/outputs.h"
+#include "tools/frieze/signals.h"
 
 namespace frieze::tools {
 namespace {
@@ -29,7 +32,7 @@ constexpr const char* kExamples =
     "  frieze dcae roundtrip --model DIR --in photo.png --out again.png\n"
     "  frieze op rms_norm2d --in x.safetensors --out y.safetensors --set eps=1e-6\n"
     "\n"
-    "Exit status: 0 success, 1 verify found a difference, 2 an error, told in one line on stderr.\n"
+    "Exit status: 0 success, 1 verify found a difference or some files of several failed, 2 an error, told in one line on stderr.\n"
     "`frieze COMMAND --help` says more.";
 
 std::string model_list() {
@@ -38,59 +41,45 @@ std::string model_list() {
   return text + "  dcae:MODEL, dcae-encoder:MODEL, dcae-decoder:MODEL  DC-AE, see frieze dcae --help\n";
 }
 
-// "512x384" into two positive numbers.
-std::string parse_size(const std::string& text, ModelOptions& options) {
-  int width = 0, height = 0;
-  char by = 0, rest = 0;
-  std::istringstream in(text);
-  if (!(in >> width >> by >> height) || by != 'x' || (in >> rest) || width < 1 || height < 1) {
-    return "--size: expected WIDTHxHEIGHT, both at least 1, got '" + text + "'";
-  }
-  options.width = width;
-  options.height = height;
-  return {};
-}
-
 void add_model_options(CLI::App* command, ModelOptions& o, bool photo_required) {
-  command->add_option("model", o.model, "Name of the model")->required();
-  command->add_option("--device", o.device, "auto, cpu, cuda or cuda:N; auto takes the first GPU if there is one")->capture_default_str();
-  command->add_option("--dtype", o.dtype, "f32, f16 or bf16: the type of weights and values")->capture_default_str();
-  command->add_option("--weights", o.weights, "A .safetensors file with the weights, instead of the model's own");
-  command->add_option("--random-weights", o.random_seed, "Random weights from this seed, instead of the model's own");
-  CLI::Option* photo = command->add_option("--in", o.photo, "The picture to run on, PNG or JPEG");
+  add_text(command, "model", o.model, "Name of the model")->required();
+  add_text(command, "--device", o.device, "auto, cpu, cuda or cuda:N; auto takes the first GPU if there is one");
+  add_text(command, "--dtype", o.dtype, "f32, f16 or bf16: the type of weights and values");
+  CLI::Option* weights =
+      add_text(command, "--weights", o.weights, "A .safetensors file or folder with the weights, instead of the model's own");
+  add_text(command, "--variant", o.variant, "Of several checkpoints in a folder the one of this variant, e.g. fp16");
+  add_seed(command, "--random-weights", o.random_seed, "Random weights from this seed, instead of the model's own")->excludes(weights);
+  CLI::Option* photo = add_text(command, "--in", o.photo, "The picture to run on, PNG or JPEG");
   if (photo_required) {
     photo->required();
     add_writing_options(command, o.pictures);
   } else {
-    command
-        ->add_option_function<std::string>(
-            "--size",
-            [&o](const std::string& text) {
-              if (const std::string wrong = parse_size(text, o); !wrong.empty()) throw CLI::ValidationError(wrong);
-            },
-            "WIDTHxHEIGHT of a random input, without --in [512x384]")
-        ->excludes(photo);
+    const auto size = [&o](const std::string& label, const std::string& text) {
+      const PictureSize parsed = parse_size(label, text);
+      o.width = parsed.width, o.height = parsed.height;
+    };
+    add_parsed(command, "--size", "WIDTHxHEIGHT of a random input, without --in [512x384]", "SIZE", size)->excludes(photo);
   }
   add_reading_options(command, o.pictures);
   command->add_flag("--tf32", o.tf32, "Let f32 matrix products on the GPU use TF32: faster, about three digits");
   command->add_flag("--no-tune", o.no_tune, "Default kernels, instead of the fastest found or cached");
-  command->add_option("--max-memory", o.max_memory, "Refuse, with the bill, what would hold more on the device, e.g. 512M or 2G");
+  add_bytes(command, "--max-memory", o.max_memory, "Refuse, with the bill, what would hold more on the device, e.g. 512M or 1.5G");
   command->add_flag("--json", o.json, "Report as JSON");
   command->footer(model_list());
 }
 
 CLI::App* add_bench_op(CLI::App& app, BenchOpOptions& o) {
   CLI::App* command = app.add_subcommand("bench-op", "Time one layer's kernel on a GPU against a copy of the same bytes");
-  command->add_option("layer", o.layer, "rms_norm2d")->required();
-  command->add_option("--shapes", o.shapes, "NxCxHxW or NxCxHxW:DTYPE, separated by commas; a table of its own if left out");
-  command->add_option("--dtype", o.dtype,
-                      "f32, f16 or bf16, of shapes that name none; with the table, of all [bf16, f32 where the table says so]");
-  command->add_option("--format", o.format, "nchw or nhwc [both]");
-  command->add_option("--affine", o.affine, "none, weight or weight+bias")->capture_default_str();
-  command->add_option("--activation", o.activation, "none, relu, silu, gelu, gelu_tanh or sigmoid")->capture_default_str();
-  command->add_option("--residual", o.residual, "none, before or after; then compared with 1.5 copies")->capture_default_str();
-  command->add_option("--rounds", o.rounds, "Rounds of which the median is taken")->capture_default_str();
-  command->add_option("--device", o.device, "cuda or cuda:N")->capture_default_str();
+  add_text(command, "layer", o.layer, "rms_norm2d")->required();
+  add_text(command, "--shapes", o.shapes, "NxCxHxW or NxCxHxW:DTYPE, separated by commas; a table of its own if left out");
+  add_text(command, "--dtype", o.dtype,
+           "f32, f16 or bf16, of shapes that name none; with the table, of all [bf16, f32 where the table says so]");
+  add_text(command, "--format", o.format, "nchw or nhwc [both]");
+  add_text(command, "--affine", o.affine, "none, weight or weight+bias");
+  add_text(command, "--activation", o.activation, "none, relu, silu, gelu, gelu_tanh or sigmoid");
+  add_text(command, "--residual", o.residual, "none, before or after; then compared with 1.5 copies");
+  add_rounds(command, o.rounds, "Rounds of which the median is taken");
+  add_text(command, "--device", o.device, "cuda or cuda:N");
   command->add_flag("--no-tune", o.no_tune, "Default configurations, instead of the fastest found or cached");
   command->add_flag("--profile", o.profile, "One launch a shape between cudaProfilerStart and Stop, nothing timed: for ncu and nsys");
   CLI::Option* json = command->add_flag("--json", o.json, "Report as JSON");
@@ -103,33 +92,33 @@ CLI::App* add_bench_op(CLI::App& app, BenchOpOptions& o) {
 
 CLI::App* add_denoise(CLI::App& app, DenoiseCommandOptions& o) {
   CLI::App* command = app.add_subcommand("denoise", "Remove the noise from a photograph, or from all of a folder");
-  command->add_option("in", o.in, "A PNG or JPEG file of 8 or 16 bits, grey or in colour; or a folder of such files")->required();
-  command
-      ->add_option("-o,--out", o.out, "The .png or .jpg file to write, with the depth, alpha and colour profile of the input; or a folder")
-      ->required();
-  command->add_option("--device", o.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-  command->add_option("--dtype", o.dtype, "f32, f16 or bf16")->capture_default_str();
-  command
-      ->add_option("--sigma", o.sigma,
-                   "Remove noise of at most this standard deviation, 0 to 255, and leave the rest; auto: all that is found")
-      ->capture_default_str();
-  command->add_option("--tile", o.tile, "Larger pictures are done in tiles of this side, a multiple of 16")->capture_default_str();
-  command->add_option("--max-memory", o.max_memory,
-                      "Smaller tiles, until the model's memory on the device is within this, e.g. 512M or 2G");
+  add_text(command, "in", o.in, "A PNG or JPEG file of 8 or 16 bits, grey or in colour; or a folder of such files")->required();
+  CLI::Option* out = add_text(command, "-o,--out", o.out,
+                              "The .png or .jpg file to write, with the depth, alpha and colour profile of the input; or a folder");
+  command->add_flag("--in-place", o.in_place, "Write each picture over the one that was read, instead of -o")->excludes(out);
+  add_text(command, "--device", o.device, "auto, cpu, cuda or cuda:N");
+  add_text(command, "--dtype", o.dtype, "f32, f16 or bf16");
+  add_text(command, "--sigma", o.sigma,
+           "Remove noise of at most this standard deviation, 0 to 255, and leave the rest; auto: all that is found");
+  add_whole(command, "--tile", o.tile, 16, 1 << 20, "Larger pictures are done in tiles of this side, a multiple of 16");
+  add_bytes(command, "--max-memory", o.max_memory, "Smaller tiles, until the model's memory on the device is within this, e.g. 512M or 2G");
   add_reading_options(command, o.pictures);
   add_writing_options(command, o.pictures);
   command->add_flag("--no-tune", o.no_tune, "Default kernels, instead of the fastest found or cached");
-  command->add_flag("--json", o.json, "Report as JSON");
+  command->add_flag("--json", o.json, "Report as JSON, an object a line for each picture");
+  command->footer(
+      "Of a folder, the pictures that lie in it itself are done, in the order of their names; hidden files (._a.jpg) and others are left\n"
+      "out. a.jpg becomes a.png, or a.jpg.png where there is also a picture a.png. One that fails is told in a line, and the others are\n"
+      "done: exit status 1, or 2 if none was.");
   return command;
 }
 
 CLI::App* add_noise_command(CLI::App& app, NoiseOptions& o) {
   CLI::App* command = app.add_subcommand("noise", "Add Gaussian noise to a picture, to see what denoise makes of it");
-  command->add_option("in", o.in, "A PNG or JPEG file")->required();
-  command->add_option("-o,--out", o.out, "The .png or .jpg file to write, with the depth, alpha and colour profile of the input")
-      ->required();
-  command->add_option("--sigma", o.sigma, "Standard deviation, of 255")->capture_default_str();
-  command->add_option("--seed", o.seed, "Seed of the noise")->capture_default_str();
+  add_text(command, "in", o.in, "A PNG or JPEG file")->required();
+  add_text(command, "-o,--out", o.out, "The .png or .jpg file to write, with the depth, alpha and colour profile of the input")->required();
+  add_number(command, "--sigma", o.sigma, 0, 255, "Standard deviation, of 255");
+  add_seed(command, "--seed", o.seed, "Seed of the noise");
   add_reading_options(command, o.pictures);
   add_writing_options(command, o.pictures);
   return command;
@@ -137,9 +126,9 @@ CLI::App* add_noise_command(CLI::App& app, NoiseOptions& o) {
 
 CLI::App* add_compare(CLI::App& app, CompareOptions& o) {
   CLI::App* command = app.add_subcommand("compare", "PSNR and SSIM of pictures against the true one");
-  command->add_option("truth", o.truth, "The picture that the others should equal")->required();
-  command->add_option("pictures", o.others, "Pictures of the same size")->required();
-  command->add_option("-o,--out", o.out, "Also write them side by side, the true one last, as this .png or .jpg file");
+  add_text(command, "truth", o.truth, "The picture that the others should equal")->required();
+  add_texts(command, "pictures", o.others, "Pictures of the same size")->expected(-1)->required();
+  add_text(command, "-o,--out", o.out, "Also write them side by side, the true one last, as this .png or .jpg file");
   add_reading_options(command, o.pictures);
   add_writing_options(command, o.pictures);
   command->add_flag("--json", o.json, "Report as JSON");
@@ -149,14 +138,33 @@ CLI::App* add_compare(CLI::App& app, CompareOptions& o) {
 // One line, whatever the message holds.
 int fail(std::string message) {
   for (char& c : message) {
-    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
+    if (c == '\n') c = ' ';  // of a report in an error, such as a bill
   }
   while (!message.empty() && message.back() == ' ') message.pop_back();
-  std::cerr << "frieze: error: " << message << std::endl;
+  std::cerr << "frieze: error: " << printable(message, 8000) << std::endl;
   return kExitError;
 }
 
+// What CLI11 would understand in its own way: "--sigma=" takes the next argument, and "[a]" is a list.
+void check_arguments(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view text = argv[i];
+    check<OptionError>(!(text.starts_with("--") && text.ends_with('=') && text.find('=') == text.size() - 1),
+                       text.substr(0, text.size() - 1), ": expected a value, got nothing");
+    check<OptionError>(!(text.starts_with('[') && text.ends_with(']')), text, ": write ./", text, " if a file is called so");
+  }
+}
+
+// --help and --version answer alone: beside them, an unknown command stays an error.
+void check_asked_alone(const CLI::App& app) {
+  for (const std::string& unknown : app.remaining(true)) {
+    throw OptionError(concat_text(unknown.starts_with('-') ? "unknown option '" : "unknown command '", unknown, "'; see frieze --help"));
+  }
+}
+
 int parse_and_run(int argc, char** argv) {
+  Outputs out;
+  check_arguments(argc, argv);
   CLI::App app(kOverview, "frieze");
   app.footer(kExamples);
   app.require_subcommand(1);
@@ -165,17 +173,17 @@ int parse_and_run(int argc, char** argv) {
   RunOptions run;
   CLI::App* run_app = app.add_subcommand("run", "Run a model on a picture and write the picture it makes");
   add_model_options(run_app, run, true);
-  run_app->add_option("--out", run.out, "The .png or .jpg file to write; only ever complete or untouched")->required();
-  CLI::Option* tap = run_app->add_option("--tap", run.taps,
-                                         "Keep what these steps make: module paths of frieze inspect, * and ? as wildcards; repeatable");
-  CLI::Option* tap_out = run_app->add_option("--tap-out", run.tap_out, "The .safetensors file for the taps, each in its own type");
+  add_text(run_app, "--out", run.out, "The .png or .jpg file to write; only ever complete or untouched")->required();
+  CLI::Option* tap =
+      add_texts(run_app, "--tap", run.taps, "Keep what these steps make: module paths of frieze inspect, * and ? as wildcards; repeatable");
+  CLI::Option* tap_out = add_text(run_app, "--tap-out", run.tap_out, "The .safetensors file for the taps, each in its own type");
   tap->needs(tap_out);
   tap_out->needs(tap);
 
   VerifyCommandOptions verify;
   CLI::App* verify_app = app.add_subcommand("verify", "Compare the captured graph with the CPU reference, layer by layer");
   add_model_options(verify_app, verify, false);
-  verify_app->add_option("--seed", verify.seed, "Seed of the random input")->capture_default_str();
+  add_seed(verify_app, "--seed", verify.seed, "Seed of the random input");
 
   InspectOptions inspect;
   CLI::App* inspect_app = app.add_subcommand("inspect", "Show a model's steps, shapes, bytes, flops, memory and captured graph");
@@ -187,32 +195,25 @@ int parse_and_run(int argc, char** argv) {
   BenchOptions bench;
   CLI::App* bench_app = app.add_subcommand("bench", "Time a model: host and device, as one graph and eagerly");
   add_model_options(bench_app, bench, false);
-  bench_app->add_option("--rounds", bench.rounds, "Rounds of which the median is taken")->capture_default_str();
+  add_rounds(bench_app, bench.rounds, "Rounds of which the median is taken");
 
   ProfileCommandOptions profile;
   CLI::App* profile_app = app.add_subcommand("profile", "Time each step inside the replay, against what this device does at best");
   add_model_options(profile_app, profile, false);
-  profile_app->add_option("--rounds", profile.rounds, "Rounds of which the middle half counts; on the CPU at most 5")
-      ->capture_default_str();
-  CLI::Option* html = profile_app->add_option("--html", profile.html, "Also write the report as one self-contained page");
+  add_rounds(profile_app, profile.rounds, "Rounds of which the middle half counts; on the CPU at most 5");
+  CLI::Option* html = add_text(profile_app, "--html", profile.html, "Also write the report as one self-contained page");
   profile_app->add_flag("--verify", profile.verify, "The page also holds each layer's error budget, as verify finds it")->needs(html);
 
   OpOptions op;
   CLI::App* op_app = app.add_subcommand("op", "Run one layer on the tensors of a file, to compare with other frameworks");
-  op_app->add_option("layer", op.layer, "Name of the layer, see --list");
-  op_app->add_option("--in", op.in, "A .safetensors file: x (x2, x3, …), weight, bias, residual, as the layer has them");
-  op_app->add_option("--out", op.out, "The .safetensors file to write: y, in the type of x");
-  op_app->add_option("--device", op.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-  op_app->add_option("--format", op.format, "nchw or nhwc: the memory order of the inputs on the device; the file is always N,C,H,W")
-      ->capture_default_str();
-  op_app->add_option("--set", op.settings, "A setting of the layer, key=value; may be repeated")
-      ->type_name("KEY=VALUE")
-      ->expected(1)
-      ->take_all();
-  op_app->add_option("--then", op.then, "An elementwise step after the layer, fused where the layer can; may be repeated")
-      ->type_name("STEP")
-      ->expected(1)
-      ->take_all();
+  add_text(op_app, "layer", op.layer, "Name of the layer, see --list");
+  add_text(op_app, "--in", op.in, "A .safetensors file: x (x2, x3, …), weight, bias, residual, as the layer has them");
+  add_text(op_app, "--out", op.out, "The .safetensors file to write: y, in the type of x");
+  add_text(op_app, "--device", op.device, "auto, cpu, cuda or cuda:N");
+  add_text(op_app, "--format", op.format, "nchw or nhwc: the memory order of the inputs on the device; the file is always N,C,H,W");
+  add_texts(op_app, "--set", op.settings, "A setting of the layer, key=value; may be repeated")->type_name("KEY=VALUE");
+  add_texts(op_app, "--then", op.then, "An elementwise step after the layer, fused where the layer can; may be repeated")
+      ->type_name("STEP");
   op_app->add_flag("--tf32", op.tf32, "Let f32 matrix products on the GPU use TF32");
   op_app->add_flag("--no-tune", op.no_tune, "Default kernels, instead of the fastest found or cached");
   op_app->add_flag("--list", op.list, "List the layers, their tensors and settings");
@@ -237,29 +238,31 @@ int parse_and_run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {
-    return app.exit(e);  // --help, --version
+    check_asked_alone(app);
+    std::ostringstream errors;
+    app.exit(e, out.text(), errors);  // --help, --version
+    out.deliver();
+    return kExitOk;
   } catch (const CLI::ParseError& e) {
     const auto chosen = app.get_subcommands();
     if (chosen.empty() && argc > 1 && argv[1][0] != '-') return fail(std::string("unknown command '") + argv[1] + "'; see frieze --help");
     return fail(std::string(e.what()) + "; see frieze " + (chosen.empty() ? "" : chosen.front()->get_name() + " ") + "--help");
   }
-  // The report is held back until the command has succeeded.
-  std::ostringstream out;
+  // The report and the files are held back until the command, or one input of several, has succeeded.
   int status = kExitOk;
   if (*run_app) status = run_command(run, out);
-  if (*verify_app) status = verify_command(verify, out);
-  if (*inspect_app) status = inspect_command(inspect, out);
-  if (*bench_app) status = bench_command(bench, out);
+  if (*verify_app) status = verify_command(verify, out.text());
+  if (*inspect_app) status = inspect_command(inspect, out.text());
+  if (*bench_app) status = bench_command(bench, out.text());
   if (*profile_app) status = profile_command(profile, out);
-  if (*bench_op_app) status = bench_op_command(bench_op, out);
+  if (*bench_op_app) status = bench_op_command(bench_op, out.text());
   if (*op_app) status = op_command(op, out);
   if (*denoise_app) status = denoise_command(denoise, out);
   if (*noise_app) status = noise_command(noise, out);
   if (*compare_app) status = compare_command(compare, out);
   if (*dcae_app) status = dcae_command(dcae, out);
-  if (*devices_app) status = devices_command(devices_json, out);
-  std::cout << out.str() << std::flush;
-  check<IoError>(static_cast<bool>(std::cout), "standard output: cannot write the report");
+  if (*devices_app) status = devices_command(devices_json, out.text());
+  out.deliver();
   return status;
 }
 
@@ -267,7 +270,8 @@ int parse_and_run(int argc, char** argv) {
 }  // namespace frieze::tools
 
 int main(int argc, char** argv) {
-  std::signal(SIGXFSZ, SIG_IGN);  // a file past the limit is an error of write() like a full disk, and no reason to die
+  frieze::tools::fill_closed_descriptors();
+  frieze::tools::install_signal_handlers();
   try {
     return frieze::tools::parse_and_run(argc, argv);
   } catch (const std::bad_alloc&) {

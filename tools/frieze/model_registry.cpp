@@ -1,15 +1,16 @@
 #include "tools/frieze/model_registry.h"
 
-#include <charconv>
 #include <utility>
 
 #include <frieze/core/error.h>
+#include <frieze/core/tuning_cache.h>
 #include <frieze/core/weights.h>
 #include <frieze/models/denoiser/denoise.h>
 #include <frieze/models/denoiser/denoiser.h>
 #include <frieze/models/quickstart.h>
 
 #include "tools/frieze/json.h"
+#include "tools/frieze/outputs.h"
 #include "tools/image/alpha.h"
 #include "tools/image/colour.h"
 
@@ -37,12 +38,13 @@ std::unique_ptr<Module> make_denoiser() {
 }
 
 // Sizes are rounded up to the stride, and the picture that comes out is as much larger; `frieze denoise` cuts it again.
-int to_stride(int extent) { return (extent + Denoiser::kStride - 1) / Denoiser::kStride * Denoiser::kStride; }
+std::int64_t to_stride(std::int64_t extent) { return (extent + Denoiser::kStride - 1) / Denoiser::kStride * Denoiser::kStride; }
 std::vector<InputSpec> denoiser_input(int width, int height, DType dtype) {
   return {{"x", {1, 3, to_stride(height), to_stride(width)}, dtype}};
 }
 std::vector<float> to_padded_planes(const Image& photo) {
-  return padded(to_rgb_planes(photo), {photo.height, photo.width}, {to_stride(photo.height), to_stride(photo.width)});
+  return padded(to_rgb_planes(photo), {photo.height, photo.width},
+                {static_cast<int>(to_stride(photo.height)), static_cast<int>(to_stride(photo.width))});
 }
 
 constexpr ModelEntry kModels[] = {
@@ -84,8 +86,8 @@ PreparedModel prepare_model(const ModelOptions& options) {
   model.module = model.entry->make();
   if (!options.weights.empty()) {
     check<OptionError>(!options.random_seed, "--weights and --random-weights exclude each other");
-    load(*model.module, Weights::open(options.weights));
-    model.weights_note = options.weights;
+    load(*model.module, Weights::open(options.weights, options.variant));
+    model.weights_note = printable(options.weights);
   } else if (options.random_seed) {
     init_random(*model.module, *options.random_seed);
     model.weights_note = concat_text("random, seed ", *options.random_seed);
@@ -93,6 +95,14 @@ PreparedModel prepare_model(const ModelOptions& options) {
     model.weights_note = "the model's own";
   }
   return model;
+}
+
+void announce_model(const ModelOptions& options, Outputs& outputs) {
+  if (!options.weights.empty()) outputs.reads_checkpoint(options.weights);
+  // "dcae:FOLDER"; of a published variant's name there is no such file.
+  if (const std::size_t colon = options.model.find(':'); colon != std::string::npos) {
+    outputs.reads_checkpoint(options.model.substr(colon + 1));
+  }
 }
 
 std::string PreparedModel::json(const std::string& dtype, const std::string& report) const {
@@ -116,23 +126,13 @@ Device pick_device(const std::string& text) {
   return Device::parse(text);
 }
 
-std::int64_t parse_bytes(const std::string& text) {
-  if (text.empty()) return 0;
-  double number = 0;
-  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string unit(end, text.data() + text.size());
-  const double scale = unit.empty() ? 1 : unit == "K" ? 1 << 10 : unit == "M" ? 1 << 20 : unit == "G" ? 1 << 30 : 0;
-  check<OptionError>(status == std::errc() && scale > 0 && number > 0 && number * scale < 0x1p62,
-                     "--max-memory: expected bytes, or a number with K, M or G, got '", text, "'");
-  return static_cast<std::int64_t>(number * scale);
-}
-
 CompileOptions compile_options(const ModelOptions& options, const Device& device) {
   check<OptionError>(!options.tf32 || device.is_cuda(), "--tf32 needs a CUDA device, this run is on the CPU");
   CompileOptions compile;
   compile.allow_tf32 = options.tf32;
   compile.tune = !options.no_tune;
-  compile.max_memory = options.max_memory.empty() ? 0 : parse_bytes(options.max_memory);
+  compile.tuning_cache = default_tuning_cache_file().string();
+  compile.max_memory = options.max_memory;
   return compile;
 }
 

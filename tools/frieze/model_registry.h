@@ -50,13 +50,14 @@ std::optional<PreparedModel> prepare_dcae(const ModelOptions& options);
 /// Reads picture and weights. Throws OptionError, IoError, WeightsError.
 PreparedModel prepare_model(const ModelOptions& options);
 
+/// Tells `outputs` which files the model is read from.
+void announce_model(const ModelOptions& options, Outputs& outputs);
+
 /// The photograph as the session's input; without one, numbers from 0 to 1, the same each time.
 void fill_input(const PreparedModel& model, Session& net);
 
 /// "auto", "cpu", "cuda" or "cuda:N". Throws OptionError, CudaError.
 Device pick_device(const std::string& text);
-/// Bytes of "4096", "512M" or "2G"; 0 of nothing. Throws OptionError, which names --max-memory.
-std::int64_t parse_bytes(const std::string& text);
 /// Throws OptionError if TF32 is asked for on the CPU.
 CompileOptions compile_options(const ModelOptions& options, const Device& device);
 

@@ -1,6 +1,8 @@
 #include <algorithm>
 
 #include <frieze/core/error.h>
+#include <frieze/core/safetensors.h>
+#include <frieze/core/tuning_cache.h>
 #include <frieze/core/weights.h>
 #include <frieze/graph/session.h>
 #include <frieze/layers/activation/activation.h>
@@ -9,6 +11,7 @@
 #include "tools/frieze/commands.h"
 #include "tools/frieze/layer_registry.h"
 #include "tools/frieze/model_registry.h"
+#include "tools/frieze/outputs.h"
 
 namespace frieze::tools {
 namespace {
@@ -77,7 +80,8 @@ std::string joined(const std::vector<std::string>& names) {
 
 }  // namespace
 
-int op_command(const OpOptions& options, std::ostream& out) {
+int op_command(const OpOptions& options, Outputs& outputs) {
+  std::ostream& out = outputs.text();
   if (options.list) {
     out << layer_table();
     return kExitOk;
@@ -87,13 +91,14 @@ int op_command(const OpOptions& options, std::ostream& out) {
   const LayerEntry& entry = find_layer(options.layer);
   const Format format = parse_format(options.format);
   Settings settings(options.settings);
-  check_writable(options.out);
+  outputs.reads_checkpoint(options.in);
+  outputs.writes(options.out);
   const Weights file = Weights::open(options.in);
   Tensors tensors;
   for (const auto& [name, _] : file.tensors()) {
     if (name != "y") tensors.emplace(name, file.tensor(name));  // a result that is there already is written anew
   }
-  check<WeightsError>(tensors.contains("x"), options.in, ": no tensor 'x', which is the layer's input");
+  check<WeightsError>(tensors.contains("x"), printable(options.in), ": no tensor 'x', which is the layer's input");
 
   const std::shared_ptr<Layer> layer = entry.make(tensors, settings);
   const std::vector<std::string> unknown = settings.unused();
@@ -111,7 +116,7 @@ int op_command(const OpOptions& options, std::ostream& out) {
   std::stable_sort(inputs.begin(), inputs.end(),
                    [](const InputSpec& a, const InputSpec& b) { return is_input(a.name) > is_input(b.name); });
   for (const auto& [name, _] : tensors) {
-    check<WeightsError>(std::find(used.begin(), used.end(), name) != used.end(), options.in, ": tensor '", name,
+    check<WeightsError>(std::find(used.begin(), used.end(), name) != used.end(), printable(options.in), ": tensor '", printable(name),
                         "' is not used: ", entry.name, " takes ", entry.tensors);
   }
 
@@ -120,6 +125,7 @@ int op_command(const OpOptions& options, std::ostream& out) {
   CompileOptions compile_as;
   compile_as.allow_tf32 = options.tf32;
   compile_as.tune = !options.no_tune;
+  compile_as.tuning_cache = default_tuning_cache_file().string();
   check<OptionError>(!options.tf32 || device.is_cuda(), "--tf32 needs a CUDA device, this run is on the CPU");
   Session net = compile(module, inputs, device, compile_as);
   for (const InputSpec& input : inputs) net.input(input.name).copy_from(tensors.at(input.name));
@@ -128,9 +134,9 @@ int op_command(const OpOptions& options, std::ostream& out) {
   Tensors result;
   const TensorSpec spec = y.spec();
   result.emplace("y", HostTensor(spec, y.floats()));
-  save_safetensors(options.out, result, {{"frieze.layer", std::string(entry.name)}, {"frieze.device", device.name()}});
+  write_safetensors(outputs.open(options.out), result, {{"frieze.layer", std::string(entry.name)}, {"frieze.device", device.name()}});
   out << entry.name << (layer->describe().empty() ? std::string() : concat_text(" ", layer->describe())) << " on " << device.name()
-      << ": x " << tensors.at("x").spec().shape << " -> y " << spec.shape << ' ' << spec.dtype << ", " << options.out << '\n';
+      << ": x " << tensors.at("x").spec().shape << " -> y " << spec.shape << ' ' << spec.dtype << ", " << printable(options.out) << '\n';
   return kExitOk;
 }
 

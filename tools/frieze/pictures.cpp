@@ -6,6 +6,7 @@
 
 #include <frieze/core/error.h>
 
+#include "tools/frieze/outputs.h"
 #include "tools/image/colour.h"
 
 namespace frieze::tools {
@@ -53,8 +54,10 @@ Image read_srgb_picture(const std::string& path, const PictureOptions& options) 
   return image;
 }
 
-void write_picture(const std::string& path, const Image& image, const PictureOptions& options) {
-  tell_notes(path, write_image(path, image, write_options(options)));
+void write_picture(Outputs& outputs, const std::string& path, const Image& image, const PictureOptions& options) {
+  const EncodedImage encoded = encode_image(image, path, write_options(options));
+  outputs.open(path).write(encoded.bytes);
+  tell_notes(path, encoded.notes);
 }
 
 }  // namespace frieze::tools

@@ -11,6 +11,8 @@ class App;
 
 namespace frieze::tools {
 
+class Outputs;
+
 struct PictureOptions {
   long long max_pixels = ReadOptions{}.max_pixels;
   bool strict = false;
@@ -28,8 +30,8 @@ WriteOptions write_options(const PictureOptions& options);
 /// read_image, whose notes it tells; read_srgb_picture also converts to sRGB.
 Image read_picture(const std::string& path, const PictureOptions& options);
 Image read_srgb_picture(const std::string& path, const PictureOptions& options);
-/// write_image, whose notes it tells.
-void write_picture(const std::string& path, const Image& image, const PictureOptions& options);
+/// Encodes a file that appears when `outputs` delivers it, and tells what it cannot keep.
+void write_picture(Outputs& outputs, const std::string& path, const Image& image, const PictureOptions& options);
 
 /// One line on stderr, "frieze: note: WHAT: a; b"; nothing for an empty list.
 void tell_notes(const std::string& what, const std::vector<std::string>& notes);

@@ -1,19 +1,19 @@
 // The options of pictures.h.
-#include <CLI/CLI.hpp>
-
 #include "tools/frieze/pictures.h"
+
+#include "tools/frieze/cli_options.h"
 
 namespace frieze::tools {
 
 void add_reading_options(CLI::App* command, PictureOptions& o) {
-  command->add_option("--max-pixels", o.max_pixels, "Refuse larger pictures before they are decoded")
-      ->check(CLI::Range(1LL, 1LL << 40))
-      ->capture_default_str();
+  const auto pixels = [&o](const std::string& label, const std::string& text) { o.max_pixels = parse_whole(label, text, 1, 1LL << 40); };
+  add_parsed(command, "--max-pixels", "Refuse larger pictures before they are decoded", "N", pixels)
+      ->default_str(std::to_string(o.max_pixels));
   command->add_flag("--strict", o.strict, "Refuse a picture that is cut off or damaged, instead of saying so and using what is there");
 }
 
 void add_writing_options(CLI::App* command, PictureOptions& o) {
-  command->add_option("--quality", o.quality, "Of a JPEG that is written, 1 to 100")->check(CLI::Range(1, 100))->capture_default_str();
+  add_whole(command, "--quality", o.quality, 1, 100, "Of a JPEG that is written");
   command->add_flag("--flatten{white}", o.flatten,
                     "Let a JPEG give up transparency, laid over white (or --flatten=black, grey, #RRGGBB), and 16 bits");
 }

@@ -7,11 +7,14 @@
 
 #include "tools/frieze/commands.h"
 #include "tools/frieze/model_registry.h"
+#include "tools/frieze/outputs.h"
 
 namespace frieze::tools {
 
-int profile_command(const ProfileCommandOptions& options, std::ostream& out) {
-  if (!options.html.empty()) check_writable(options.html);
+int profile_command(const ProfileCommandOptions& options, Outputs& out) {
+  if (!options.photo.empty()) out.reads(options.photo);
+  announce_model(options, out);
+  if (!options.html.empty()) out.writes(options.html);
   const PreparedModel model = prepare_model(options);
   const Device device = pick_device(options.device);
   Session net = compile(*model.module, model.inputs, device, compile_options(options, device));
@@ -27,12 +30,12 @@ int profile_command(const ProfileCommandOptions& options, std::ostream& out) {
       verified = verify(net, verify_options);
     }
     const std::string page = html_report({concat_text(options.model, ", ", options.dtype), &net, &report, verified ? &*verified : nullptr});
-    write_file(options.html, std::as_bytes(std::span(page)));
+    out.open(options.html).write(std::as_bytes(std::span(page)));
   }
   if (options.json) {
-    out << model.json(options.dtype, report.json()) << '\n';
+    out.text() << model.json(options.dtype, report.json()) << '\n';
   } else {
-    out << model.entry->name << ", " << model.weights_note << " weights\n" << report.text();
+    out.text() << model.entry->name << ", " << model.weights_note << " weights\n" << report.text();
   }
   return kExitOk;
 }

@@ -2,20 +2,24 @@
 #include <map>
 
 #include <frieze/core/error.h>
+#include <frieze/core/safetensors.h>
 #include <frieze/graph/text_table.h>
 
 #include "tools/frieze/commands.h"
 #include "tools/frieze/json.h"
 #include "tools/frieze/model_registry.h"
+#include "tools/frieze/outputs.h"
 
 namespace frieze::tools {
 
-int run_command(const RunOptions& options, std::ostream& out) {
+int run_command(const RunOptions& options, Outputs& outputs) {
   using Clock = std::chrono::steady_clock;
   const auto ms = [](Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double, std::milli>(to - from).count(); };
-  check_writable(options.out);  // before the work, not after it
+  outputs.reads(options.photo);
+  announce_model(options, outputs);
+  outputs.writes(options.out);  // before the work, not after it
   (void)output_format(options.out);
-  if (!options.tap_out.empty()) check_writable(options.tap_out);
+  if (!options.tap_out.empty()) outputs.writes(options.tap_out);
   const PreparedModel model = prepare_model(options);
   check_can_hold(model.photo, options.out, write_options(options.pictures));
   const Device device = pick_device(options.device);
@@ -35,10 +39,11 @@ int run_command(const RunOptions& options, std::ostream& out) {
       const HostTensor value = net.tapped(name);
       tensors.emplace(name, value.converted(value.spec().dtype, Format::nchw));
     }
-    save_safetensors(options.tap_out, tensors);
+    write_safetensors(outputs.open(options.tap_out), tensors);
   }
-  write_picture(options.out, with_properties_of(picture, model.photo), options.pictures);
+  write_picture(outputs, options.out, with_properties_of(picture, model.photo), options.pictures);
 
+  std::ostream& out = outputs.text();
   const Receipt& receipt = net.receipt();
   if (options.json) {
     out << JsonObject()
@@ -56,13 +61,13 @@ int run_command(const RunOptions& options, std::ostream& out) {
     return kExitOk;
   }
   out << model.entry->name << " on " << device.name() << ", " << options.dtype << ", weights: " << model.weights_note << '\n'
-      << options.photo << ' ' << model.photo.width << 'x' << model.photo.height << " -> " << options.out << ' ' << picture.width << 'x'
-      << picture.height << '\n'
+      << printable(options.photo) << ' ' << model.photo.width << 'x' << model.photo.height << " -> " << printable(options.out) << ' '
+      << picture.width << 'x' << picture.height << '\n'
       << "compile " << fixed(ms(start, compiled), 1) << " ms, run " << fixed(ms(before, after), 3) << " ms";
   if (receipt.captured) out << ", " << counted(receipt.launches_per_run, "launch") << " of " << receipt.nodes.size() << " nodes";
   out << '\n';
   if (!options.tap_out.empty())
-    out << counted(static_cast<std::int64_t>(net.tapped_names().size()), "tap") << " -> " << options.tap_out << '\n';
+    out << counted(static_cast<std::int64_t>(net.tapped_names().size()), "tap") << " -> " << printable(options.tap_out) << '\n';
   return kExitOk;
 }
 

@@ -1,17 +1,15 @@
-#include <charconv>
-#include <cstdlib>
+#include <limits>
 
 #include <frieze/core/error.h>
 
+#include "tools/frieze/arguments.h"
 #include "tools/frieze/layer_registry.h"
 
 namespace frieze::tools {
 namespace {
 
-template <class T>
-bool parse_whole(std::string_view text, T& value) {
-  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return status == std::errc() && end == text.data() + text.size();
+int whole(const std::string& key, const std::string& text) {
+  return static_cast<int>(parse_whole("--set " + key, text, std::numeric_limits<int>::min(), std::numeric_limits<int>::max()));
 }
 
 }  // namespace
@@ -38,17 +36,13 @@ std::string Settings::text(const std::string& key, std::string fallback) {
 double Settings::number(const std::string& key, double fallback) {
   const std::string* value = find(key);
   if (value == nullptr) return fallback;
-  double parsed = 0;
-  check<OptionError>(parse_whole(*value, parsed), key, ": expected a number, got '", *value, "'");
-  return parsed;
+  return parse_number("--set " + key, *value, std::numeric_limits<double>::lowest(), std::numeric_limits<double>::max());
 }
 
 int Settings::integer(const std::string& key, int fallback) {
   const std::string* value = find(key);
   if (value == nullptr) return fallback;
-  int parsed = 0;
-  check<OptionError>(parse_whole(*value, parsed), key, ": expected a whole number, got '", *value, "'");
-  return parsed;
+  return whole(key, *value);
 }
 
 bool Settings::flag(const std::string& key, bool fallback) {
@@ -62,11 +56,8 @@ std::pair<int, int> Settings::pair(const std::string& key, int fallback) {
   const std::string* value = find(key);
   if (value == nullptr) return {fallback, fallback};
   const std::size_t at = value->find('x');
-  int rows = 0, columns = 0;
-  const bool ok = parse_whole(std::string_view(*value).substr(0, at), rows) &&
-                  (at == std::string::npos || parse_whole(std::string_view(*value).substr(at + 1), columns));
-  check<OptionError>(ok, key, ": expected one whole number, or rows x columns as in 1x2, got '", *value, "'");
-  return {rows, at == std::string::npos ? rows : columns};
+  const int rows = whole(key, value->substr(0, at));
+  return {rows, at == std::string::npos ? rows : whole(key, value->substr(at + 1))};
 }
 
 std::vector<std::string> Settings::unused() const {

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include <frieze/core/error.h>
+#include <frieze/core/output_file.h>
 
 #include "tools/image/alpha.h"
 #include "tools/image/colour.h"

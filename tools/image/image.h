@@ -76,7 +76,7 @@ struct EncodedImage {
 EncodedImage encode_image(const Image& image, const std::filesystem::path& path, const WriteOptions& options = {});
 /// Throws the OptionError that encode_image would throw, for a picture like this one; called before the work.
 void check_can_hold(const Image& like, const std::filesystem::path& path, const WriteOptions& options = {});
-/// Encodes, and writes the file atomically (see write_file). Returns the notes.
+/// Encodes, and writes the file as core/output_file.h does. Returns the notes.
 std::vector<std::string> write_image(const std::filesystem::path& path, const Image& image, const WriteOptions& options = {});
 
 /// Row-major [1,3,H,W] values of the colours: grey is repeated three times, alpha is left out.
@@ -86,11 +86,5 @@ Image from_planes(std::span<const float> values, int channels, int height, int w
 /// `image`, made from `source`, as a picture of its kind: with its depth, colour tags, extras, and losses, and with its alpha if both have
 /// the same size.
 Image with_properties_of(Image image, const Image& source);
-
-/// Writes a temporary file beside `path` and renames it at the end, so that `path` is either left alone or complete. A
-/// symbolic link is followed. Throws IoError, leaving nothing behind, if `path` is a folder, a device or cannot be written.
-void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes);
-/// Throws the IoError that write_file would throw for a place where no file can be made; creates nothing.
-void check_writable(const std::filesystem::path& path);
 
 }  // namespace frieze::tools
