@@ -75,7 +75,8 @@ std::map<std::string, std::string> read_safetensors_index(const fs::path& path) 
                       kMaxHeaderBytes);
   std::string text(static_cast<std::size_t>(file.size()), '\0');
   file.read(0, std::as_writable_bytes(std::span(text)));
-  const std::string kind = text.starts_with('{') || text.starts_with('[') ? std::string() : foreign_kind(std::string_view(text).substr(0, kSniffedBytes));
+  const std::string kind =
+      text.starts_with('{') || text.starts_with('[') ? std::string() : foreign_kind(std::string_view(text).substr(0, kSniffedBytes));
   check<WeightsError>(kind.empty(), file.name(), ": ", kind);
   return parse_safetensors_index(text, file.name());
 }
