@@ -22,10 +22,18 @@ struct MemoryPlan {
 
   const Placement* of_value(int value) const;
   const Placement* workspace_of(int step) const;
+  /// To be called when `placements` were changed by hand.
+  void index();
+  /// Throws Error if two placements that are alive at one step share memory. Takes n log n.
+  void validate() const;
+
+ private:
+  std::vector<int> of_value_, of_step_;  // indices of placements, -1: none
 };
 
 /// Places every value that a step makes (ports excepted: those have buffers of their own) and `workspace_bytes[i]` for
-/// step i. Largest first, each at the lowest gap that is free during its life. `keep_values`: everything stays alive.
+/// step i. Largest first, each at the lowest gap that is free during its life; where too many are alive together for that, one step after
+/// the other, each in the smallest gap that holds it. Takes n log n in the number of values. `keep_values`: everything stays alive.
 /// Throws Error if two live tensors share memory: checked in every build.
 MemoryPlan plan_memory(const Plan& plan, const std::vector<std::int64_t>& workspace_bytes, bool keep_values = false);
 

@@ -45,7 +45,7 @@ std::string memory_picture(const Plan& plan, const MemoryPlan& memory) {
   };
   std::vector<std::string> cells(kRows, std::string(columns, '.'));
   std::vector<std::int64_t> live(columns, 0);
-  std::vector<std::int64_t> at_step(steps, 0);
+  std::vector<std::int64_t> change(steps + 1, 0);
   // Smaller ones first, so that where a cell is too coarse the larger holder shows.
   std::vector<std::size_t> order(memory.placements.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
@@ -53,14 +53,19 @@ std::string memory_picture(const Plan& plan, const MemoryPlan& memory) {
                    [&](std::size_t a, std::size_t b) { return memory.placements[a].bytes < memory.placements[b].bytes; });
   for (const std::size_t i : order) {
     const Placement& p = memory.placements[i];
-    for (int step = p.first_step; step <= p.last_step; ++step) {
-      const auto s = static_cast<std::size_t>(step);
-      at_step[s] += p.bytes;
+    const auto first = static_cast<std::size_t>(p.first_step), last = static_cast<std::size_t>(p.last_step);
+    change[first] += p.bytes;
+    change[last + 1] -= p.bytes;
+    for (std::size_t column = first * columns / steps; column <= last * columns / steps; ++column) {
       for (std::size_t r = row(p.offset); r <= std::min(kRows - 1, row(p.offset + p.bytes - 1)); ++r)
-        cells[r][s * columns / steps] = letters[i % letters.size()];
+        cells[r][column] = letters[i % letters.size()];
     }
   }
-  for (std::size_t s = 0; s < steps; ++s) live[s * columns / steps] = std::max(live[s * columns / steps], at_step[s]);
+  std::int64_t at_step = 0;
+  for (std::size_t s = 0; s < steps; ++s) {
+    at_step += change[s];
+    live[s * columns / steps] = std::max(live[s * columns / steps], at_step);
+  }
   std::string text = concat_text("the arena of ", mebibytes(memory.arena_bytes), " over ",
                                  counted(static_cast<std::int64_t>(steps), "step"), ", offset 0 at the top\n");
   for (const std::string& line : cells) text += "  |" + line + "|\n";
