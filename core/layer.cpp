@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include <frieze/core/error.h>
 
@@ -52,13 +53,20 @@ FormatRule Layer::formats(std::span<const TensorSpec>) const { return {}; }
 ErrorBudget Layer::budget(std::span<const TensorSpec>) const { return {}; }
 double Layer::typical_size(std::span<const TensorView>) const { return 0; }
 
+std::shared_ptr<const Layer> Layer::sharing(const std::shared_ptr<Layer>& made) const {
+  check<Error>(made->parameters_.size() == parameters_.size(), type_name(), ": its copy has other parameters");
+  for (std::size_t i = 0; i < parameters_.size(); ++i) made->parameters_[i]->values = std::as_const(parameters_[i]->values);
+  made->name_ = path();
+  return made;
+}
+
 Value Layer::forward(Value x) const {
   const Value inputs[] = {x};
   return apply_member(inputs);
 }
 
 Value Layer::apply_member(std::span<const Value> inputs) const {
-  // Not owned: a member layer lives as long as its model, which must outlive every session made of it.
+  // Not owned: a tracer that keeps the layer takes a shared_copy() of it.
   const std::shared_ptr<const Layer> self(std::shared_ptr<const Layer>(), this);
   Tracer& tracer = inputs.front().tracer();
   for (const Value& v : inputs) {

@@ -101,6 +101,10 @@ class Layer : public Module {
   /// The size that an output has if it is a sum whose products do not happen to cancel, from the sizes of what is multiplied: where there
   /// are few outputs, all may be far smaller than what their error is made of. `terms` is measured against no less. 0: no sum.
   virtual double typical_size(std::span<const TensorView> in) const;
+  /// This layer as one of its own that shares the parameters' values, for plans and sessions that outlive the model; made by
+  /// `sharing(std::make_shared<MyLayer>(options…))`. By default nullptr: then a session of the layer must not outlive the model, and is
+  /// refused with OptionError once it does.
+  virtual std::shared_ptr<const Layer> shared_copy() const { return nullptr; }
   /// Options in one line for tables and receipts, e.g. "64->128 3x3 stride 2".
   virtual std::string describe() const { return {}; }
 
@@ -112,6 +116,10 @@ class Layer : public Module {
     return apply_member(inputs);
   }
   std::string_view type_name() const override = 0;
+
+ protected:
+  /// `made`, a layer of the same class and options, with the values of this one's parameters and its path.
+  std::shared_ptr<const Layer> sharing(const std::shared_ptr<Layer>& made) const;
 
  private:
   Value apply_member(std::span<const Value> inputs) const;

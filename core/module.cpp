@@ -1,7 +1,12 @@
 #include <frieze/core/module.h>
 
+#include <cxxabi.h>
+
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <set>
+#include <typeinfo>
 
 #include <frieze/core/error.h>
 #include <frieze/core/host_memory.h>
@@ -17,20 +22,6 @@ Value apply(std::shared_ptr<const Layer> layer, std::string_view op, std::span<c
     check<OptionError>(&v.tracer() == &tracer, op, ": values of two different traces cannot be combined");
   }
   return tracer.step(std::move(layer), tracer.functional_path(op), inputs);
-}
-
-namespace {
-thread_local int deferred = 0;  // DeferredParameters that there are
-}
-
-Init Init::fan_in(std::int64_t fan_in) { return {0, 1 / std::sqrt(static_cast<double>(fan_in))}; }
-
-std::vector<float> Parameter::rounded(DType t) const {
-  std::vector<float> out(values);
-  if (t != DType::f32) {
-    for (float& v : out) v = round_to(t, v);
-  }
-  return out;
 }
 
 Value Module::forward(Value) const {
@@ -52,22 +43,41 @@ Value Module::operator()(Value x) const {
 }
 
 std::string Module::path() const {
-  if (parent_ == nullptr) return name_;
-  const std::string above = parent_->path();
-  return above.empty() ? name_ : above + "." + name_;
+  const Module* const above = parent();
+  if (above == nullptr) return name_;
+  const std::string prefix = above->path();
+  return prefix.empty() ? name_ : prefix + "." + name_;
+}
+
+std::string Module::class_name() const {
+  if (type_name() != "Module") return std::string(type_name());
+  int status = 0;
+  const std::unique_ptr<char, decltype(&std::free)> text(abi::__cxa_demangle(typeid(*this).name(), nullptr, nullptr, &status), &std::free);
+  const std::string name = status == 0 ? text.get() : "Module";
+  // "frieze::(anonymous namespace)::Net<A::B>": what stands behind the last "::" that is in no brackets.
+  std::size_t begin = 0;
+  int depth = 0;
+  for (std::size_t i = 0; i < name.size(); ++i) {
+    if (name[i] == '<' || name[i] == '(') ++depth;
+    if (name[i] == '>' || name[i] == ')') --depth;
+    if (depth == 0 && name[i] == ':') begin = i + 1;
+  }
+  return name.substr(begin);
 }
 
 void Module::add(std::string name, Module& child) {
   check<OptionError>(!name.empty() && name.find('.') == std::string::npos, type_name(),
                      ": a child's name must be non-empty and hold no dot, got '", name, "'");
-  for (const Module* above = this; above != nullptr; above = above->parent_) {
+  for (const Module* above = this; above != nullptr; above = above->parent()) {
     check<OptionError>(above != &child, type_name(), ": '", name, "' would be its own ancestor");
   }
-  check<OptionError>(child.parent_ == nullptr, type_name(), ": '", name, "' already belongs to a module, as '", child.path(), "'");
-  for (const auto& [taken, _] : children_) check<OptionError>(taken != name, type_name(), ": two children named '", name, "'");
+  check<OptionError>(child.parent() == nullptr, type_name(), ": '", name, "' already belongs to a module, as '", child.path(), "'");
+  check<OptionError>(child_names_.insert(name).second, type_name(), ": two children named '", name, "'");
   child.name_ = name;
   child.parent_ = this;
+  child.parent_alive_ = alive_;
   children_.emplace_back(std::move(name), &child);
+  children_alive_.push_back(child.alive_);
 }
 
 void Module::add_parameter(Parameter& parameter, std::string name, Shape shape, Init init) {
@@ -76,21 +86,21 @@ void Module::add_parameter(Parameter& parameter, std::string name, Shape shape, 
   parameter.name = std::move(name);
   parameter.shape = shape;
   parameter.init = init;
-  const std::int64_t elements = shape.elements();
-  if (deferred == 0) parameter.values.assign(static_cast<std::size_t>(elements), static_cast<float>(init.center));
+  parameter.values = ParameterValues(static_cast<std::size_t>(shape.elements()), static_cast<float>(init.center));
   parameters_.push_back(&parameter);
 }
 
-DeferredParameters::DeferredParameters() { ++deferred; }
-DeferredParameters::~DeferredParameters() { --deferred; }
+template <class M, class P, class Visit>
+void Module::visit_tree(M& module, const std::string& prefix, const Visit& visit) {
+  for (P* parameter : module.parameters_) visit(prefix + parameter->name, *parameter);
+  for (std::size_t i = 0; i < module.children_.size(); ++i) {
+    const auto& [name, child] = module.children_[i];
+    check<OptionError>(!module.children_alive_[i].expired(), prefix, name, ": was destroyed before the module that it was added to");
+    visit_tree<M, P>(*child, prefix + name + ".", visit);
+  }
+}
 
 namespace {
-
-template <class M, class P, class Visit>
-void visit_tree(M& module, const std::string& prefix, const Visit& visit) {
-  for (P* parameter : module.parameters()) visit(prefix + parameter->name, *parameter);
-  for (const auto& [name, child] : module.children()) visit_tree<M, P>(*child, prefix + name + ".", visit);
-}
 
 // SplitMix64 (Steele, Lea, Flood 2014): a full-period mixer, good enough for weights and the same everywhere.
 std::uint64_t mix(std::uint64_t& state) {
@@ -113,7 +123,7 @@ void Module::visit_parameters(const std::function<void(const std::string&, const
 void init_random(Module& module, std::uint64_t seed) {
   std::int64_t bytes = 0;
   module.visit_parameters([&](const std::string&, Parameter& p) {
-    if (p.values.empty()) bytes = checked_add(bytes, TensorSpec{p.shape}.bytes(), "the model's weights");
+    if (!p.values.filled()) bytes = checked_add(bytes, TensorSpec{p.shape}.bytes(), "the model's weights");
   });
   check_memory(bytes, "the model's weights: memory for them");
   module.visit_parameters([&](const std::string& key, Parameter& p) {
@@ -121,13 +131,14 @@ void init_random(Module& module, std::uint64_t seed) {
     std::uint64_t start = seed;
     std::uint64_t state = 0xCBF29CE484222325ULL ^ mix(start);
     for (const char c : key) state = (state ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
-    p.values.resize(static_cast<std::size_t>(p.shape.elements()));
-    for (float& v : p.values) {
+    std::vector<float> values(static_cast<std::size_t>(p.shape.elements()));
+    for (float& v : values) {
       const double unit = static_cast<double>(mix(state) >> 11) * 0x1p-53;  // [0, 1)
       // fma by name: left to the compiler, a machine that has the instruction would round differently from one that has not.
       const double spread = p.init.spread * (2 * unit - 1);
       v = static_cast<float>(p.init.center == 0 ? spread : std::fma(p.init.spread, 2 * unit - 1, p.init.center));
     }
+    p.values = std::move(values);
   });
 }
 
@@ -162,7 +173,7 @@ std::string find_key(const Weights& weights, const std::string& key, const Param
 
 }  // namespace
 
-void load(Module& module, const Weights& file) {
+void load(Module& module, const Weights& file, const LoadOptions& options) {
   std::set<std::string> keys;
   module.visit_parameters([&](const std::string& key, Parameter& p) {
     keys.insert(key);
@@ -184,10 +195,21 @@ void load(Module& module, const Weights& file) {
     check<WeightsError>(used.contains(name), weights.source(), ": tensor '", printable(name), "' of shape ", tensor.shape,
                         " is used by no parameter of the model");
   }
-  fill_parameters(sources, weights);
+  fill_parameters(sources, weights, options);
 }
 
-void fill_parameters(std::span<const std::pair<Parameter*, std::vector<std::string>>> sources, const Weights& weights) {
+namespace {
+
+void check_finite(const Weights& weights, const std::string& tensor, std::span<const float> values) {
+  const auto bad = std::count_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+  check<WeightsError>(bad == 0, weights.source(), ": tensor '", printable(tensor), "': ", bad, " of ", values.size(),
+                      " values are NaN or Inf in f32");
+}
+
+}  // namespace
+
+void fill_parameters(std::span<const std::pair<Parameter*, std::vector<std::string>>> sources, const Weights& weights,
+                     const LoadOptions& options) {
   // Everything is read before anything is assigned, so that an error leaves the parameters as they were.
   std::vector<std::vector<float>> filled(sources.size());
   parallel_for(static_cast<std::int64_t>(sources.size()), [&](std::int64_t first, std::int64_t last) {
@@ -195,6 +217,7 @@ void fill_parameters(std::span<const std::pair<Parameter*, std::vector<std::stri
       const std::vector<std::string>& names = sources[i].second;
       for (const std::string& name : names) {
         std::vector<float> part = weights.floats(name);
+        if (!options.allow_non_finite) check_finite(weights, name, part);
         if (names.size() == 1) {
           filled[i] = std::move(part);
         } else {

@@ -4,40 +4,19 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include <frieze/core/tensor.h>
+#include <frieze/core/parameter.h>
 #include <frieze/core/value.h>
 
 namespace frieze FRIEZE_API {
 
 class Weights;
-
-/// How deterministic random initialisation fills a parameter: uniform in [center - spread, center + spread].
-struct Init {
-  double center = 0;
-  double spread = 0;
-  /// The usual bound for weights that are summed over `fan_in` products: 1/sqrt(fan_in).
-  static Init fan_in(std::int64_t fan_in);
-  static Init around(double center, double spread) { return {center, spread}; }
-};
-
-/// One named tensor of weights in host memory, kept in f32. A run in f16 or bf16 rounds it once to that type.
-struct Parameter {
-  std::string name;
-  Shape shape;
-  Init init;
-  std::vector<std::string> aliases;  ///< other names a checkpoint may use, e.g. "gamma"
-  bool squeeze = false;              ///< also accept shapes that differ by extents of 1, e.g. [C,1,1] for [C]
-  std::vector<float> values;         ///< row-major; filled by load() or init_random()
-
-  /// The values rounded to T (and widened again): what both the reference and the kernels compute with.
-  std::vector<float> rounded(DType t) const;
-};
 
 /// A named value, as models take and give them.
 struct NamedValue {
@@ -65,9 +44,17 @@ class Module {
   /// The class as users call it, e.g. "Conv2d"; used in messages and plan tables.
   virtual std::string_view type_name() const { return "Module"; }
 
+  /// The class as written in the program, for messages: type_name() where a class defines it, else the C++ name without namespaces.
+  std::string class_name() const;
+  /// The module that this one was add()ed to; nullptr for a root, or once that module is gone.
+  const Module* parent() const { return parent_alive_.expired() ? nullptr : parent_; }
+  /// Expires when the module dies: for whoever keeps a reference to a module that is not his.
+  std::weak_ptr<const void> lifetime() const { return alive_; }
+
   const std::vector<std::pair<std::string, Module*>>& children() const { return children_; }
   const std::vector<Parameter*>& parameters() const { return parameters_; }
   /// Calls `visit(full key, parameter)` for every parameter of the tree, parents before children, in order of registration.
+  /// Throws OptionError if a child has died before this module.
   void visit_parameters(const std::function<void(const std::string&, Parameter&)>& visit);
   void visit_parameters(const std::function<void(const std::string&, const Parameter&)>& visit) const;
 
@@ -80,9 +67,17 @@ class Module {
   void add_parameter(Parameter& parameter, std::string name, Shape shape, Init init);
 
  private:
+  friend class Layer;  // see Layer::sharing
+  template <class M, class P, class Visit>
+  static void visit_tree(M& module, const std::string& prefix, const Visit& visit);
+
+  std::shared_ptr<const void> alive_ = std::make_shared<char>();
   std::string name_;
   const Module* parent_ = nullptr;
+  std::weak_ptr<const void> parent_alive_;
   std::vector<std::pair<std::string, Module*>> children_;
+  std::vector<std::weak_ptr<const void>> children_alive_;
+  std::set<std::string, std::less<>> child_names_;
   std::vector<Parameter*> parameters_;
 };
 
@@ -109,28 +104,26 @@ class ModuleList final : public Module {
   std::vector<std::unique_ptr<M>> items_;
 };
 
-/// While one lives, models that this thread makes get no memory for their parameters: for those whose load() or init_random() comes next.
-/// A checkpoint's shapes are compared before anything is allocated, so that a small file that claims a large model costs nothing.
-class DeferredParameters {
- public:
-  DeferredParameters();
-  ~DeferredParameters();
-  DeferredParameters(const DeferredParameters&) = delete;
-  DeferredParameters& operator=(const DeferredParameters&) = delete;
-};
-
 /// Fills every parameter from its key and `seed` alone, so that the same model is the same on every machine. Throws MemoryError, before
-/// anything is allocated, if deferred parameters need more memory than the machine has.
+/// anything is allocated, if the parameters that have no values need more memory than the machine has.
 void init_random(Module& module, std::uint64_t seed);
 
+struct LoadOptions {
+  /// Take weights that are NaN or Inf, or numbers that f32 cannot hold. No model computes anything with one: they are refused by default.
+  bool allow_non_finite = false;
+};
+
 /// Fills every parameter from `weights` by key; every tensor of the file must be used. A prefix that all of the file's names share and the
-/// model's do not ("model.", "module.", "vae.") is taken off, see without_foreign_prefix().
-/// Throws WeightsError naming the key, what was expected and what was got; the module is then left as it was.
-void load(Module& module, const Weights& weights);
+/// model's do not ("model.", "module.", "vae.") is taken off, see without_foreign_prefix(). Sessions that were compiled before keep the
+/// values they had.
+/// Throws WeightsError naming the key, what was expected and what was got, or the tensor and how many of its values are NaN or Inf; the
+/// module is then left as it was.
+void load(Module& module, const Weights& weights, const LoadOptions& options = {});
 
 /// Fills each parameter from the tensors named beside it, one after the other where there are several; for loaders that know other names
-/// than the parameters' own. Who calls has checked names and shapes. Throws as Weights::floats() does; the parameters are then left as
-/// they were.
-void fill_parameters(std::span<const std::pair<Parameter*, std::vector<std::string>>> sources, const Weights& weights);
+/// than the parameters' own. Who calls has checked names and shapes. Throws as Weights::floats() does, and on values that are NaN
+/// or Inf; the parameters are then left as they were.
+void fill_parameters(std::span<const std::pair<Parameter*, std::vector<std::string>>> sources, const Weights& weights,
+                     const LoadOptions& options = {});
 
 }  // namespace FRIEZE_API

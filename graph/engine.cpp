@@ -12,6 +12,8 @@ struct Engine::State {
   };
 
   const Module* model;
+  std::shared_ptr<const Module> owned;  // or null: the model is somebody else's
+  std::weak_ptr<const void> alive;      // expires with the model
   Device device;
   CompileOptions options;
   std::size_t capacity;
@@ -20,13 +22,31 @@ struct Engine::State {
   std::size_t captures = 0;
 };
 
+namespace {
+
+const Module& not_null(const std::shared_ptr<const Module>& model) {
+  check<OptionError>(model != nullptr, "an engine needs a model, got a null pointer");
+  return *model;
+}
+
+}  // namespace
+
 Engine::Engine(const Module& model, Device device, CompileOptions options, std::size_t capacity) {
   check<OptionError>(capacity > 0, "an engine needs room for at least one session");
   auto arena = device.backend().make_arena();
-  state_ = std::make_unique<State>(State{&model, std::move(device), options, capacity, std::move(arena), {}, 0});
+  state_ = std::make_unique<State>(State{&model, nullptr, model.lifetime(), std::move(device), options, capacity, std::move(arena), {}, 0});
+}
+Engine::Engine(std::shared_ptr<const Module> model, Device device, CompileOptions options, std::size_t capacity)
+    : Engine(not_null(model), std::move(device), std::move(options), capacity) {
+  state_->owned = std::move(model);
 }
 Engine::~Engine() = default;
 Engine::Engine(Engine&&) noexcept = default;
+
+Engine::State& Engine::state() const {
+  check<OptionError>(state_ != nullptr, "this engine was moved from");
+  return *state_;
+}
 
 // Cached sessions give way to a new one that does not fit beside them.
 Session Engine::make(State& s, const Plan& plan) {
@@ -40,14 +60,15 @@ Session Engine::make(State& s, const Plan& plan) {
   }
 }
 
-Session& Engine::session(const std::vector<InputSpec>& inputs) {
-  State& s = *state_;
+Session Engine::session(const std::vector<InputSpec>& inputs) {
+  State& s = state();
   for (auto it = s.recent.begin(); it != s.recent.end(); ++it) {
     if (it->key == inputs) {
       s.recent.splice(s.recent.begin(), s.recent, it);
       return s.recent.front().session;
     }
   }
+  check<OptionError>(!s.alive.expired(), "this engine's model is gone: give the engine a shared_ptr of it, or keep it alive");
   // Refuse bad shapes before anything is evicted; evict before the capture, so that memory is there for it.
   const Plan plan = optimize(trace(*s.model, inputs), s.options.passes);
   while (s.recent.size() >= s.capacity) s.recent.pop_back();
@@ -57,8 +78,8 @@ Session& Engine::session(const std::vector<InputSpec>& inputs) {
   return s.recent.front().session;
 }
 
-std::size_t Engine::size() const { return state_->recent.size(); }
-std::size_t Engine::captures() const { return state_->captures; }
-std::int64_t Engine::arena_bytes() const { return state_->arena->bytes(); }
+std::size_t Engine::size() const { return state().recent.size(); }
+std::size_t Engine::captures() const { return state().captures; }
+std::int64_t Engine::arena_bytes() const { return state().arena->bytes(); }
 
 }  // namespace frieze

@@ -19,7 +19,8 @@ class Arena {
 
 class Executor {
  public:
-  Executor(Plan plan, const CompileOptions& options) : plan_(std::move(plan)), options_(options) {}
+  /// Throws what Plan::check_runnable throws.
+  Executor(Plan plan, const CompileOptions& options) : plan_(std::move(plan)), options_(options) { plan_.check_runnable(); }
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
   virtual ~Executor() = default;

@@ -1,6 +1,8 @@
 #include <frieze/graph/plan.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include <frieze/core/error.h>
 #include <frieze/graph/passes/passes.h>
@@ -34,11 +36,11 @@ std::string Step::label() const {
 namespace {
 
 int find_port(const std::vector<PlanPort>& ports, std::string_view name, const char* what) {
-  std::string names;
   for (const PlanPort& port : ports) {
     if (port.name == name) return port.value;
-    names += (names.empty() ? "" : ", ") + port.name;
   }
+  std::string names;
+  for (const PlanPort& port : ports) names += (names.empty() ? "" : ", ") + port.name;
   throw OptionError(concat_text("no ", what, " named '", name, "': the model has ", names));
 }
 
@@ -72,7 +74,51 @@ void Plan::validate() const {
   }
 }
 
+void Plan::check_alive() const {
+  for (const BorrowedLayer& layer : borrowed) {
+    check<OptionError>(!layer.alive.expired(), layer.who,
+                       " died with its model: keep the model alive, or give the layer a shared_copy() so that a session may outlive it");
+  }
+}
+
+namespace {
+
+// "a, b, c and 5 more"
+std::string first_of(const std::vector<std::string>& names) {
+  constexpr std::size_t kNamed = 3;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(kNamed, names.size()); ++i) text += (i == 0 ? "" : ", ") + names[i];
+  return names.size() > kNamed ? concat_text(text, " and ", names.size() - kNamed, " more") : text;
+}
+
+// A finite weight that the run's type turns into an infinity makes the model's values meaningless.
+void check_range(const Step& step, const Parameter& p, DType dtype) {
+  if (dtype == DType::f32) return;
+  const auto turns_infinite = [&](float v) { return std::isfinite(v) && std::isinf(round_to(dtype, v)); };
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  float largest = 0;
+  for (const float v : p.values.get()) largest = std::max(largest, std::abs(v) <= kLargest ? std::abs(v) : 0.0F);
+  if (!turns_infinite(largest)) return;
+  const auto beyond = std::count_if(p.values.begin(), p.values.end(), turns_infinite);
+  check<WeightsError>(beyond == 0, step.path, ".", p.name, ": ", beyond, " of ", p.values.size(), " values are too large for ", dtype,
+                      ", the largest is ", largest, ": run in ", dtype == DType::f16 ? "bf16 or f32" : "f32");
+}
+
+}  // namespace
+
+void Plan::check_runnable() const {
+  check_alive();
+  check<OptionError>(faults.unregistered.empty(), first_of(faults.unregistered));
+  check<WeightsError>(faults.unfilled.empty(), first_of(faults.unfilled), faults.unfilled.size() == 1 ? " has" : " have",
+                      " no values: call load() or init_random() before compiling");
+  check<WeightsError>(faults.incomplete.empty(), first_of(faults.incomplete));
+  for (const Step& step : steps) {
+    for (const Parameter* p : step.layer->parameters()) check_range(step, *p, spec(step.inputs.front()).dtype);
+  }
+}
+
 Plan optimize(Plan plan, const PassOptions& options) {
+  plan.check_alive();
   if (options.rewrite) plan = rewrite(std::move(plan));
   if (options.fuse) plan = fuse(std::move(plan));
   plan = choose_formats(std::move(plan), options.formats);

@@ -34,6 +34,8 @@ struct Step {
   int output = -1;
   Format format = Format::nchw;  ///< what the step runs in
   double flops = 0, bytes = 0;
+  std::vector<std::string> merged = {};    ///< paths of steps that a pass made part of this one, and whose value is what this one makes
+  std::vector<std::string> replaced = {};  ///< … and whose value nobody makes any more
 
   /// How many of `inputs` are the layer's own.
   std::size_t layer_inputs() const;
@@ -54,11 +56,26 @@ struct PlanPort {
   int value = -1;
 };
 
+/// What keeps a plan from being run, as tracing found it. Inspecting such a plan works.
+struct PlanFaults {
+  std::vector<std::string> unfilled;      ///< keys of parameters that a step uses and that have no values
+  std::vector<std::string> incomplete;    ///< sentences about parameters of which some values are missing
+  std::vector<std::string> unregistered;  ///< sentences about layers with parameters that were never add()ed
+};
+
+/// A layer of the plan that is the model's own, as it has no shared_copy(): it must not be used once the model is gone.
+struct BorrowedLayer {
+  std::string who;  ///< path and type
+  std::weak_ptr<const void> alive;
+};
+
 /// Steps in an order in which they can run; every step's inputs are model inputs or outputs of earlier steps.
 struct Plan {
   std::vector<Step> steps;
   std::vector<PlanValue> values;
   std::vector<PlanPort> inputs, outputs;
+  PlanFaults faults;
+  std::vector<BorrowedLayer> borrowed;
 
   const TensorSpec& spec(int value) const { return values[static_cast<std::size_t>(value)].spec; }
   /// Value id of a port. Throws OptionError listing the names there are.
@@ -67,9 +84,15 @@ struct Plan {
   /// Throws Error if a step uses a value before it is made, two steps make one value, or a port leads nowhere: a bug in a
   /// pass, caught in every build.
   void validate() const;
+  /// Throws OptionError if a borrowed layer is gone.
+  void check_alive() const;
+  /// Throws what keeps the plan from being run: WeightsError naming the first parameters without values, or with values that the type of
+  /// the run cannot hold; OptionError naming the first layer that was never add()ed, or that is gone.
+  void check_runnable() const;
 };
 
-/// Runs `model.forward` once on values of the given specs. Checks every shape and type; needs no GPU.
+/// Runs `model.forward` once on values of the given specs. Checks every shape and type; needs no GPU, and no weights. The plan shares
+/// the layers' parameters as they are now: it may outlive the model, and what is loaded or written later does not reach it.
 /// Throws OptionError (no inputs, a name twice), ShapeError, DTypeError with the module path in front.
 Plan trace(const Module& model, const std::vector<InputSpec>& inputs);
 
@@ -82,7 +105,7 @@ struct PassOptions {
 /// weights first.
 Plan optimize(Plan plan, const PassOptions& options = {});
 
-/// The table that `frieze inspect` prints; Graphviz; JSON.
+/// The table that `frieze inspect` prints; Graphviz; JSON. Throw OptionError if a borrowed layer is gone.
 std::string plan_text(const Plan& plan);
 std::string plan_dot(const Plan& plan);
 std::string plan_json(const Plan& plan);

@@ -29,6 +29,7 @@ std::string quoted(const std::string& text) {
 }  // namespace
 
 std::string plan_text(const Plan& plan) {
+  plan.check_alive();
   TextTable table({{"step", Align::right}, {"path"}, {"layer"}, {"fused"}, {"output"}, {"MFLOP", Align::right}, {"MB", Align::right}});
   double flops = 0, bytes = 0;
   for (std::size_t i = 0; i < plan.steps.size(); ++i) {
@@ -44,6 +45,7 @@ std::string plan_text(const Plan& plan) {
 }
 
 std::string plan_dot(const Plan& plan) {
+  plan.check_alive();
   std::string dot = "digraph plan {\n  rankdir=TB;\n  node [shape=box, fontname=\"monospace\"];\n";
   // A value's node: the step that makes it, or the input port.
   const auto node = [&](int value) {

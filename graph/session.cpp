@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <unordered_map>
 
 #include <frieze/core/error.h>
 #include <frieze/core/warning.h>
@@ -13,8 +14,13 @@ namespace frieze {
 Device Device::cpu() { return Device(cpu_backend()); }
 Device Device::cuda(int index) { return Device(cuda_backend(index)); }
 int Device::cuda_count() { return cuda_device_count(); }
-bool Device::is_cuda() const { return backend_->is_cuda(); }
-std::string Device::name() const { return backend_->name(); }
+bool Device::is_cuda() const { return backend().is_cuda(); }
+std::string Device::name() const { return backend().name(); }
+
+const Backend& Device::backend() const {
+  check<OptionError>(backend_ != nullptr, "this device was moved from");
+  return *backend_;
+}
 
 Device Device::parse(std::string_view text) {
   if (text == "cpu") return cpu();
@@ -28,42 +34,62 @@ Device Device::parse(std::string_view text) {
   throw OptionError(concat_text("unknown device '", text, "': expected cpu, cuda or cuda:N"));
 }
 
-const std::string& Port::name() const { return port_->name; }
-const TensorSpec& Port::spec() const { return executor_->plan().spec(port_->value); }
-TensorView Port::view() const { return executor_->port_view(port_->value); }
+Executor& Port::executor() const {
+  check<OptionError>(executor_ != nullptr, "this port was moved from");
+  executor_->plan().check_alive();
+  return *executor_;
+}
+
+const std::string& Port::name() const { return executor(), port_->name; }
+const TensorSpec& Port::spec() const { return executor().plan().spec(port_->value); }
+TensorView Port::view() const { return executor().port_view(port_->value); }
 
 void Port::copy_from(std::span<const float> values) {
   check<ShapeError>(static_cast<std::int64_t>(values.size()) == spec().shape.elements(), "port '", name(), "': expected ",
                     spec().shape.elements(), " values for ", spec().shape, ", got ", values.size());
-  executor_->write_port(port_->value, HostTensor(spec(), values));
+  executor().write_port(port_->value, HostTensor(spec(), values));
 }
 
 void Port::copy_from(const HostTensor& tensor) {
   check<ShapeError>(tensor.spec().shape == spec().shape, "port '", name(), "': expected shape ", spec().shape, ", got ",
                     tensor.spec().shape);
   if (tensor.spec() == spec()) {
-    executor_->write_port(port_->value, tensor);
+    executor().write_port(port_->value, tensor);
   } else {
-    executor_->write_port(port_->value, tensor.converted(spec().dtype, spec().format));
+    executor().write_port(port_->value, tensor.converted(spec().dtype, spec().format));
   }
 }
 
-HostTensor Port::to_host() const { return executor_->read_value(port_->value); }
+HostTensor Port::to_host() const { return executor().read_value(port_->value); }
 
-Session::Session(std::unique_ptr<Executor> executor, Device device) : executor_(std::move(executor)), device_(std::move(device)) {}
+struct Session::Taps {
+  std::vector<int> steps;  // ascending
+  // Of all steps of the plan, made when first asked for.
+  std::vector<std::string> names;
+  std::unordered_map<std::string, int> by_name;
+};
+
+Session::Session(std::shared_ptr<Executor> executor, Device device)
+    : executor_(std::move(executor)), device_(std::move(device)), taps_(std::make_shared<Taps>()) {}
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
-void Session::run() { executor_->run(); }
-void Session::launch(cudaStream_t stream) { executor_->launch(stream); }
-void Session::run_eager() { executor_->run_eager(); }
-void Session::poison() { executor_->poison(); }
-const Plan& Session::plan() const { return executor_->plan(); }
-const MemoryPlan& Session::memory_plan() const { return executor_->memory_plan(); }
-const Receipt& Session::receipt() const { return executor_->receipt(); }
-const CompileOptions& Session::options() const { return executor_->options(); }
-Device Session::device() const { return device_; }
+Executor& Session::executor() const {
+  check<OptionError>(executor_ != nullptr, "this session was moved from");
+  executor_->plan().check_alive();
+  return *executor_;
+}
+
+void Session::run() { executor().run(); }
+void Session::launch(cudaStream_t stream) { executor().launch(stream); }
+void Session::run_eager() { executor().run_eager(); }
+void Session::poison() { executor().poison(); }
+const Plan& Session::plan() const { return executor().plan(); }
+const MemoryPlan& Session::memory_plan() const { return executor().memory_plan(); }
+const Receipt& Session::receipt() const { return executor().receipt(); }
+const CompileOptions& Session::options() const { return executor().options(); }
+Device Session::device() const { return executor(), device_; }
 
 namespace {
 
@@ -81,10 +107,10 @@ const PlanPort& only_port(const std::vector<PlanPort>& ports, const char* what) 
 
 }  // namespace
 
-Port Session::input(std::string_view name) const { return Port(*executor_, port_named(plan().inputs, plan().input(name))); }
-Port Session::output(std::string_view name) const { return Port(*executor_, port_named(plan().outputs, plan().output(name))); }
-Port Session::input() const { return Port(*executor_, only_port(plan().inputs, "input")); }
-Port Session::output() const { return Port(*executor_, only_port(plan().outputs, "output")); }
+Port Session::input(std::string_view name) const { return Port(executor_, port_named(plan().inputs, plan().input(name))); }
+Port Session::output(std::string_view name) const { return Port(executor_, port_named(plan().outputs, plan().output(name))); }
+Port Session::input() const { return Port(executor_, only_port(plan().inputs, "input")); }
+Port Session::output() const { return Port(executor_, only_port(plan().outputs, "output")); }
 
 void Session::bind(std::string_view name, void* data) {
   constexpr std::uintptr_t kAlign = 16;
@@ -92,7 +118,7 @@ void Session::bind(std::string_view name, void* data) {
                      "-byte aligned");
   for (const auto* ports : {&plan().inputs, &plan().outputs}) {
     for (const PlanPort& port : *ports) {
-      if (port.name == name) return executor_->bind(port.value, data);
+      if (port.name == name) return executor().bind(port.value, data);
     }
   }
   std::string names;
@@ -107,41 +133,58 @@ HostTensor Session::value(int plan_value) const {
   check<OptionError>(options().keep_values || is_port(plan(), plan_value), "value '",
                      plan().values[static_cast<std::size_t>(plan_value)].name,
                      "' shares its memory with others: compile with keep_values to read it");
-  return executor_->read_value(plan_value);
+  return executor().read_value(plan_value);
 }
 
 std::vector<std::string> Session::tap(std::string_view pattern) {
-  const std::vector<int> more = steps_matching(plan(), pattern);
+  Executor& own = executor();
+  Taps& taps = *taps_;
+  if (taps.names.empty()) {
+    taps.names = tap_names(plan());
+    for (std::size_t i = 0; i < taps.names.size(); ++i) taps.by_name.emplace(taps.names[i], static_cast<int>(i));
+  }
+  const std::vector<int> more = steps_matching(plan(), taps.names, pattern);
   std::vector<int> all;
-  std::set_union(taps_.begin(), taps_.end(), more.begin(), more.end(), std::back_inserter(all));
-  if (all != taps_) executor_->tap(all);
-  taps_ = std::move(all);
-  const std::vector<std::string> names = tap_names(plan());
+  std::set_union(taps.steps.begin(), taps.steps.end(), more.begin(), more.end(), std::back_inserter(all));
+  if (all != taps.steps) own.tap(all);
+  taps.steps = std::move(all);
   std::vector<std::string> meant;
-  for (const int step : more) meant.push_back(names[static_cast<std::size_t>(step)]);
+  for (const int step : more) meant.push_back(taps.names[static_cast<std::size_t>(step)]);
   return meant;
 }
 
 void Session::untap() {
-  if (!taps_.empty()) executor_->tap({});
-  taps_.clear();
+  Executor& own = executor();
+  if (!taps_->steps.empty()) own.tap({});
+  taps_->steps.clear();
 }
 
 std::vector<std::string> Session::tapped_names() const {
-  const std::vector<std::string> names = tap_names(plan());
+  (void)executor();
   std::vector<std::string> tapped;
-  for (const int step : taps_) tapped.push_back(names[static_cast<std::size_t>(step)]);
+  for (const int step : taps_->steps) tapped.push_back(taps_->names[static_cast<std::size_t>(step)]);
   return tapped;
 }
 
 HostTensor Session::tapped(std::string_view name) const {
-  const std::vector<std::string> names = tap_names(plan());
-  for (const int step : taps_) {
-    const auto i = static_cast<std::size_t>(step);
-    if (names[i] == name || plan().steps[i].path == name) return executor_->read_tap(step);
+  Executor& own = executor();
+  const std::vector<int>& steps = taps_->steps;
+  const auto named = taps_->by_name.find(std::string(name));
+  if (named != taps_->by_name.end() && std::binary_search(steps.begin(), steps.end(), named->second)) return own.read_tap(named->second);
+  std::vector<int> below;
+  for (const int step : steps) {
+    const Step& s = plan().steps[static_cast<std::size_t>(step)];
+    if (stands_for(s, name)) return own.read_tap(step);
+    if (lies_below(s, name)) below.push_back(step);
   }
+  if (below.size() == 1) return own.read_tap(below.front());
+  constexpr std::size_t kListed = 12;
   std::string list;
-  for (const std::string& tapped : tapped_names()) list += (list.empty() ? "" : ", ") + tapped;
+  const std::vector<int>& candidates = below.empty() ? steps : below;
+  for (std::size_t i = 0; i < std::min(kListed, candidates.size()); ++i)
+    list += (i == 0 ? "" : ", ") + taps_->names[static_cast<std::size_t>(candidates[i])];
+  if (candidates.size() > kListed) list += concat_text(" and ", candidates.size() - kListed, " more");
+  check<OptionError>(below.empty(), "'", name, "' is a container of several tapped steps: name one of ", list);
   throw OptionError(concat_text("'", name, "' is not tapped: ", list.empty() ? "nothing is" : "these are: " + list));
 }
 

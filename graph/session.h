@@ -36,7 +36,8 @@ class Device {
   bool is_cuda() const;
   /// "cpu", or the GPU's name and index.
   std::string name() const;
-  const Backend& backend() const { return *backend_; }
+  /// Throws OptionError, as name() and is_cuda() do, if the device was moved from.
+  const Backend& backend() const;
 
  private:
   explicit Device(std::shared_ptr<const Backend> backend) : backend_(std::move(backend)) {}
@@ -63,7 +64,7 @@ struct CompileOptions {
   std::function<void(std::string_view text)> on_warning = nullptr;
 };
 
-/// A model input or output of a session: typed memory on the session's device.
+/// A model input or output of a session: typed memory on the session's device. Shares what it needs with the session, and may outlive it.
 class Port {
  public:
   const std::string& name() const;
@@ -81,13 +82,18 @@ class Port {
 
  private:
   friend class Session;
-  Port(Executor& executor, const PlanPort& port) : executor_(&executor), port_(&port) {}
-  Executor* executor_;
-  const PlanPort* port_;
+  Port(std::shared_ptr<Executor> executor, const PlanPort& port) : executor_(std::move(executor)), port_(&port) {}
+  /// Throws OptionError if the port was moved from, or a layer of the session died with its model.
+  Executor& executor() const;
+  std::shared_ptr<Executor> executor_;
+  const PlanPort* port_;  // of the executor's plan
 };
 
-/// One model, one set of input shapes, one device. Movable; not thread-safe: one thread at a time.
-/// The module must outlive it.
+/// One model, one set of input shapes, one device. Movable; not thread-safe: one thread at a time. Every member of a session that was
+/// moved from throws OptionError.
+/// It shares the layers and the values of their parameters as they were when the model was traced. The model may die before it, temporaries
+/// included, and what is loaded or written into the model later does not reach it: compile again for that. Only a layer of the
+/// program's own without Layer::shared_copy() must live as long; after its death every member throws OptionError.
 class Session {
  public:
   Session(Session&&) noexcept;
@@ -128,33 +134,41 @@ class Session {
   /// Observes what steps make: from the next run or launch on, every value that `pattern` means is copied into memory of its
   /// own behind its producer. No kernel, launch parameter or address of the model changes: on CUDA the taps are copy nodes of a
   /// sibling graph, captured now, and without taps the production graph runs, which has none. `pattern` is a module path or a
-  /// name out of tapped_names(), with '*' and '?' as wildcards. Adds to the taps there are; returns the names of those it
-  /// means. An operation that its producer absorbed has no value of its own: its path means what the whole step makes.
-  /// Waits until the session is idle. Throws OptionError if nothing matches, CudaError, CaptureError; then the taps are as before.
+  /// name out of tapped_names(), with '*' and '?' as wildcards. The path of a container ("layer.0") means every step below it. Adds to the
+  /// taps there are; returns the names of those it means. An operation that another step absorbed, or that a rewrite folded into it, has no
+  /// value of its own: its path means what the whole step makes. Waits until the session is idle. Throws OptionError if nothing matches,
+  /// or if what matches was replaced by a rewrite, naming the step that computes it now; CudaError, CaptureError. Then the taps are as
+  /// before.
   std::vector<std::string> tap(std::string_view pattern = "*");
   /// Removes all taps, and their memory.
   void untap();
   std::vector<std::string> tapped_names() const;
-  /// What the last run left in a tap, by its name or an exact module path. NaN before the first run. Throws OptionError.
+  /// What the last run left in a tap, by its name or an exact module path; a container's path if one tapped step alone lies below it. NaN
+  /// before the first run. Throws OptionError.
   HostTensor tapped(std::string_view name) const;
   /// Fills intermediate values, workspaces, taps and outputs with NaN bytes (0xFF), so that a stale result cannot pass for a new one.
   void poison();
 
-  Executor& executor() const { return *executor_; }
+  /// Throws OptionError if the session was moved from, or one of its layers died with its model.
+  Executor& executor() const;
 
  private:
   friend Session compile(Plan, const Device&, const CompileOptions&);
   friend class Engine;
-  Session(std::unique_ptr<Executor> executor, Device device);
-  std::unique_ptr<Executor> executor_;
+  Session(std::shared_ptr<Executor> executor, Device device);
+  Session(const Session&) = default;  // another handle of the same session: what an engine gives
+  std::shared_ptr<Executor> executor_;
   Device device_;
-  std::vector<int> taps_;  // steps, ascending
+  struct Taps;
+  std::shared_ptr<Taps> taps_;
 };
 
 /// Traces, optimises, plans memory; on CUDA also prepares (tunes, warms up), captures and uploads. Other threads, and this one, may have
 /// captures open and use CUDA meanwhile. cudaDeviceSynchronize on another thread would break a capture in every mode: such calls are kept
 /// waiting while one is open, as far as that goes, and a capture that is broken even so is tried again for up to two seconds, after which
 /// CaptureError says so.
+/// `model` may be a temporary.
+/// Throws what trace() and Plan::check_runnable() throw: a parameter without values or a layer that was never add()ed is refused.
 Session compile(const Module& model, const std::vector<InputSpec>& inputs, const Device& device, const CompileOptions& options = {});
 /// The same from a plan that is already optimised.
 Session compile(Plan plan, const Device& device, const CompileOptions& options = {});
@@ -162,17 +176,20 @@ Session compile(Plan plan, const Device& device, const CompileOptions& options =
 /// Several shapes of one model. The key is exact (every name, shape, dtype, format); the least recently used session goes
 /// when the cache is full, before the next one is captured. All sessions share one arena, sized by the largest, and, as
 /// all sessions of a process do, the weights that they have in common; they are ordered among each other on the device,
-/// whatever streams they are launched on. Not thread-safe.
+/// whatever streams they are launched on. Not thread-safe. Every member of an engine that was moved from throws OptionError.
 class Engine {
  public:
-  /// `capacity` sessions at most, at least 1.
+  /// `capacity` sessions at most, at least 1. The engine traces the model for each new shape, so it shares it…
+  Engine(std::shared_ptr<const Module> model, Device device, CompileOptions options = {}, std::size_t capacity = 8);
+  /// … or refers to it: once the model is gone, new shapes are refused with OptionError; the sessions that are there keep working.
   Engine(const Module& model, Device device, CompileOptions options = {}, std::size_t capacity = 8);
+  Engine(const Module&&, Device, CompileOptions = {}, std::size_t = 8) = delete;  // a temporary would be gone before the first shape
   ~Engine();
   Engine(Engine&&) noexcept;
 
-  /// The session for these inputs, compiled now if there is none. The reference stays valid until the session is evicted,
-  /// `capacity` other shapes later.
-  Session& session(const std::vector<InputSpec>& inputs);
+  /// A handle of the session for these inputs, which is compiled now if there is none. Handles share ports, taps and memory. A session
+  /// that somebody holds survives its eviction, `capacity` other shapes later, and keeps its device memory until the last handle is gone.
+  Session session(const std::vector<InputSpec>& inputs);
   std::size_t size() const;
   std::size_t captures() const;  ///< how many sessions were compiled so far
   std::int64_t arena_bytes() const;
@@ -180,6 +197,7 @@ class Engine {
  private:
   struct State;
   static Session make(State& state, const Plan& plan);
+  State& state() const;
   std::unique_ptr<State> state_;
 };
 

@@ -15,8 +15,15 @@ std::vector<std::string> tap_names(const Plan& plan);
 /// True if all of `text` fits `pattern`: '*' stands for any characters, '?' for one, everything else for itself.
 bool matches(std::string_view pattern, std::string_view text);
 
-/// Indices of the steps that `pattern` means, in order: by tap name, or by module path, that of an absorbed operation included.
-/// Throws OptionError, listing names, if there is none.
-std::vector<int> steps_matching(const Plan& plan, std::string_view pattern);
+/// True if what the module at `path` makes is what the step makes: its own path, that of an operation that it absorbed, or of a step that
+/// a pass merged into it.
+bool stands_for(const Step& step, std::string_view path);
+/// True if the step, or anything in it, lies below the container at `path`.
+bool lies_below(const Step& step, std::string_view path);
+
+/// Indices of the steps that `pattern` means, in order: by their name in `names`, which are those of tap_names(), or by module path: their
+/// own, that of an operation that they absorbed or that was merged into them, or that of a container of these.
+/// Throws OptionError, naming the step that took its place or listing names, if there is none.
+std::vector<int> steps_matching(const Plan& plan, const std::vector<std::string>& names, std::string_view pattern);
 
 }  // namespace frieze

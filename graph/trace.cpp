@@ -1,6 +1,9 @@
 /// Tracing: `forward` runs once on Values, every leaf layer checks its inputs and becomes a step.
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
+#include <typeinfo>
 
 #include <frieze/core/error.h>
 #include <frieze/graph/plan.h>
@@ -42,6 +45,12 @@ class PlanTracer final : public Tracer {
       specs.back().format = Format::nchw;  // layers see shapes; formats are the format pass's business
     }
     const std::string name = path.empty() ? std::string(layer->type_name()) : path;
+    if (layer.use_count() == 0) {
+      layer = adopted(*layer, name);  // somebody's member
+    } else if (!layer->parameters().empty()) {
+      check_parameters(*layer, name, nullptr);
+      if (auto copy = copy_of(*layer)) layer = std::move(copy);  // whoever shares it may write to it
+    }
     const Inferred inferred = infer_at(name, [&] { return layer->infer(specs); });
     step.layer = std::move(layer);
     step.path = name;
@@ -55,19 +64,88 @@ class PlanTracer final : public Tracer {
 
   const TensorSpec& spec(int id) const override { return plan_.spec(id); }
 
-  void enter(const Module& module) override { scopes_.push_back(module.path()); }
+  void enter(const Module& module) override {
+    if (root_ == nullptr) root_ = &module;
+    scopes_.push_back({&module, module.path()});
+  }
   void leave() override { scopes_.pop_back(); }
 
   std::string functional_path(std::string_view op) override {
-    const std::string scope = scopes_.empty() ? std::string() : scopes_.back();
+    const std::string scope = scopes_.empty() ? std::string() : scopes_.back().path;
     const std::string base = scope.empty() ? std::string(op) : scope + "." + std::string(op);
     const int count = uses_[base]++;
     return count == 0 ? base : base + "_" + std::to_string(count);
   }
 
  private:
+  struct Scope {
+    const Module* module;
+    std::string path;
+  };
+
+  // Not of a base class that forgot what the layer is.
+  static std::shared_ptr<const Layer> copy_of(const Layer& layer) {
+    std::shared_ptr<const Layer> copy = layer.shared_copy();
+    if (copy == nullptr) return nullptr;
+    const Layer& made = *copy;
+    return typeid(made) == typeid(layer) ? copy : nullptr;
+  }
+
+  // The layer as the plan keeps it: a copy that shares the parameters' values, or, of a layer that has no such copy, the layer itself.
+  std::shared_ptr<const Layer> adopted(const Layer& layer, const std::string& name) {
+    const auto known = adopted_.find(&layer);
+    if (known != adopted_.end()) return known->second;
+    const Module* top = &layer;
+    while (top != root_ && top->parent() != nullptr) top = top->parent();
+    const bool registered = top == root_;
+    check_parameters(layer, name, registered ? nullptr : top);
+    std::shared_ptr<const Layer> copy = copy_of(layer);
+    if (copy == nullptr) {
+      copy = std::shared_ptr<const Layer>(std::shared_ptr<const Layer>(), &layer);
+      plan_.borrowed.push_back({concat_text(name, " (", layer.class_name(), ")"), layer.lifetime()});
+    }
+    // Others may be gone before the trace ends, and something else be at their address.
+    if (registered) adopted_.emplace(&layer, copy);
+    return copy;
+  }
+
+  // `stray`: the root of the layer's tree, if that is not the model.
+  void check_parameters(const Layer& layer, const std::string& name, const Module* stray) {
+    bool any = false;
+    layer.visit_parameters([&](const std::string& key, const Parameter& p) {
+      any = true;
+      const std::string full = &layer == root_ && layer.path().empty() ? key : name + "." + key;
+      const std::int64_t count = static_cast<std::int64_t>(p.values.size()), expected = p.shape.elements();
+      if (!p.values.filled()) {
+        if (stray == nullptr && expected > 0) plan_.faults.unfilled.push_back(full);
+      } else if (count != expected) {
+        plan_.faults.incomplete.push_back(concat_text(full, " has ", count, " values, its shape ", p.shape, " takes ", expected));
+      } else if (p.values.by_element()) {
+        const auto missing = std::count_if(p.values.begin(), p.values.end(), [](float v) { return std::isnan(v); });
+        if (missing > 0)
+          plan_.faults.incomplete.push_back(concat_text(full, ": ", missing, " of ", count, " values are NaN or were never set"));
+      }
+    });
+    if (!any || stray == nullptr) return;
+    // Who used it: the innermost module that is not of the stray tree itself.
+    const auto belongs = [&](const Module* module) {
+      for (; module != nullptr; module = module->parent()) {
+        if (module == stray) return true;
+      }
+      return false;
+    };
+    const auto user = std::find_if(scopes_.rbegin(), scopes_.rend(), [&](const Scope& scope) { return !belongs(scope.module); });
+    std::string sentence =
+        concat_text(stray->class_name(), " used in ", user == scopes_.rend() ? root_->class_name() : user->module->class_name(),
+                    "::forward was never add()ed");
+    std::vector<std::string>& told = plan_.faults.unregistered;
+    if (told.empty() || told.back() != sentence) told.push_back(std::move(sentence));
+  }
+
   Plan& plan_;
-  std::vector<std::string> scopes_;
+  const Module* root_ = nullptr;
+  std::vector<Scope> scopes_;
+  std::map<const Layer*, std::shared_ptr<const Layer>> adopted_;
   std::map<std::string, int> uses_;
 };
 

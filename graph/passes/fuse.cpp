@@ -10,9 +10,9 @@ class Fuser {
  public:
   explicit Fuser(Plan plan) : plan_(std::move(plan)), users_(plan_.values.size()), removed_(plan_.steps.size(), false) {
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
-      for (const int id : plan_.steps[i].inputs) users_[static_cast<std::size_t>(id)].push_back(i);
+      for (const int id : plan_.steps[i].inputs) users(id).add(i);
     }
-    for (const PlanPort& port : plan_.outputs) users_[static_cast<std::size_t>(port.value)].push_back(kOutside);
+    for (const PlanPort& port : plan_.outputs) users(port.value).add(kOutside);
   }
 
   Plan run() {
@@ -32,15 +32,23 @@ class Fuser {
  private:
   static constexpr std::size_t kOutside = static_cast<std::size_t>(-1);
 
+  // The steps that use a value, as far as the pass asks: how many, and which one if there is one.
+  struct Users {
+    std::size_t count = 0, sum = 0;  // of their indices; wraps around
+    void add(std::size_t step) { ++count, sum += step; }
+    void replace(std::size_t old_step, std::size_t new_step) { sum += new_step - old_step; }
+    std::size_t only() const { return count == 1 ? sum : kOutside; }
+  };
+  Users& users(int id) { return users_[static_cast<std::size_t>(id)]; }
+
   // Absorbs as long as the producer agrees. Each time the pair takes the place of the absorbed step, where every operand
   // has been made: nothing in between can need the producer's value, since the absorbed step is its only user.
   void grow(std::size_t at) {
     const std::size_t own_inputs = plan_.steps[at].inputs.size();
     for (;;) {
       const Step& producer = plan_.steps[at];
-      const auto& users = users_[static_cast<std::size_t>(producer.output)];
-      if (users.size() != 1 || users.front() == kOutside) return;
-      const std::size_t next = users.front();
+      const std::size_t next = users(producer.output).only();
+      if (next == kOutside) return;
       std::optional<Absorbed> absorbed = match(producer, plan_.steps[next]);
       if (!absorbed) return;
       std::vector<TensorSpec> specs;
@@ -59,7 +67,7 @@ class Fuser {
   };
 
   std::optional<Absorbed> match(const Step& producer, const Step& consumer) const {
-    if (!consumer.epilogue.empty()) return std::nullopt;
+    if (!consumer.epilogue.empty() || consumer.inputs.size() > 2) return std::nullopt;  // an epilogue takes one operand at most
     std::vector<int> inputs = consumer.inputs;
     const auto self = std::find(inputs.begin(), inputs.end(), producer.output);
     std::iter_swap(inputs.begin(), self);  // add and mul commute: the producer's value comes first
@@ -73,6 +81,7 @@ class Fuser {
 
   void merge(std::size_t at, std::size_t next, const Absorbed& absorbed) {
     Step merged = std::move(plan_.steps[at]);
+    for (const int id : merged.inputs) users(id).replace(at, next);
     Step& consumer = plan_.steps[next];
     merged.epilogue.push_back({absorbed.op, consumer.layer, consumer.path});
     merged.flops += consumer.flops;
@@ -81,12 +90,6 @@ class Fuser {
       merged.bytes += static_cast<double>(plan_.spec(*absorbed.operand).bytes());
     }
     merged.output = consumer.output;
-    // The users lists follow: `at` is gone, its inputs are used at `next` now.
-    for (const int id : merged.inputs) {
-      for (std::size_t& user : users_[static_cast<std::size_t>(id)]) {
-        if (user == at) user = next;
-      }
-    }
     removed_[at] = true;
     consumer = std::move(merged);
   }
@@ -97,31 +100,31 @@ class Fuser {
     Step& step = plan_.steps[at];
     if (step.inputs.size() != 2 || step.epilogue.size() != 1 || step.epilogue[0].op.kind != EpilogueOp::Kind::add) return;
     const int operand = step.inputs[1];
-    if (operand == step.inputs[0] || users_[static_cast<std::size_t>(operand)].size() != 1) return;
-    for (std::size_t i = 0; i < at; ++i) {
-      const Step& maker = plan_.steps[i];
-      if (removed_[i] || maker.output != operand) continue;
-      if (maker.inputs.size() != 1 || !maker.epilogue.empty()) return;
-      std::shared_ptr<const Layer> both = step.layer->with_added(*maker.layer, plan_.spec(maker.inputs[0]));
-      if (both == nullptr) return;
-      step.inputs[1] = maker.inputs[0];
-      step.layer = std::move(both);
-      step.epilogue.clear();
-      std::vector<TensorSpec> specs;
-      for (const int id : step.inputs) specs.push_back(plan_.spec(id));
-      const Inferred inferred = step.layer->infer(specs);
-      step.flops = inferred.flops;
-      step.bytes = inferred.bytes;
-      removed_[i] = true;
-      for (std::size_t& user : users_[static_cast<std::size_t>(maker.inputs[0])]) {
-        if (user == i) user = at;
-      }
-      return;
-    }
+    const int producer = plan_.values[static_cast<std::size_t>(operand)].producer;  // a step that absorbed others stands where the last did
+    if (operand == step.inputs[0] || users(operand).count != 1 || producer < 0) return;
+    const auto i = static_cast<std::size_t>(producer);
+    const Step& maker = plan_.steps[i];
+    if (i >= at || removed_[i] || maker.inputs.size() != 1 || !maker.epilogue.empty()) return;
+    std::shared_ptr<const Layer> both = step.layer->with_added(*maker.layer, plan_.spec(maker.inputs[0]));
+    if (both == nullptr) return;
+    step.inputs[1] = maker.inputs[0];
+    step.layer = std::move(both);
+    step.merged.push_back(step.epilogue[0].path);  // the sum is what both make together
+    step.replaced.push_back(maker.path);
+    step.replaced.insert(step.replaced.end(), maker.merged.begin(), maker.merged.end());
+    step.replaced.insert(step.replaced.end(), maker.replaced.begin(), maker.replaced.end());
+    step.epilogue.clear();
+    std::vector<TensorSpec> specs;
+    for (const int id : step.inputs) specs.push_back(plan_.spec(id));
+    const Inferred inferred = step.layer->infer(specs);
+    step.flops = inferred.flops;
+    step.bytes = inferred.bytes;
+    removed_[i] = true;
+    users(maker.inputs[0]).replace(i, at);
   }
 
   Plan plan_;
-  std::vector<std::vector<std::size_t>> users_;
+  std::vector<Users> users_;
   std::vector<bool> removed_;
 };
 

@@ -20,6 +20,7 @@ class ActivationLayer : public Layer {
   void reference(const ReferenceArgs& args) const override;
   std::optional<EpilogueOp> as_epilogue(std::span<const TensorSpec> in) const override;
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<ActivationLayer>(f_)); }
   std::string_view type_name() const override { return name(f_); }
 
  private:
@@ -29,19 +30,23 @@ class ActivationLayer : public Layer {
 class ReLU final : public ActivationLayer {
  public:
   ReLU() : ActivationLayer(Activation::relu) {}
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<ReLU>()); }
 };
 class SiLU final : public ActivationLayer {
  public:
   SiLU() : ActivationLayer(Activation::silu) {}
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<SiLU>()); }
 };
 /// `tanh_form` picks the approximation that many checkpoints were trained with.
 class GELU final : public ActivationLayer {
  public:
   explicit GELU(bool tanh_form = false) : ActivationLayer(tanh_form ? Activation::gelu_tanh : Activation::gelu) {}
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<GELU>(function() == Activation::gelu_tanh)); }
 };
 class Sigmoid final : public ActivationLayer {
  public:
   Sigmoid() : ActivationLayer(Activation::sigmoid) {}
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<Sigmoid>()); }
 };
 
 Value relu(Value x);

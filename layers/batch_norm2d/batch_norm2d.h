@@ -25,6 +25,7 @@ class BatchNorm2d final : public Layer {
   std::optional<ChannelAffine> as_channel_affine() const override;
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
   std::string describe() const override;
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<BatchNorm2d>(channels_, eps_)); }
   std::string_view type_name() const override { return "BatchNorm2d"; }
 
  private:

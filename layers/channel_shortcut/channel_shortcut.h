@@ -23,6 +23,7 @@ class AveragingShortcut final : public Layer {
   void reference(const ReferenceArgs& args) const override;
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
   std::string describe() const override;
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<AveragingShortcut>(out_channels_, factor_)); }
   std::string_view type_name() const override { return "AveragingShortcut"; }
 
  private:
@@ -46,6 +47,9 @@ class DuplicatingShortcut final : public Layer {
   void reference(const ReferenceArgs& args) const override;
   ErrorBudget budget(std::span<const TensorSpec>) const override { return {.roundings = 0, .terms = 0}; }
   std::string describe() const override;
+  std::shared_ptr<const Layer> shared_copy() const override {
+    return sharing(std::make_shared<DuplicatingShortcut>(out_channels_, factor_));
+  }
   std::string_view type_name() const override { return "DuplicatingShortcut"; }
 
  private:

@@ -17,6 +17,7 @@ class Concat final : public Layer {
   Inferred infer(std::span<const TensorSpec> in) const override;
   void reference(const ReferenceArgs& args) const override;
   ErrorBudget budget(std::span<const TensorSpec>) const override { return {.roundings = 0, .terms = 0}; }
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<Concat>()); }
   std::string_view type_name() const override { return "Concat"; }
 };
 

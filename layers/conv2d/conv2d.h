@@ -66,6 +66,9 @@ class Conv2d final : public Layer {
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
   double typical_size(std::span<const TensorView> in) const override;
   std::string describe() const override;
+  std::shared_ptr<const Layer> shared_copy() const override {
+    return sharing(std::make_shared<Conv2d>(in_channels_, out_channels_, kernel_, options_));
+  }
   std::string_view type_name() const override { return "Conv2d"; }
 
  private:

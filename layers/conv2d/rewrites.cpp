@@ -9,8 +9,8 @@ namespace frieze {
 namespace {
 
 // A Conv2d made with options.bias has these two parameters, in this order.
-std::vector<float>& weight_of(Conv2d& conv) { return conv.Module::parameters()[0]->values; }
-std::vector<float>& bias_of(Conv2d& conv) { return conv.Module::parameters()[1]->values; }
+ParameterValues& weight_of(Conv2d& conv) { return conv.Module::parameters()[0]->values; }
+ParameterValues& bias_of(Conv2d& conv) { return conv.Module::parameters()[1]->values; }
 
 }  // namespace
 

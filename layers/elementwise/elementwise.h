@@ -21,6 +21,7 @@ class Add final : public Layer {
   /// Only for two inputs of one shape: a producer's store knows one operand per element.
   std::optional<EpilogueOp> as_epilogue(std::span<const TensorSpec> in) const override;
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<Add>()); }
   std::string_view type_name() const override { return "Add"; }
 };
 
@@ -31,6 +32,7 @@ class Mul final : public Layer {
   void reference(const ReferenceArgs& args) const override;
   std::optional<EpilogueOp> as_epilogue(std::span<const TensorSpec> in) const override;
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<Mul>()); }
   std::string_view type_name() const override { return "Mul"; }
 };
 
@@ -47,6 +49,7 @@ class Scale final : public Layer {
   void reference(const ReferenceArgs& args) const override;
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
   std::string describe() const override;
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<Scale>(factor_)); }
   std::string_view type_name() const override { return "Scale"; }
 
  private:

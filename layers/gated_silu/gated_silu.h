@@ -15,6 +15,7 @@ class GatedSiLU final : public Layer {
   Inferred infer(std::span<const TensorSpec> in) const override;
   void reference(const ReferenceArgs& args) const override;
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<GatedSiLU>()); }
   std::string_view type_name() const override { return "GatedSiLU"; }
 };
 

@@ -33,6 +33,9 @@ class Linear final : public Layer {
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
   double typical_size(std::span<const TensorView> in) const override;
   std::string describe() const override;
+  std::shared_ptr<const Layer> shared_copy() const override {
+    return sharing(std::make_shared<Linear>(in_features_, out_features_, options_));
+  }
   std::string_view type_name() const override { return "Linear"; }
 
  private:

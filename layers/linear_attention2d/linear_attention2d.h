@@ -33,6 +33,7 @@ class LinearAttention2d final : public Layer {
   FormatRule formats(std::span<const TensorSpec>) const override { return {.prefers = Format::nhwc}; }
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
   std::string describe() const override;
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<LinearAttention2d>(head_dim_, eps_)); }
   std::string_view type_name() const override { return "LinearAttention2d"; }
 
  private:

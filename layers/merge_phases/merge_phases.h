@@ -28,6 +28,9 @@ class MergePhases final : public Layer {
   std::shared_ptr<const Layer> with_added(const Layer& other, const TensorSpec& in) const override;
   ErrorBudget budget(std::span<const TensorSpec>) const override { return {.roundings = shortcut_channels_ > 0 ? 1.0 : 0.0, .terms = 0}; }
   std::string describe() const override;
+  std::shared_ptr<const Layer> shared_copy() const override {
+    return sharing(shortcut_channels_ == 0 ? std::make_shared<MergePhases>() : std::make_shared<MergePhases>(shortcut_channels_));
+  }
   std::string_view type_name() const override { return "MergePhases"; }
 
  private:

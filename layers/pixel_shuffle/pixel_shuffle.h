@@ -20,6 +20,7 @@ class PixelShuffle final : public Layer {
   void reference(const ReferenceArgs& args) const override;
   ErrorBudget budget(std::span<const TensorSpec>) const override { return {.roundings = 0, .terms = 0}; }
   std::string describe() const override;
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<PixelShuffle>(factor_)); }
   std::string_view type_name() const override { return "PixelShuffle"; }
 
  private:
@@ -39,6 +40,7 @@ class PixelUnshuffle final : public Layer {
   void reference(const ReferenceArgs& args) const override;
   ErrorBudget budget(std::span<const TensorSpec>) const override { return {.roundings = 0, .terms = 0}; }
   std::string describe() const override;
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<PixelUnshuffle>(factor_)); }
   std::string_view type_name() const override { return "PixelUnshuffle"; }
 
  private:

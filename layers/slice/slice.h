@@ -22,6 +22,7 @@ class Slice final : public Layer {
   void reference(const ReferenceArgs& args) const override;
   ErrorBudget budget(std::span<const TensorSpec>) const override { return {.roundings = 0, .terms = 0}; }
   std::string describe() const override;
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<Slice>(begin_, end_)); }
   std::string_view type_name() const override { return "Slice"; }
 
  private:

@@ -21,6 +21,7 @@ class Softmax final : public Layer {
   void reference(const ReferenceArgs& args) const override;
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
   std::string describe() const override;
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<Softmax>(axis_)); }
   std::string_view type_name() const override { return "Softmax"; }
 
  private:

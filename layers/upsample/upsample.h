@@ -21,6 +21,7 @@ class Upsample final : public Layer {
   std::optional<PrologueOp> as_prologue() const override { return PrologueOp{PrologueOp::Kind::nearest_upsample, factor_}; }
   ErrorBudget budget(std::span<const TensorSpec>) const override { return {.roundings = 0, .terms = 0}; }
   std::string describe() const override;
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<Upsample>(factor_)); }
   std::string_view type_name() const override { return "Upsample"; }
 
  private:

@@ -77,7 +77,6 @@ std::vector<std::string> other_half(const DcAe& model) {
     for (DcAeStage& stage : *stages) stage.width = 4 * narrow.head_dim;
   }
   narrow.latent_channels = 1;
-  const DeferredParameters names_only;
   std::vector<std::string> names;
   for (const DcAeTensor& t : dc_ae_tensors(DcAe(narrow, model.encoder ? DcAeParts::decoder : DcAeParts::encoder))) names.push_back(t.name);
   return names;

@@ -41,7 +41,7 @@ void check_dc_ae_blocks(const DcAeConfig& config, DcAeParts parts, const Weights
 /// Every tensor of the halves that the model has must be there, of its shape ([C,C] and [C,C,1,1] are one), and no other. Of a half that
 /// the model lacks, the file must have all names or none; its shapes are not looked at.
 /// Throws WeightsError naming the tensor, what was expected and what was got; the model is then left as it was. Names and shapes are
-/// compared before anything is read, so a model made with DeferredParameters costs no memory until it is known to fit.
+/// compared before anything is read, so a model costs no memory for its parameters until it is known to fit.
 void load_dc_ae(DcAe& model, const Weights& weights);
 
 }  // namespace FRIEZE_API

@@ -154,7 +154,7 @@ std::vector<float> PhotoDenoiser::operator()(std::span<const float> planes, Exte
     return tile_spans(round_up(pixels), tile_pixels, std::min(kOverlap, tile_pixels / 2 / stride * stride), stride);
   };
   const std::vector<TileSpan> rows = along(extent.height, tile.height), columns = along(extent.width, tile.width);
-  Session& net = engine_.session(input_spec(tile, options_.dtype));
+  Session net = engine_.session(input_spec(tile, options_.dtype));
   const auto tiles = static_cast<std::int64_t>(rows.size() * columns.size());
   std::int64_t done = 0;
   std::vector<float> out(planes.size(), 0.0f);

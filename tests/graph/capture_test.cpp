@@ -199,7 +199,7 @@ TEST_F(CaptureTest, SeveralShapesOnOneArenaEqualEachAlone) {
   Engine engine(model, Device::cuda());
   std::int64_t largest = 0;
   for (std::size_t i = 0; i < shapes.size(); ++i) {
-    Session& session = engine.session({{"x", shapes[i]}});
+    Session session = engine.session({{"x", shapes[i]}});
     session.input().copy_from(inputs(i, shapes[i]));
     largest = std::max(largest, session.memory_plan().arena_bytes);
   }
@@ -221,10 +221,12 @@ TEST_F(CaptureTest, AnEngineOfOneEvictsAndCapturesAgain) {
   Engine engine(model, Device::cuda(), {}, 1);
   std::vector<float> first;
   for (int round = 0; round < 3; ++round) {
-    const std::vector<float> y = run_poisoned(engine.session({{"x", kShape}}), inputs(1));
+    Session one = engine.session({{"x", kShape}});
+    const std::vector<float> y = run_poisoned(one, inputs(1));
     if (round == 0) first = y;
     EXPECT_TRUE(same_bits(y, first));
-    (void)run_poisoned(engine.session({{"x", {1, 1, 2, 2}}}), inputs(1, {1, 1, 2, 2}));
+    Session other = engine.session({{"x", {1, 1, 2, 2}}});
+    (void)run_poisoned(other, inputs(1, {1, 1, 2, 2}));
   }
   EXPECT_EQ(engine.captures(), 6U);
 }

@@ -153,7 +153,7 @@ TEST_F(FaultsGpuTest, TapsThatFailLeaveTheOnesThatWere) {
 TEST_F(FaultsGpuTest, AnEngineThatCannotGrowItsArenaGivesWayOrSaysSo) {
   Engine engine(model_, Device::cuda(), {.tune = false}, 3);
   const auto run = [&](const std::vector<InputSpec>& input, const std::vector<float>& x) {
-    Session& net = engine.session(input);
+    Session net = engine.session(input);
     net.input().copy_from(x);
     net.poison();
     net.run();
@@ -175,7 +175,7 @@ TEST_F(FaultsGpuTest, AnEngineThatCannotGrowItsArenaGivesWayOrSaysSo) {
     }
     cuda::set_fault_hook(nullptr);
     if (hit_point.empty()) break;
-    Session& net = fresh.session(input_);
+    Session net = fresh.session(input_);
     net.input().copy_from(x_);
     net.poison();
     net.run();

@@ -103,7 +103,7 @@ TEST(FaultTest, AnEngineSurvivesACompileThatFails) {
         (void)engine.session({{"x", {1, 1, 1, 64}}});
       },
       [&](int which, bool) {
-        Session& net = engine.session({{"x", {1, 1, 1, 2}}});
+        Session net = engine.session({{"x", {1, 1, 1, 2}}});
         net.input().copy_from(std::vector<float>{1, 2});
         net.poison();
         net.run();

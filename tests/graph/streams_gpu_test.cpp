@@ -178,8 +178,8 @@ TEST_F(StreamsGpuTest, SessionsOfAnEngineTakeTurnsOnAnyStreams) {
     CompileOptions options;
     options.capture = captured;
     Engine engine(model_, Device::cuda(), options, 4);
-    Session& a = engine.session({{"x", {kCount}}});
-    Session& b = engine.session({{"x", {2, kCount}}});
+    Session a = engine.session({{"x", {kCount}}});
+    Session b = engine.session({{"x", {2, kCount}}});
     const auto launch_a = [&](cudaStream_t s) { a.launch(s); };
     const auto launch_b = [&](cudaStream_t s) { b.launch(s); };
     const cuda::Stream s = cuda::make_stream(), t = cuda::make_stream();
@@ -202,8 +202,8 @@ TEST_F(StreamsGpuTest, SessionsOfAnEngineTakeTurnsOnAnyStreams) {
 TEST_F(StreamsGpuTest, AHandleThatIsUsedAgainIsAnotherStream) {
   Engine engine(model_, Device::cuda(), {}, 4);
   Session eager = session(Way::eager);
-  Session& a = engine.session({{"x", {kCount}}});
-  Session& b = engine.session({{"x", {2, kCount}}});
+  Session a = engine.session({{"x", {kCount}}});
+  Session b = engine.session({{"x", {2, kCount}}});
   const cuda::Event done = cuda::make_event();
   int met = 0;
   for (int round = 0; round < 20; ++round) {

@@ -287,7 +287,7 @@ double typical_size(const Conv2d& conv, const Shape& shape, std::span<const floa
 // sqrt(products) * rms(x) * rms(w).
 TEST(Conv2dTypicalSize, HandComputed) {
   Conv2d conv(8, 4, {3, 5}, {.padding = 0, .groups = 2});
-  std::vector<float>& weight = conv.parameters()[0]->values;
+  ParameterValues& weight = conv.parameters()[0]->values;
   conv.parameters()[1]->values = {1e6F, 1e6F, 1e6F, 1e6F};  // the bias is no product
   for (std::size_t i = 0; i < weight.size(); ++i) weight[i] = i % 2 == 0 ? 0.5F : -0.5F;
   std::vector<float> x(2 * 8 * 4 * 6);

@@ -96,7 +96,7 @@ TEST(LinearRefuses, ShapesAndOptions) {
 TEST(Linear, AnOutputThatCancelsIsMeasuredAgainstItsProducts) {
   constexpr std::int64_t kIn = 385;
   Linear linear(kIn, 1, {.bias = false});
-  std::vector<float>& weight = linear.parameters()[0]->values;
+  ParameterValues& weight = linear.parameters()[0]->values;
   std::vector<float> x(kIn);
   std::mt19937 random(3);
   std::normal_distribution<float> normal;

@@ -155,7 +155,6 @@ class Runner {
   static std::unique_ptr<DcAe> make_model(const DcaeOptions& options) {
     DcAeConfig config = read_config(options);
     if (!options.weights.starts_with(kRandom)) check_dc_ae_blocks(config, parts(options.task), open_weights(options));
-    const DeferredParameters deferred;
     return std::make_unique<DcAe>(std::move(config), parts(options.task));
   }
 
@@ -177,7 +176,7 @@ class Runner {
 
   HostTensor run_module(std::optional<Engine>& engine, const Module& module, const HostTensor& in) {
     if (!engine) engine.emplace(module, device_, compile_);
-    Session& net = engine->session({{"x", in.spec().shape, dtype_}});
+    Session net = engine->session({{"x", in.spec().shape, dtype_}});
     net.input().copy_from(in);
     net.run();
     return net.output().to_host().converted(DType::f32, Format::nchw);

@@ -96,10 +96,7 @@ std::optional<PreparedModel> prepare_dcae(const ModelOptions& options) {
     if (!random && fs::exists(weights_of(options, name))) {
       check_dc_ae_blocks(config, kind.part, open_dc_ae_weights(weights_of(options, name), options.variant));
     }
-    {
-      const DeferredParameters until_shapes_are_compared;
-      half = std::make_unique<Half>(config, kind.part);
-    }
+    { half = std::make_unique<Half>(config, kind.part); }
     fill(half->whole, options, name, model.weights_note);
     model.module = std::move(half);
     return model;

@@ -94,7 +94,7 @@ void work(const Options& o, const Module& model, const Device& device, int threa
   }
   for (int round = 0; !shared.stop; ++round) {
     const auto which = static_cast<std::size_t>(round % 3), i = static_cast<std::size_t>(round / 3 % kInputs);
-    Session& net = engine.session(shape_of(o, static_cast<int>(which)));
+    Session net = engine.session(shape_of(o, static_cast<int>(which)));
     net.input().copy_from(inputs[which][i]);
     net.poison();
     net.run();
