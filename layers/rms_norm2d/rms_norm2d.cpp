@@ -57,6 +57,7 @@ double inverse_rms(EpsMode mode, double eps, double sum, double c) {
 
 std::string_view name(EpsMode mode) { return find_name(kEpsModes, mode); }
 EpsMode parse_eps_mode(std::string_view text) { return parse(kEpsModes, "eps_mode", text); }
+double default_eps(EpsMode mode) { return mode == EpsMode::clamp_norm ? 1e-12 : 1e-5; }
 std::string_view name(Rounding rounding) { return find_name(kRoundings, rounding); }
 Rounding parse_rounding(std::string_view text) { return parse(kRoundings, "rounding", text); }
 std::string_view name(ResidualMode mode) { return find_name(kResidualModes, mode); }
@@ -64,7 +65,9 @@ ResidualMode parse_residual_mode(std::string_view text) { return parse(kResidual
 
 RMSNorm2d::RMSNorm2d(std::int64_t channels, RMSNorm2dOptions options) : channels_(channels), options_(options) {
   check<OptionError>(channels >= 1, "RMSNorm2d expects at least 1 channel, got ", channels);
-  check<OptionError>(std::isfinite(options.eps) && options.eps >= 0, "RMSNorm2d expects a finite eps of at least 0, got ", options.eps);
+  const double eps = options.eps.value_or(default_eps(options.eps_mode));
+  options_.eps = eps;
+  check<OptionError>(std::isfinite(eps) && eps >= 0, "RMSNorm2d expects a finite eps of at least 0, got ", eps);
   if (options_.weight) {
     add_parameter(weight_, "weight", Shape{channels}, Init::around(1, 0.1));
     weight_.aliases = {"gamma", "g"};
@@ -121,7 +124,7 @@ void RMSNorm2d::reference(const ReferenceArgs& args) const {
     Plane t = image(x, i);
     if (options_.residual == ResidualMode::before) t = (t + image(residual, i)).unaryExpr(round);
     const Eigen::ArrayXd r = t.square().colwise().sum().transpose().unaryExpr(
-        [&](double sum) { return inverse_rms(options_.eps_mode, options_.eps, sum, static_cast<double>(c)); });
+        [&](double sum) { return inverse_rms(options_.eps_mode, *options_.eps, sum, static_cast<double>(c)); });
     const bool wan = rounds && options_.rounding == Rounding::wan;
     const bool stepwise = rounds && options_.rounding != Rounding::once;
     const double root = std::sqrt(static_cast<double>(c));
@@ -189,7 +192,7 @@ ErrorBudget RMSNorm2d::budget(std::span<const TensorSpec> in) const {
 
 std::string RMSNorm2d::describe() const {
   std::string text = concat_text(channels_, " channels, ");
-  text += options_.eps_mode == EpsMode::none ? std::string("no eps") : concat_text("eps ", options_.eps, " ", name(options_.eps_mode));
+  text += options_.eps_mode == EpsMode::none ? std::string("no eps") : concat_text("eps ", *options_.eps, " ", name(options_.eps_mode));
   if (options_.weight) text += ", weight";
   if (options_.bias) text += ", bias";
   if (options_.rounding != Rounding::once) text += concat_text(", rounds as ", name(options_.rounding));

@@ -1,6 +1,8 @@
 #pragma once
 /// RMSNorm2d: root-mean-square normalisation over the channels of an image tensor, and everything that the checkpoints in
 /// the wild put around it.
+#include <optional>
+
 #include <frieze/core/layer.h>
 
 struct CUstream_st;
@@ -19,6 +21,8 @@ enum class EpsMode : std::uint8_t {
 std::string_view name(EpsMode mode);
 /// Throws OptionError on an unknown name.
 EpsMode parse_eps_mode(std::string_view text);
+/// 1e-12 for clamp_norm, as torch.nn.functional.normalize has it, else 1e-5.
+double default_eps(EpsMode mode);
 
 /// Where 16-bit results are rounded before the store, which always rounds; without effect in f32. Everything else is f32.
 enum class Rounding : std::uint8_t {
@@ -41,7 +45,7 @@ std::string_view name(ResidualMode mode);
 ResidualMode parse_residual_mode(std::string_view text);
 
 struct RMSNorm2dOptions {
-  double eps = 1e-5;  ///< finite, not negative
+  std::optional<double> eps = {};  ///< finite, not negative; by default default_eps(eps_mode)
   EpsMode eps_mode = EpsMode::add_inside;
   bool weight = true;
   bool bias = false;
@@ -77,6 +81,7 @@ class RMSNorm2d final : public Layer {
   std::size_t absorbs(std::span<const TensorSpec> in, std::span<const EpilogueOp> chain) const override;
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
   std::string describe() const override;
+  std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<RMSNorm2d>(channels_, options_)); }
   std::string_view type_name() const override { return "RMSNorm2d"; }
 
  private:
@@ -87,7 +92,7 @@ class RMSNorm2d final : public Layer {
 
 /// What the direct call computes, and its device pointers besides x and y.
 struct RMSNorm2dCall {
-  double eps = 1e-5;
+  std::optional<double> eps = {};  ///< finite, not negative; by default default_eps(eps_mode)
   EpsMode eps_mode = EpsMode::add_inside;
   Rounding rounding = Rounding::once;
   Activation activation = Activation::none;

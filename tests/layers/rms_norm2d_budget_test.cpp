@@ -51,7 +51,8 @@ struct F32Kernel {
     }
     float sum = lanes[0];
     if (mistake == Mistake::rounded_sum) sum = round_to(DType::bf16, static_cast<double>(sum));
-    const auto count = static_cast<float>(c), eps = mistake == Mistake::no_eps ? 0.0F : static_cast<float>(o.eps);
+    const auto count = static_cast<float>(c),
+               eps = mistake == Mistake::no_eps ? 0.0F : static_cast<float>(o.eps.value_or(default_eps(o.eps_mode)));
     float rms = 0;
     switch (o.eps_mode) {
       case EpsMode::add_inside: rms = std::sqrt(sum / count + eps); break;

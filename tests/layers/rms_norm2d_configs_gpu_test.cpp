@@ -165,7 +165,8 @@ Outcome run_all(const Problem& problem, DType t, const RMSNorm2dOptions& options
   if (!c.residual.empty()) residual.fill(c.residual);
   const Bytes before = x.bytes();
   const TensorView residual_view = residual.view();
-  const cuda::NormOptions norm{options.eps, options.eps_mode, options.rounding, options.activation, Activation::none, options.residual};
+  const double eps = options.eps.value_or(default_eps(options.eps_mode));
+  const cuda::NormOptions norm{eps, options.eps_mode, options.rounding, options.activation, Activation::none, options.residual};
   const cuda::NormCall call = cuda::make_norm_call(x.view(), y.view(), c.residual.empty() ? nullptr : &residual_view, c.call.weight,
                                                    c.call.bias, cuda::make_formula(norm, problem.shape.c(), t), problem.format, device);
   const std::vector<test::NormResult> truth = c.truth();

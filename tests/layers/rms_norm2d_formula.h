@@ -46,7 +46,7 @@ inline std::vector<NormResult> norm_pixel(const RMSNorm2dOptions& o, DType t, st
   }
   long double sum = 0;
   for (const long double v : in) sum += v * v;
-  const long double eps = o.eps, norm = std::sqrt(sum);
+  const long double eps = o.eps.value_or(default_eps(o.eps_mode)), norm = std::sqrt(sum);
   std::vector<NormResult> out(in.size());
   for (std::size_t i = 0; i < in.size(); ++i) {
     long double v = 0;

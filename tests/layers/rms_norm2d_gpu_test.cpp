@@ -143,7 +143,7 @@ TEST_P(RMSNorm2dGpu, EveryKindOfData) {
     for (const EpsMode mode : test::kEpsModes) {
       RMSNorm2dOptions o = options(false, false);
       o.eps_mode = mode;
-      o.eps = mode == EpsMode::clamp_norm ? 1e-12 : o.eps;
+      o.eps = default_eps(mode);
       for (const Rounding rounding : {Rounding::once, Rounding::wan}) {
         o.rounding = rounding;
         run(o, {1, 96, 4, 8}, parity(fill));

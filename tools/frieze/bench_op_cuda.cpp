@@ -79,7 +79,7 @@ class Check {
         if (options_.residual == ResidualMode::before) v = static_cast<double>(round_to(t_, v + residual->at(c, p)));
         sum += v * v;
       }
-      const double r = 1 / std::sqrt(sum / static_cast<double>(channels_) + options_.eps);
+      const double r = 1 / std::sqrt(sum / static_cast<double>(channels_) + *options_.eps);
       for (std::int64_t c = 0; c < channels_; ++c) {
         const auto i = static_cast<std::size_t>(c);
         double v = in[i] * r * (weight_.empty() ? 1.0 : static_cast<double>(weight_[i])), largest = std::abs(v);

@@ -51,7 +51,7 @@ std::shared_ptr<Layer> make_scale(const Tensors&, Settings& settings) {
 std::shared_ptr<Layer> make_rms_norm2d(const Tensors& tensors, Settings& settings) {
   RMSNorm2dOptions o;
   o.eps_mode = parse_eps_mode(settings.text("eps_mode", std::string(name(o.eps_mode))));
-  o.eps = settings.number("eps", o.eps_mode == EpsMode::clamp_norm ? 1e-12 : o.eps);
+  if (settings.has("eps")) o.eps = settings.number("eps", 0);
   o.weight = tensors.contains("weight") || tensors.contains("gamma") || tensors.contains("g");
   o.bias = tensors.contains("bias") || tensors.contains("beta");
   o.rounding = parse_rounding(settings.text("rounding", std::string(name(o.rounding))));
@@ -94,16 +94,21 @@ std::shared_ptr<Layer> make_slice(const Tensors&, Settings& settings) {
 
 template <class L>
 std::shared_ptr<Layer> make_shortcut(const Tensors&, Settings& settings) {
-  check<OptionError>(settings.has("channels"), "needs --set channels=N");
-  return std::make_shared<L>(settings.integer("channels", 1), settings.integer("factor", 2));
+  check<OptionError>(settings.has("channels") && settings.has("factor"), "needs --set channels=N and --set factor=N");
+  return std::make_shared<L>(settings.integer("channels", 1), settings.integer("factor", 1));
 }
 
+// Settings that are not given take the default of the layer's own constructor.
 std::shared_ptr<Layer> make_linear_attention2d(const Tensors&, Settings& settings) {
-  return std::make_shared<LinearAttention2d>(settings.integer("head_dim", 32), settings.number("eps", 1e-15));
+  check<OptionError>(settings.has("head_dim"), "linear_attention2d: needs --set head_dim=N");
+  const int head_dim = settings.integer("head_dim", 1);
+  return settings.has("eps") ? std::make_shared<LinearAttention2d>(head_dim, settings.number("eps", 0))
+                             : std::make_shared<LinearAttention2d>(head_dim);
 }
 
 std::shared_ptr<Layer> make_batch_norm2d(const Tensors& tensors, Settings& settings) {
-  return std::make_shared<BatchNorm2d>(shape_of(tensors, "x", 4, "batch_norm2d").c(), settings.number("eps", 1e-5));
+  const std::int64_t channels = shape_of(tensors, "x", 4, "batch_norm2d").c();
+  return settings.has("eps") ? std::make_shared<BatchNorm2d>(channels, settings.number("eps", 0)) : std::make_shared<BatchNorm2d>(channels);
 }
 
 const std::vector<LayerEntry>& table() {
@@ -141,18 +146,18 @@ const std::vector<LayerEntry>& table() {
       {"averaging_shortcut",
        "pixel_unshuffle by factor, then the mean of neighbouring channels",
        "x [N,C,H*f,W*f]",
-       {{"channels", "N", "required: of y"}, {"factor", "N", "2"}},
+       {{"channels", "N", "required: of y"}, {"factor", "N", "required"}},
        make_shortcut<AveragingShortcut>},
       {"duplicating_shortcut",
        "every channel several times in a row, then pixel_shuffle by factor",
        "x [N,C,H,W]",
-       {{"channels", "N", "required: of y"}, {"factor", "N", "2"}},
+       {{"channels", "N", "required: of y"}, {"factor", "N", "required"}},
        make_shortcut<DuplicatingShortcut>},
       {"gated_silu", "first half of the channels * silu(second half)", "x [N,2C,...]", {}, make_plain<GatedSiLU>},
       {"linear_attention2d",
        "ReLU linear attention over the pixels, q, k and v side by side for each head",
        "x [N,3*head_dim*heads,H,W]",
-       {{"head_dim", "N", "32"}, {"eps", "NUMBER", "1e-15"}},
+       {{"head_dim", "N", "required"}, {"eps", "NUMBER", "1e-15"}},
        make_linear_attention2d},
       {"batch_norm2d",
        "(x - running_mean) / sqrt(running_var + eps) * weight + bias",

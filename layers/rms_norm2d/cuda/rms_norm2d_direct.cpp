@@ -28,7 +28,8 @@ void check_call(const TensorView& x, const TensorView& y, const RMSNorm2dCall& c
   check<ShapeError>(x.shape.elements() > 0, "rms_norm2d expects at least one element, got x ", x.shape, " as [N,C,H,W]");
   check_tensor(x, x, "x");
   check_tensor(y, x, "y");
-  check<OptionError>(std::isfinite(call.eps) && call.eps >= 0, "rms_norm2d expects a finite eps of at least 0, got ", call.eps);
+  const double eps = call.eps.value_or(default_eps(call.eps_mode));
+  check<OptionError>(std::isfinite(eps) && eps >= 0, "rms_norm2d expects a finite eps of at least 0, got ", eps);
   check_pointer(call.weight, x.dtype, "weight");
   check_pointer(call.bias, x.dtype, "bias");
   for (int axis = 0; axis < 4; ++axis) {
@@ -70,7 +71,8 @@ void rms_norm2d(const TensorView& x, const TensorView& y, const RMSNorm2dCall& c
   int device = 0;
   CUDA_CHECK(cudaGetDevice(&device));
   check_memory(x, y, call, device);
-  const cuda::NormOptions options{call.eps, call.eps_mode, call.rounding, call.activation, Activation::none, call.residual_mode};
+  const double eps = call.eps.value_or(default_eps(call.eps_mode));
+  const cuda::NormOptions options{eps, call.eps_mode, call.rounding, call.activation, Activation::none, call.residual_mode};
   const cuda::NormFormula formula = cuda::make_formula(options, x.shape.c(), x.dtype);
   const TensorView* const residual = call.residual_mode != ResidualMode::none ? &call.residual : nullptr;
   const cuda::NormCall launch =

@@ -8,7 +8,7 @@ namespace {
 
 // What absorbs() agreed to, laid over the layer's own options: second(first(t) + residual).
 NormOptions with_chain(const RMSNorm2dOptions& own, std::span<const EpilogueOp> chain) {
-  NormOptions o{own.eps, own.eps_mode, own.rounding, own.activation, Activation::none, own.residual};
+  NormOptions o{own.eps.value_or(default_eps(own.eps_mode)), own.eps_mode, own.rounding, own.activation, Activation::none, own.residual};
   for (const EpilogueOp& op : chain) {
     if (op.kind == EpilogueOp::Kind::add) {
       o.residual = ResidualMode::after;

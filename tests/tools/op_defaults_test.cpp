@@ -1,0 +1,79 @@
+// What `frieze op` takes for a setting that is not given is what the layer in C++ takes for an option that is not given.
+#include <gtest/gtest.h>
+
+#include <frieze/core/error.h>
+#include <frieze/layers/batch_norm2d/batch_norm2d.h>
+#include <frieze/layers/conv2d/conv2d.h>
+#include <frieze/layers/linear/linear.h>
+#include <frieze/layers/linear_attention2d/linear_attention2d.h>
+#include <frieze/layers/rms_norm2d/rms_norm2d.h>
+
+#include "tools/frieze/layer_registry.h"
+
+namespace frieze::test {
+namespace {
+
+std::shared_ptr<Layer> made(const char* name, const std::vector<std::pair<std::string, Shape>>& tensors,
+                            const std::vector<std::string>& settings = {}) {
+  tools::Tensors all;
+  for (const auto& [key, shape] : tensors)
+    all.emplace(key, HostTensor({shape}, std::vector<float>(static_cast<std::size_t>(shape.elements()), 1)));
+  tools::Settings given(settings);
+  return tools::find_layer(name).make(all, given);
+}
+
+std::string meaning(const char* layer, const std::string& key) {
+  for (const tools::SettingHelp& help : tools::find_layer(layer).settings) {
+    if (help.key == key) return std::string(help.meaning);
+  }
+  return "no such setting";
+}
+
+TEST(OpDefaults, Conv2dIsConv2d) {
+  const Conv2d plain(3, 4, {3, 5});
+  const auto layer = made("conv2d", {{"x", {1, 3, 9, 9}}, {"weight", {4, 3, 3, 5}}, {"bias", {4}}});
+  const auto& conv = dynamic_cast<const Conv2d&>(*layer);
+  EXPECT_EQ(conv.padding(), plain.padding());
+  EXPECT_EQ(conv.stride(), plain.stride());
+  EXPECT_EQ(conv.dilation(), plain.dilation());
+  EXPECT_EQ(conv.groups(), plain.groups());
+  EXPECT_EQ(conv.has_bias(), plain.has_bias());
+  EXPECT_EQ(conv.describe(), plain.describe());
+  EXPECT_EQ(meaning("conv2d", "padding").substr(0, 2), "0;");
+  const auto same = made("conv2d", {{"weight", {4, 3, 3, 5}}}, {"padding=-1"});
+  EXPECT_EQ(dynamic_cast<const Conv2d&>(*same).padding(), Size2d(1, 2));
+}
+
+TEST(OpDefaults, RmsNorm2dIsRmsNorm2dInEveryMode) {
+  for (const EpsMode mode : {EpsMode::add_inside, EpsMode::clamp_norm, EpsMode::clamp_mean_square, EpsMode::add_to_rms, EpsMode::none}) {
+    const RMSNorm2d plain(3, {.eps_mode = mode});
+    const auto layer = made("rms_norm2d", {{"x", {1, 3, 2, 2}}, {"weight", {3}}}, {"eps_mode=" + std::string(name(mode))});
+    const RMSNorm2dOptions &a = dynamic_cast<const RMSNorm2d&>(*layer).options(), &b = plain.options();
+    EXPECT_EQ(*a.eps, *b.eps) << name(mode);
+    EXPECT_EQ(*b.eps, mode == EpsMode::clamp_norm ? 1e-12 : 1e-5) << name(mode);
+    EXPECT_EQ(a.rounding, b.rounding);
+    EXPECT_EQ(a.activation, b.activation);
+    EXPECT_EQ(a.residual, b.residual);
+    EXPECT_EQ(layer->describe(), plain.describe());
+  }
+  EXPECT_EQ(*RMSNorm2d(3, {.eps = 1e-5, .eps_mode = EpsMode::clamp_norm}).options().eps, 1e-5) << "a value that is given stays";
+}
+
+TEST(OpDefaults, OthersAreTheirOwn) {
+  EXPECT_EQ(made("batch_norm2d", {{"x", {1, 3, 2, 2}}})->describe(), BatchNorm2d(3).describe());
+  const auto attention = made("linear_attention2d", {}, {"head_dim=8"});
+  EXPECT_EQ(dynamic_cast<const LinearAttention2d&>(*attention).eps(), LinearAttention2d(8).eps());
+  EXPECT_EQ(made("linear", {{"weight", {4, 3}}, {"bias", {4}}})->describe(), Linear(3, 4).describe());
+}
+
+// What a constructor asks for, the command asks for.
+TEST(OpDefaults, WhatHasNoDefaultIsAskedFor) {
+  EXPECT_THROW((void)made("linear_attention2d", {}), OptionError);
+  EXPECT_THROW((void)made("averaging_shortcut", {}, {"channels=4"}), OptionError);
+  EXPECT_THROW((void)made("duplicating_shortcut", {}, {"channels=4"}), OptionError);
+  for (const char* layer : {"upsample", "pixel_shuffle", "pixel_unshuffle", "scale"})
+    EXPECT_THROW((void)made(layer, {}), OptionError) << layer;
+}
+
+}  // namespace
+}  // namespace frieze::test
