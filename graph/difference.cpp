@@ -21,6 +21,7 @@ double distance(float got, float ref, DType t, double allowed) {
   if (std::isnan(got) || std::isnan(ref)) return std::isnan(got) && std::isnan(ref) ? 0 : kInfinity;
   if (got == ref) return 0;
   if (std::isinf(got) && std::isfinite(ref)) {
+    if (!std::isfinite(allowed)) return kInfinity;
     // The reference comes unrounded: past the largest number of T, infinity is the right answer.
     const double farthest = static_cast<double>(ref) + std::copysign(allowed, static_cast<double>(got));
     return round_to(t, farthest) == got ? 0 : kInfinity;
@@ -72,9 +73,12 @@ Difference difference(std::span<const float> got, std::span<const float> ref, DT
     found.max_abs = std::max(found.max_abs, d);
     found.max_ulp = std::max(found.max_ulp, d / spacing(dtype, size));
     error_energy += d * d;
-    found.excess = std::max(found.excess, excess_share(d, static_cast<double>(got[i]), size, dtype, budget, allowed));
-    if (d / allowed > found.share) {
-      found.share = d / allowed;
+    const double excess = excess_share(d, static_cast<double>(got[i]), size, dtype, budget, allowed);
+    found.excess = std::isnan(excess) ? kInfinity : std::max(found.excess, excess);
+    // A budget that is NaN, or an infinite difference within an infinite budget, excuses nothing.
+    const double share = std::isnan(d / allowed) ? kInfinity : d / allowed;
+    if (share > found.share) {
+      found.share = share;
       found.budget = allowed;
       found.worst_index = static_cast<std::int64_t>(i);
     }

@@ -206,15 +206,20 @@ std::string verify_section(const VerifyReport* v) {
       "<p>", v->ok() ? "<span class=good>Every layer is within its budget.</span>" : "<span class=bad>Verification failed.</span>",
       " Each layer against the double-precision reference of the same inputs; worst share of a budget ", short_number(v->worst_share));
   if (!v->first_divergent.empty()) text += "; first divergent layer <b>" + esc(v->first_divergent) + "</b>";
+  if (!v->first_non_finite.empty()) {
+    text += "; first NaN or Inf in <b>" + esc(v->first_non_finite) + "</b>";
+    if (v->inputs_non_finite > 0) text += concat_text(", of inputs that hold ", v->inputs_non_finite);
+  }
   if (!v->first_unequal.empty()) text += "; first unequal value <b>" + esc(v->first_unequal) + "</b>";
   text +=
       ".</p>\n<div class=wide><table><thead><tr><th>path<th>layer<th class=n>share<th><th class=n>max abs<th class=n>max ulp<th "
-      "class=n>nmse<th class=n>drift</tr></thead><tbody>\n";
+      "class=n>nmse<th class=n>drift<th class=n>NaN, Inf</tr></thead><tbody>\n";
   for (const VerifyLayer& layer : v->layers) {
     const Difference& d = layer.isolated;
     text += concat_text("<tr>", cell(esc(layer.path), "path"), cell(esc(layer.layer), "long"),
                         cell(short_number(d.share), layer.ok() ? "n" : "n bad"), bar(d.share, "bytes"), cell(short_number(d.max_abs)),
-                        cell(short_number(d.max_ulp)), cell(short_number(d.nmse)), cell(short_number(layer.drift_nmse)), "</tr>\n");
+                        cell(short_number(d.max_ulp)), cell(short_number(d.nmse)), cell(short_number(layer.drift_nmse)),
+                        cell(concat_text(layer.nan, ", ", layer.inf), layer.nan + layer.inf > 0 ? "n bad" : "n"), "</tr>\n");
   }
   return text + "</tbody></table></div>\n";
 }

@@ -43,6 +43,7 @@ std::string dump(const Json& json) { return json.dump(2, ' ', true, Json::error_
 }  // namespace
 
 std::string plan_json(const Plan& plan) {
+  plan.check_alive();
   Json steps = Json::array();
   for (const Step& step : plan.steps) {
     Json fused = Json::array();
@@ -176,7 +177,9 @@ std::string VerifyReport::json() const {
                 {"worst_index", layer.isolated.worst_index},
                 {"drift_nmse", number(layer.drift_nmse)},
                 {"drift_max_abs", number(layer.accumulated.max_abs)},
-                {"drift_max_rel", number(layer.accumulated.max_rel)}});
+                {"drift_max_rel", number(layer.accumulated.max_rel)},
+                {"nan", layer.nan},
+                {"inf", layer.inf}});
     list.push_back(std::move(one));
   }
   return dump({{"device", device},
@@ -185,6 +188,8 @@ std::string VerifyReport::json() const {
                {"worst_share", number(worst_share)},
                {"output_nmse", number(output_nmse)},
                {"first_divergent", first_divergent},
+               {"first_non_finite", first_non_finite},
+               {"inputs_non_finite", inputs_non_finite},
                {"replay_equals_eager", replay_equals_eager},
                {"second_replay_equal", second_replay_equal},
                {"changed_inputs_equal", changed_inputs_equal},

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
 
 #include <frieze/core/error.h>
 #include <frieze/core/warning.h>
@@ -185,12 +186,21 @@ class Verifier {
     set_inputs(whole, *given_);
     whole.poison();
     whole.run();
+    for (const PlanPort& port : plan_.inputs) {
+      const std::vector<float> values = session.value(port.value).floats();
+      report_.inputs_non_finite += std::count_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+    }
     for (const Step& step : plan_.steps) {
       VerifyLayer layer{step.path, layer_text(step), plan_.spec(step.output), {}, {}};
       const std::vector<float> got = session.value(step.output).floats();
       layer.isolated = isolated(session, step, got);
       layer.accumulated = difference(got, whole.value(step.output).floats(), layer.spec.dtype, {});
       layer.drift_nmse = layer.accumulated.nmse;
+      for (const float v : got) {
+        layer.nan += std::isnan(v) ? 1 : 0;
+        layer.inf += std::isinf(v) ? 1 : 0;
+      }
+      if (report_.first_non_finite.empty() && layer.nan + layer.inf > 0) report_.first_non_finite = step.label();
       if (report_.first_divergent.empty() && !layer.ok()) report_.first_divergent = layer.path;
       report_.worst_share = std::max(report_.worst_share, layer.isolated.share);
       report_.layers.push_back(std::move(layer));
@@ -241,10 +251,10 @@ class Verifier {
   }
 
   Checksums outputs_of(const Checksums& values) const {
+    const std::map<int, std::uint64_t> made(values.begin(), values.end());
     Checksums out;
     for (const int id : output_values(plan_)) {
-      const auto made = std::find_if(values.begin(), values.end(), [&](const auto& v) { return v.first == id; });
-      if (made != values.end()) out.push_back(*made);
+      if (const auto found = made.find(id); found != made.end()) out.push_back(*found);
     }
     return out;
   }

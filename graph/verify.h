@@ -35,9 +35,11 @@ ErrorBudget step_budget(const Plan& plan, const Step& step);
 struct VerifyLayer {
   std::string path, layer;
   TensorSpec spec;
-  Difference isolated;     ///< the reference was given the inputs that the graph itself computed
-  Difference accumulated;  ///< against a whole run of the reference; its shares say nothing, because drift has no budget
-  double drift_nmse = 0;   ///< accumulated.nmse
+  Difference isolated;            ///< the reference was given the inputs that the graph itself computed
+  Difference accumulated;         ///< against a whole run of the reference; its shares say nothing, because drift has no budget
+  double drift_nmse = 0;          ///< accumulated.nmse
+  std::int64_t nan = 0, inf = 0;  ///< how many of the values that the graph computed are none of numbers
+  /// Within its budget. NaN in both results is within it: VerifyReport::first_non_finite is about those.
   bool ok() const { return isolated.share <= 1; }
 };
 
@@ -57,6 +59,9 @@ struct VerifyReport {
   std::int64_t grown_bytes = 0;  ///< of device memory over these replays, as memory_growth() counts it
   std::string first_unequal;     ///< name of the first value that broke one of these, or empty
   std::string first_divergent;   ///< module path of the first layer past its budget, or empty
+  /// Path of the first layer that makes NaN or Inf, or empty. ok() is false then, unless the inputs held some: these pass through.
+  std::string first_non_finite;
+  std::int64_t inputs_non_finite = 0;  ///< values of the inputs that are NaN, Inf, or become it in the run's type
   double worst_share = 0, output_nmse = 0;
 
   bool ok() const;

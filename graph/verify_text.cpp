@@ -9,7 +9,7 @@ namespace frieze {
 
 bool VerifyReport::ok() const {
   return replay_equals_eager && second_replay_equal && changed_inputs_equal && restored_inputs_equal && reused_memory_equal &&
-         interleaved_equal && replays_equal && grown_bytes <= 0 &&
+         interleaved_equal && replays_equal && grown_bytes <= 0 && (first_non_finite.empty() || inputs_non_finite > 0) &&
          std::all_of(layers.begin(), layers.end(), [](const VerifyLayer& layer) { return layer.ok(); });
 }
 
@@ -32,6 +32,7 @@ std::string VerifyReport::text() const {
   for (auto layer = layers.begin(); layer != layers.end(); ++layer) {
     const Difference& d = layer->isolated;
     std::string mark = layer->ok() ? "" : "FAIL";
+    if (layer->nan + layer->inf > 0) mark += concat_text(mark.empty() ? "" : ", ", layer->nan, " NaN, ", layer->inf, " Inf");
     if (layer == worst && d.share > 0) mark += mark.empty() ? "< worst" : " < worst";
     table.row({layer->path, layer->layer, concat_text(layer->spec), short_number(d.max_abs), short_number(d.max_rel),
                short_number(d.max_ulp), short_number(d.nmse), short_number(d.budget), short_number(d.share), short_number(d.excess),
@@ -52,6 +53,11 @@ std::string VerifyReport::text() const {
                        grown_bytes, " bytes\n");
   }
   if (!first_divergent.empty()) out += "first divergent layer: " + first_divergent + "\n";
+  if (!first_non_finite.empty()) {
+    out += concat_text("first NaN or Inf: ", first_non_finite,
+                       inputs_non_finite > 0 ? concat_text(", of inputs that hold ", inputs_non_finite) : " makes it from finite inputs",
+                       "\n");
+  }
   if (!first_unequal.empty()) out += "first unequal value: " + first_unequal + "\n";
   return out + (ok() ? "verify: ok\n" : "verify: FAILED\n");
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include <frieze/core/error.h>
+#include <frieze/graph/finite.h>
 #include <frieze/graph/memory_plan.h>
 
 namespace frieze {
@@ -167,6 +168,7 @@ std::vector<float> PhotoDenoiser::operator()(std::span<const float> planes, Exte
       // most of that for something to remove.
       std::vector<float> clean = x.floats();
       const std::vector<float> change = net.output().floats();
+      (void)check_finite(net, change);
       for (std::size_t i = 0; i < clean.size(); ++i) clean[i] += change[i];
       std::size_t from = 0;
       for (std::size_t c = 0; c < 3; ++c) {

@@ -11,6 +11,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/core/tuning_cache.h>
+#include <frieze/graph/finite.h>
 #include <frieze/graph/session.h>
 #include <frieze/graph/text_table.h>
 #include <frieze/models/dc_ae/checkpoint.h>
@@ -21,6 +22,7 @@
 #include "tools/frieze/dcae_files.h"
 #include "tools/frieze/json.h"
 #include "tools/frieze/model_registry.h"
+#include "tools/frieze/note.h"
 #include "tools/frieze/outputs.h"
 
 namespace frieze::tools {
@@ -179,7 +181,9 @@ class Runner {
     Session net = engine->session({{"x", in.spec().shape, dtype_}});
     net.input().copy_from(in);
     net.run();
-    return net.output().to_host().converted(DType::f32, Format::nchw);
+    HostTensor out = net.output().to_host().converted(DType::f32, Format::nchw);
+    tell(check_finite(net, out.floats()));
+    return out;
   }
 
   bool tiles(std::int64_t height, std::int64_t width) const { return options_.tile && needs_tiles(height, width, tiling_); }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include <frieze/core/error.h>
 #include <frieze/core/safetensors.h>
@@ -131,12 +132,16 @@ int op_command(const OpOptions& options, Outputs& outputs) {
   for (const InputSpec& input : inputs) net.input(input.name).copy_from(tensors.at(input.name));
   net.run();
   const HostTensor y = net.output().to_host().converted(net.output().spec().dtype, Format::nchw);
+  const std::vector<float> values = y.floats();
+  const auto nan = std::count_if(values.begin(), values.end(), [](float v) { return std::isnan(v); });
+  const auto inf = std::count_if(values.begin(), values.end(), [](float v) { return std::isinf(v); });
   Tensors result;
   const TensorSpec spec = y.spec();
-  result.emplace("y", HostTensor(spec, y.floats()));
+  result.emplace("y", HostTensor(spec, values));
   write_safetensors(outputs.open(options.out), result, {{"frieze.layer", std::string(entry.name)}, {"frieze.device", device.name()}});
   out << entry.name << (layer->describe().empty() ? std::string() : concat_text(" ", layer->describe())) << " on " << device.name()
       << ": x " << tensors.at("x").spec().shape << " -> y " << spec.shape << ' ' << spec.dtype << ", " << printable(options.out) << '\n';
+  if (nan + inf > 0) out << "y holds " << nan << " NaN and " << inf << " Inf among " << values.size() << " values\n";
   return kExitOk;
 }
 

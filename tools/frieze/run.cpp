@@ -3,11 +3,13 @@
 
 #include <frieze/core/error.h>
 #include <frieze/core/safetensors.h>
+#include <frieze/graph/finite.h>
 #include <frieze/graph/text_table.h>
 
 #include "tools/frieze/commands.h"
 #include "tools/frieze/json.h"
 #include "tools/frieze/model_registry.h"
+#include "tools/frieze/note.h"
 #include "tools/frieze/outputs.h"
 
 namespace frieze::tools {
@@ -32,6 +34,7 @@ int run_command(const RunOptions& options, Outputs& outputs) {
   net.run();
   const auto after = Clock::now();
   const HostTensor result = net.output().to_host();
+  tell(check_finite(net, result.floats()));
   const Image picture = model.entry->to_image(result);
   if (!options.tap_out.empty()) {
     std::map<std::string, HostTensor> tensors;

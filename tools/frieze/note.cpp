@@ -1,0 +1,13 @@
+#include "tools/frieze/note.h"
+
+#include <iostream>
+
+#include <frieze/core/error.h>
+
+namespace frieze::tools {
+
+void tell(const std::string& note) {
+  if (!note.empty()) std::cerr << "frieze: note: " << printable(note) << std::endl;
+}
+
+}  // namespace frieze::tools
