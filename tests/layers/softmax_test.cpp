@@ -53,8 +53,7 @@ TEST(SoftmaxTest, SpecialValuesFollowTheFormula) {
   expect_near(line({-kInf, 0, 0}), {0, 0.5F, 0.5F});
   expect_near(line({-3e38F, 3e38F, 0}), {0, 1, 0});
   expect_near(line({-kInf, -5}), {0, 1});
-  for (const Floats& x :
-       {Floats{kInf, 0}, Floats{0, NAN}, Floats{NAN, 0}, Floats{-kInf, -kInf}, Floats{kInf, kInf}}) {
+  for (const Floats& x : {Floats{kInf, 0}, Floats{0, NAN}, Floats{NAN, 0}, Floats{-kInf, -kInf}, Floats{kInf, kInf}}) {
     for (const float v : line(x)) EXPECT_TRUE(std::isnan(v)) << x[0] << ' ' << x[1];
   }
 }

@@ -39,7 +39,7 @@ class Finite : public ::testing::Test {
     const std::filesystem::path to = folder.file("model");
     std::filesystem::create_directory(to);
     std::filesystem::copy_file(kModel + "/config.json", to / "config.json", std::filesystem::copy_options::overwrite_existing);
-    const Weights weights = Weights::open(kModel);
+    const Weights weights = Weights::open(kModel + "/diffusion_pytorch_model.safetensors.index.json");
     std::map<std::string, HostTensor> tensors;
     for (const auto& [name, _] : weights.tensors()) {
       const HostTensor tensor = weights.tensor(name);
@@ -118,7 +118,7 @@ TEST_F(Finite, DcaeWritesNothingOfAModelThatOverflows) {
 
 TEST_F(Finite, WhatTheInputHoldsIsToldAndPassedOn) {
   std::vector<float> latent(32 * 2 * 2, 0.5F);
-  const Weights weights = Weights::open(kModel);
+  const Weights weights = Weights::open(kModel + "/diffusion_pytorch_model.safetensors.index.json");
   const std::int64_t channels = weights.at("decoder.conv_in.weight").shape[1];
   latent.resize(static_cast<std::size_t>(channels) * 4, 0.5F);
   latent[1] = std::numeric_limits<float>::quiet_NaN();

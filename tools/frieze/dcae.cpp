@@ -182,7 +182,7 @@ class Runner {
     net.input().copy_from(in);
     net.run();
     HostTensor out = net.output().to_host().converted(DType::f32, Format::nchw);
-    tell(check_finite(net, out.floats()));
+    tell_note(check_finite(net, out.floats()));
     return out;
   }
 

@@ -6,7 +6,7 @@
 
 namespace frieze::tools {
 
-void tell(const std::string& note) {
+void tell_note(const std::string& note) {
   if (!note.empty()) std::cerr << "frieze: note: " << printable(note) << std::endl;
 }
 

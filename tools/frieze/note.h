@@ -5,6 +5,6 @@
 namespace frieze::tools {
 
 /// One line on stderr; nothing if `note` is empty.
-void tell(const std::string& note);
+void tell_note(const std::string& note);
 
 }  // namespace frieze::tools

@@ -34,7 +34,7 @@ int run_command(const RunOptions& options, Outputs& outputs) {
   net.run();
   const auto after = Clock::now();
   const HostTensor result = net.output().to_host();
-  tell(check_finite(net, result.floats()));
+  tell_note(check_finite(net, result.floats()));
   const Image picture = model.entry->to_image(result);
   if (!options.tap_out.empty()) {
     std::map<std::string, HostTensor> tensors;
