@@ -8,7 +8,7 @@
 
 namespace frieze {
 namespace {
-constexpr std::size_t kMaxEpilogue = 4;  // operations that the kernel applies at its store
+constexpr std::size_t kMostOfEpilogue = 4;  // operations that the kernel applies at its store
 }
 
 Linear::Linear(std::int64_t in_features, std::int64_t out_features, LinearOptions options)
@@ -52,7 +52,7 @@ void Linear::reference(const ReferenceArgs& args) const {
 }
 
 std::size_t Linear::absorbs(std::span<const TensorSpec>, std::span<const EpilogueOp> chain) const {
-  return std::min(chain.size(), kMaxEpilogue);
+  return std::min(chain.size(), kMostOfEpilogue);
 }
 
 FormatRule Linear::formats(std::span<const TensorSpec> in) const { return {.nchw = true, .nhwc = in[0].shape.rank() != 4, .prefers = {}}; }
