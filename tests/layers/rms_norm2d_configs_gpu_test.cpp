@@ -308,7 +308,8 @@ TEST(RMSNorm2dConfigs, TheProblemsTakeEveryKernel) {
           return TensorView(static_cast<char*>(address(at)) + problem.misalign * static_cast<std::int64_t>(size_of(t)), spec);
         };
         const TensorView x = view(1), y = view(2), residual = view(3);
-        const cuda::NormOptions norm{o.eps, o.eps_mode, o.rounding, o.activation, Activation::none, o.residual};
+        const cuda::NormOptions norm{
+            o.eps.value_or(default_eps(o.eps_mode)), o.eps_mode, o.rounding, o.activation, Activation::none, o.residual};
         const cuda::NormCall call =
             cuda::make_norm_call(x, y, o.residual != ResidualMode::none ? &residual : nullptr, o.weight ? address(4) : nullptr,
                                  o.bias ? address(5) : nullptr, cuda::make_formula(norm, problem.shape.c(), t), problem.format, dry.info());
