@@ -42,8 +42,11 @@ void add_options(CLI::App* command, DcaeOptions& o, DcaeTask task) {
   command->add_flag("--exact", o.exact, "Keep every layer as the model has it: slower, rounds as the original does");
   command->add_flag("--tf32", o.tf32, "Let f32 matrix products on the GPU use TF32: faster, about three digits");
   command->add_flag("--no-tune", o.no_tune, "Default kernels, instead of the fastest found or cached");
-  add_reading_options(command, o.pictures);
-  add_writing_options(command, o.pictures);
+  if (task != DcaeTask::decode) {
+    add_reading_options(command, o.pictures);
+    add_flatten_option(command, o.pictures);
+  }
+  if (task != DcaeTask::encode) add_quality_option(command, o.pictures);
   command->add_flag("--json", o.json, "Report as JSON");
   command->footer(footer());
 }

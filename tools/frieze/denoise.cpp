@@ -177,9 +177,9 @@ int noise_command(const NoiseOptions& options, Outputs& out) {
   out.reads(options.in);
   out.writes(options.out);
   (void)output_format(options.out);
-  const Image photo = read_picture(options.in, options.pictures);
+  Image photo = read_picture(options.in, options.pictures);
   check_can_hold(photo, options.out, write_options(options.pictures));
-  write_picture(out, options.out, add_noise(photo, options.sigma / 255, options.seed), options.pictures);
+  write_picture(out, options.out, add_noise(std::move(photo), options.sigma / 255, options.seed), options.pictures);
   out.text() << printable(options.in) << " -> " << printable(options.out) << ": Gaussian noise of " << options.sigma << " of 255, seed "
              << options.seed << '\n';
   return kExitOk;

@@ -20,8 +20,10 @@ struct PictureOptions {
   std::string flatten;  ///< a colour, or empty
 };
 
-/// Adds --max-pixels and --strict; --quality and --flatten.
+/// Adds --max-pixels and --strict; --quality; --flatten; the last two.
 void add_reading_options(CLI::App* command, PictureOptions& options);
+void add_quality_option(CLI::App* command, PictureOptions& options);
+void add_flatten_option(CLI::App* command, PictureOptions& options);
 void add_writing_options(CLI::App* command, PictureOptions& options);
 
 /// Throws OptionError on a colour that is none of white, black, grey and #RRGGBB.

@@ -12,10 +12,18 @@ void add_reading_options(CLI::App* command, PictureOptions& o) {
   command->add_flag("--strict", o.strict, "Refuse a picture that is cut off or damaged, instead of saying so and using what is there");
 }
 
-void add_writing_options(CLI::App* command, PictureOptions& o) {
+void add_quality_option(CLI::App* command, PictureOptions& o) {
   add_whole(command, "--quality", o.quality, 1, 100, "Of a JPEG that is written");
+}
+
+void add_flatten_option(CLI::App* command, PictureOptions& o) {
   command->add_flag("--flatten{white}", o.flatten,
-                    "Let a JPEG give up transparency, laid over white (or --flatten=black, grey, #RRGGBB), and 16 bits");
+                    "Give up what the output cannot hold: transparency, laid over white (or --flatten=black, grey, #RRGGBB), and 16 bits");
+}
+
+void add_writing_options(CLI::App* command, PictureOptions& o) {
+  add_quality_option(command, o);
+  add_flatten_option(command, o);
 }
 
 }  // namespace frieze::tools

@@ -90,13 +90,14 @@ class Reader {
 // Every block of every component has a code in at least one scan: of one bit where the picture is progressive, of two where it is not, or
 // of next to nothing where it is arithmetic.
 void check_size(const jpeg_decompress_struct& info, const JpegParts& parts, const std::string& name) {
-  constexpr long long kAnyway = 1 << 20;  // of this many pixels even an empty picture costs nothing
-  if (parts.data_bytes > 0 && static_cast<long long>(info.image_width) * info.image_height <= kAnyway) return;
+  // So many pixels cost little even where they are empty; arithmetic codes of an even surface are a few bytes at any size.
+  const long long anyway = parts.arithmetic ? 1 << 24 : 1 << 20;
+  if (parts.data_bytes > 0 && static_cast<long long>(info.image_width) * info.image_height <= anyway) return;
   unsigned long long blocks = 0;
   for (int c = 0; c < info.num_components; ++c) {
     blocks += static_cast<unsigned long long>(info.comp_info[c].width_in_blocks) * info.comp_info[c].height_in_blocks;
   }
-  const unsigned long long bits = parts.arithmetic ? blocks / 1000 : info.progressive_mode ? blocks : 2 * blocks;
+  const unsigned long long bits = parts.arithmetic ? blocks / 100 : info.progressive_mode ? blocks : 2 * blocks;
   check<IoError>(parts.data_bytes > 0 && bits / 8 <= parts.data_bytes, name, ": truncated JPEG: ", parts.data_bytes,
                  " bytes of data cannot hold ", info.image_width, "x", info.image_height, " pixels");
 }
