@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <iterator>
 #include <list>
 
 #include <frieze/core/error.h>
@@ -18,7 +20,8 @@ struct Engine::State {
   CompileOptions options;
   std::size_t capacity;
   std::shared_ptr<Arena> arena;
-  std::list<Entry> recent;  // most recently used first
+  std::list<Entry> recent;   // most recently used first
+  std::list<Entry> evicted;  // without their sessions: references that callers hold stay valid
   std::size_t captures = 0;
 };
 
@@ -34,7 +37,8 @@ const Module& not_null(const std::shared_ptr<const Module>& model) {
 Engine::Engine(const Module& model, Device device, CompileOptions options, std::size_t capacity) {
   check<OptionError>(capacity > 0, "an engine needs room for at least one session");
   auto arena = device.backend().make_arena();
-  state_ = std::make_unique<State>(State{&model, nullptr, model.lifetime(), std::move(device), options, capacity, std::move(arena), {}, 0});
+  state_ =
+      std::make_unique<State>(State{&model, nullptr, model.lifetime(), std::move(device), options, capacity, std::move(arena), {}, {}, 0});
 }
 Engine::Engine(std::shared_ptr<const Module> model, Device device, CompileOptions options, std::size_t capacity)
     : Engine(not_null(model), std::move(device), std::move(options), capacity) {
@@ -48,6 +52,11 @@ Engine::State& Engine::state() const {
   return *state_;
 }
 
+void Engine::evict_last(State& s) {
+  s.recent.back().session.leave_engine();
+  s.evicted.splice(s.evicted.end(), s.recent, std::prev(s.recent.end()));
+}
+
 // Cached sessions give way to a new one that does not fit beside them.
 Session Engine::make(State& s, const Plan& plan) {
   for (;;) {
@@ -55,15 +64,19 @@ Session Engine::make(State& s, const Plan& plan) {
       return Session(s.device.backend().make_executor(plan, s.options, s.arena), s.device);
     } catch (const CudaError& e) {
       if (s.recent.empty() || !e.out_of_memory()) throw;
-      s.recent.pop_back();
+      evict_last(s);
     }
   }
 }
 
-Session Engine::session(const std::vector<InputSpec>& inputs) {
+Session& Engine::session(const std::vector<InputSpec>& inputs) {
   State& s = state();
   for (auto it = s.recent.begin(); it != s.recent.end(); ++it) {
     if (it->key == inputs) {
+      if (it->session.executor_ == nullptr) {  // a caller moved it away
+        s.evicted.splice(s.evicted.end(), s.recent, it);
+        break;
+      }
       s.recent.splice(s.recent.begin(), s.recent, it);
       return s.recent.front().session;
     }
@@ -71,9 +84,15 @@ Session Engine::session(const std::vector<InputSpec>& inputs) {
   check<OptionError>(!s.alive.expired(), "this engine's model is gone: give the engine a shared_ptr of it, or keep it alive");
   // Refuse bad shapes before anything is evicted; evict before the capture, so that memory is there for it.
   const Plan plan = optimize(trace(*s.model, inputs), s.options.passes);
-  while (s.recent.size() >= s.capacity) s.recent.pop_back();
+  while (s.recent.size() >= s.capacity) evict_last(s);
   Session made = make(s, plan);
-  s.recent.push_front({inputs, std::move(made)});
+  const auto before = std::find_if(s.evicted.begin(), s.evicted.end(), [&](const State::Entry& e) { return e.key == inputs; });
+  if (before != s.evicted.end()) {
+    before->session = std::move(made);
+    s.recent.splice(s.recent.begin(), s.evicted, before);
+  } else {
+    s.recent.push_front({inputs, std::move(made)});
+  }
   ++s.captures;
   return s.recent.front().session;
 }

@@ -71,11 +71,20 @@ struct Session::Taps {
 
 Session::Session(std::shared_ptr<Executor> executor, Device device)
     : executor_(std::move(executor)), device_(std::move(device)), taps_(std::make_shared<Taps>()) {}
+Session::Session(const Session&) = default;
+Session& Session::operator=(const Session&) = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
+void Session::leave_engine() {
+  executor_.reset();
+  taps_.reset();
+  evicted_ = true;
+}
+
 Executor& Session::executor() const {
+  check<OptionError>(!evicted_, "this session was evicted from its engine: ask the engine for it again, or keep a copy of it");
   check<OptionError>(executor_ != nullptr, "this session was moved from");
   executor_->plan().check_alive();
   return *executor_;

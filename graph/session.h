@@ -89,13 +89,15 @@ class Port {
   const PlanPort* port_;  // of the executor's plan
 };
 
-/// One model, one set of input shapes, one device. Movable; not thread-safe: one thread at a time. Every member of a session that was
-/// moved from throws OptionError.
+/// One model, one set of input shapes, one device. A copy is another handle of the same session: copies share ports, taps and memory, which
+/// go with the last of them. Not thread-safe: one thread at a time. Every member of a session that was moved from throws OptionError.
 /// It shares the layers and the values of their parameters as they were when the model was traced. The model may die before it, temporaries
 /// included, and what is loaded or written into the model later does not reach it: compile again for that. Only a layer of the
 /// program's own without Layer::shared_copy() must live as long; after its death every member throws OptionError.
 class Session {
  public:
+  Session(const Session&);
+  Session& operator=(const Session&);
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
   ~Session();
@@ -149,18 +151,19 @@ class Session {
   /// Fills intermediate values, workspaces, taps and outputs with NaN bytes (0xFF), so that a stale result cannot pass for a new one.
   void poison();
 
-  /// Throws OptionError if the session was moved from, or one of its layers died with its model.
+  /// Throws OptionError if the session was moved from or evicted from its engine, or one of its layers died with its model.
   Executor& executor() const;
 
  private:
   friend Session compile(Plan, const Device&, const CompileOptions&);
   friend class Engine;
   Session(std::shared_ptr<Executor> executor, Device device);
-  Session(const Session&) = default;  // another handle of the same session: what an engine gives
+  void leave_engine();
   std::shared_ptr<Executor> executor_;
   Device device_;
   struct Taps;
   std::shared_ptr<Taps> taps_;
+  bool evicted_ = false;
 };
 
 /// Traces, optimises, plans memory; on CUDA also prepares (tunes, warms up), captures and uploads. Other threads, and this one, may have
@@ -187,9 +190,10 @@ class Engine {
   ~Engine();
   Engine(Engine&&) noexcept;
 
-  /// A handle of the session for these inputs, which is compiled now if there is none. Handles share ports, taps and memory. A session
-  /// that somebody holds survives its eviction, `capacity` other shapes later, and keeps its device memory until the last handle is gone.
-  Session session(const std::vector<InputSpec>& inputs);
+  /// The session for these inputs, which is compiled now if there is none. The reference is valid as long as the engine. After the
+  /// session's eviction, `capacity` other shapes later, every member behind the reference throws OptionError, until the same inputs are
+  /// asked for again. A copy (`Session net = engine.session(…)`) keeps the session, and its device memory, beyond eviction and engine.
+  Session& session(const std::vector<InputSpec>& inputs);
   std::size_t size() const;
   std::size_t captures() const;  ///< how many sessions were compiled so far
   std::int64_t arena_bytes() const;
@@ -197,6 +201,7 @@ class Engine {
  private:
   struct State;
   static Session make(State& state, const Plan& plan);
+  static void evict_last(State& state);
   State& state() const;
   std::unique_ptr<State> state_;
 };

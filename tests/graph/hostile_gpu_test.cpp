@@ -115,7 +115,7 @@ TEST_P(HostileGpuTest, EveryCompileEndsRightOrWithOneCaptureErrorInTime) {
   program.stop();
   std::printf("%s: %d compiled in at most %d attempts, %d refused, slowest %.2f s, %d synchronisations failed %s\n", which.c_str(),
               compiled, attempts, refused, slowest, program.failed_synchronisations(), words.c_str());
-  EXPECT_LT(slowest, 5);
+  EXPECT_LT(slowest, 20);  // the driver's lock is not fair: a loop of cudaFree was seen to keep a compile waiting for 5 s
   EXPECT_EQ(program.broken(), 0) << "calls of the program that our compiling broke";
   if (which.find('s') == std::string::npos) {
     EXPECT_EQ(refused, 0);

@@ -239,7 +239,12 @@ TEST_F(LaunchTest, ALaunchCostsTheHostWhatABareGraphCosts) {
   CUDA_CHECK(cudaGraphInstantiate(&raw_exec, graph.get(), 0));
   const cuda::GraphExec exec(raw_exec);
 
-  const auto bare_launch = [&] { (void)cudaGraphLaunch(exec.get(), stream.get()); };
+  // The event is what a session orders later work by: the caller's stream may be gone by then.
+  const cuda::Event behind = cuda::make_event();
+  const auto bare_launch = [&] {
+    (void)cudaGraphLaunch(exec.get(), stream.get());
+    (void)cudaEventRecord(behind.get(), stream.get());
+  };
   const auto our_launch = [&] { net.launch(stream.get()); };
   (void)host_us(stream.get(), bare_launch);
   (void)host_us(stream.get(), our_launch);

@@ -1,6 +1,7 @@
 // What outlives what: models, plans, sessions, ports and engines die in any order. AddressSanitizer runs these too.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <type_traits>
@@ -59,7 +60,7 @@ static_assert(!std::is_copy_constructible_v<Conv2d> && !std::is_move_constructib
 static_assert(!std::is_copy_constructible_v<ModuleList<Conv2d>> && !std::is_move_constructible_v<ModuleList<Conv2d>>);
 static_assert(!std::is_copy_assignable_v<MortalNet> && !std::is_move_assignable_v<Conv2d>);
 static_assert(!std::is_constructible_v<Engine, MortalNet, Device>, "the engine would refer to a dead temporary");
-static_assert(!std::is_copy_constructible_v<Session>);
+static_assert(std::is_copy_constructible_v<Session>, "a copy is another handle of the same session");
 
 TEST(Lifetime, AModelMayBeATemporary) {
   Session net = compile(MortalNet{}, kMortalInputs, Device::cpu());
@@ -185,6 +186,25 @@ TEST(Lifetime, AnEvictedSessionThatSomebodyHoldsKeepsWorking) {
   engine.reset();
   EXPECT_EQ(answer(held), right_answer());
   EXPECT_EQ(out.floats(), right_answer());
+}
+
+TEST(Lifetime, AReferenceToAnEvictedSessionSaysSoUntilItIsThereAgain) {
+  Engine engine(std::make_shared<MortalNet>(), Device::cpu(), CompileOptions{}, 1);
+  Session& held = engine.session(kMortalInputs);
+  EXPECT_EQ(answer(held), right_answer());
+  for (int n = 2; n < 5; ++n) (void)engine.session({{"x", {n, 2, 8, 9}}});
+  for (const auto& use : std::vector<std::function<void()>>{[&] { held.run(); }, [&] { (void)held.output(); }, [&] { (void)held.tap(); },
+                                                            [&] { held.untap(); }, [&] { (void)held.tapped_names(); },
+                                                            [&] { (void)held.device(); }, [&] { held.launch(nullptr); }}) {
+    EXPECT_TRUE(contains(message_of<OptionError>(use), "this session was evicted from its engine"));
+  }
+  EXPECT_EQ(&engine.session(kMortalInputs), &held);
+  EXPECT_EQ(answer(held), right_answer());
+  EXPECT_EQ(engine.captures(), 5U);
+
+  const Session taken = std::move(held);  // the engine makes another one
+  EXPECT_EQ(answer(engine.session(kMortalInputs)), right_answer());
+  EXPECT_EQ(engine.captures(), 6U);
 }
 
 TEST(Lifetime, HandlesOfOneSessionShareItsTaps) {

@@ -12,7 +12,6 @@
 #include <frieze/graph/session.h>
 #include <frieze/models/quickstart.h>
 
-#include "support/environment.h"
 #include "support/temp_folder.h"
 
 namespace frieze::test {
@@ -26,15 +25,19 @@ class WarningsGpuTest : public ::testing::Test {
     // A file that cannot be used is what a compile warns of, once for each file.
     std::ofstream(folder_.file("tuning.json")) << "no JSON";
   }
-  CompileOptions options() {
+  CompileOptions quiet() const {
     CompileOptions o;
+    o.tuning_cache = folder_.file("tuning.json");
+    return o;
+  }
+  CompileOptions options() {
+    CompileOptions o = quiet();
     o.on_warning = [this](std::string_view text) { said_.emplace_back(text); };
     return o;
   }
   Session make(const CompileOptions& o) { return compile(model_, {{"x", {1, 3, 17, 19}, DType::f16}}, Device::cuda(), o); }
 
   TempFolder folder_;
-  Environment cache_{"FRIEZE_TUNING_CACHE", folder_.file("tuning.json").c_str()};
   Quickstart model_;
   std::vector<std::string> said_;
 };
@@ -52,12 +55,12 @@ TEST_F(WarningsGpuTest, OfACompileGoToTheHook) {
 
 TEST_F(WarningsGpuTest, GoToStderrWithoutAHook) {
   ::testing::internal::CaptureStderr();
-  (void)make({});
+  (void)make(quiet());
   EXPECT_NE(::testing::internal::GetCapturedStderr().find("frieze: warning: tuning cache"), std::string::npos);
 }
 
 TEST_F(WarningsGpuTest, OfAHookThatThrowsDoNoHarm) {
-  CompileOptions o;
+  CompileOptions o = quiet();
   int calls = 0;
   o.on_warning = [&](std::string_view) {
     ++calls;
