@@ -21,7 +21,7 @@ constexpr double kReplayMicroseconds = 300;  // of one graph of launches
 constexpr int kMostLaunches = 32;
 constexpr double kWorthwhile = 0.99;  // of the time of a path that is named earlier
 constexpr double kHopeless = 1.15;    // of the best time, after the first look
-constexpr int kPathSet = 2;           // raised when a path computes or runs in another way than it did
+constexpr int kPathSet = 3;           // raised when a path computes or runs in another way than it did
 
 std::string key_text(const ConvProblem& p, const PrepareArgs& args) {
   const ConvGeometry& g = p.g;

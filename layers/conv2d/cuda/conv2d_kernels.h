@@ -72,6 +72,18 @@ constexpr int kGroupedChannels = 32;
 void launch_grouped_pointwise(DType dtype, const ConvGeometry& g, const ConvWeights& w, const void* x, void* y, cudaStream_t stream);
 void preload_grouped_pointwise(DType dtype);
 
+/// Warp-group products (sm_90a only), f16 and bf16, nhwc: 3x3 or 2x2, stride and dilation 1, any padding, one group, channels in and out
+/// that 8 divides. A block owns tiles of 8 x 32 output pixels x 128 channels.
+constexpr int kWarpgroupTileW = 8, kWarpgroupTileH = 32, kWarpgroupChannels = 128;
+/// False in a build that has no code for sm_90a.
+bool takes_warpgroup_conv(DType dtype, const ConvGeometry& g, int compute_capability);
+/// How many tiles there are; the kernel is made for at least as many as half of the GPU's multiprocessors.
+std::int64_t warpgroup_tiles(const ConvGeometry& g);
+/// `activation` is none, relu or silu; x and y are 16-byte aligned.
+void launch_warpgroup_conv(DType dtype, const ConvGeometry& g, const ConvWeights& w, Activation activation, const void* x, void* y,
+                           int sm_count, cudaStream_t stream);
+void preload_warpgroup_conv(DType dtype, const ConvGeometry& g);
+
 /// Any convolution, any format, any alignment.
 void launch_direct(DType dtype, Format format, const ConvGeometry& g, const ConvWeights& w, const void* x, void* y,
                    const EpilogueArgs& epilogue, cudaStream_t stream);

@@ -120,6 +120,40 @@ class ImplicitPath final : public ConvPath {
   DirectPath misaligned_;
 };
 
+// Warp-group products. Pointers that are no multiples of 16 bytes go the direct way.
+class WarpgroupPath final : public ConvPath {
+ public:
+  WarpgroupPath(const ConvProblem& p, const PrepareArgs& args) : p_(p), sm_count_(args.device->sm_count), misaligned_(p) {
+    preload_warpgroup_conv(p.dtype, p.g);
+  }
+  static bool takes(const ConvProblem& p, const PrepareArgs& args) {
+    const auto silu_or_relu = [](const EpilogueOp& op) {
+      return op.kind == EpilogueOp::Kind::activation && (op.activation == Activation::silu || op.activation == Activation::relu);
+    };
+    const bool epilogue = args.epilogue.empty() || (args.epilogue.size() == 1 && silu_or_relu(args.epilogue[0]));
+    return p.format == Format::nhwc && epilogue && takes_warpgroup_conv(p.dtype, p.g, args.device->compute_capability);
+  }
+  // Steps of 64 channels of K and tiles of 128 channels should not be half empty, and the GPU should not be idle.
+  static bool fits(const ConvGeometry& g, int sm_count) { return g.in_c >= 48 && g.out_c >= 96 && 2 * warpgroup_tiles(g) >= sm_count; }
+  void launch(const void* x, void* y, const EpilogueArgs& epilogue, void* workspace, cudaStream_t stream) const override {
+    if (is_aligned(x, 16) && is_aligned(y, 16)) {
+      launch_warpgroup_conv(p_.dtype, p_.g, p_.weights, epilogue.count > 0 ? epilogue.ops[0].activation : Activation::none, x, y, sm_count_,
+                            stream);
+    } else {
+      misaligned_.launch(x, y, epilogue, workspace, stream);
+    }
+  }
+  std::string describe() const override {
+    return concat_text("own warp-group products, tiles of ", kWarpgroupTileW, "x", kWarpgroupTileH, " pixels x ", kWarpgroupChannels,
+                       " channels");
+  }
+
+ private:
+  const ConvProblem& p_;
+  int sm_count_;
+  DirectPath misaligned_;
+};
+
 GemmSpec gemm_spec(const ConvProblem& p) {
   GemmSpec spec{p.g.pixels, p.g.out_c, p.g.in_c, p.g.in_c, p.weights.row, p.dtype, p.weights.w, p.weights.bias};
   spec.bias_f32 = p.weights.has_bias ? p.weights.bias_f32 : nullptr;
@@ -182,9 +216,33 @@ bool prefers_columns(const ConvGeometry& g, const DeviceInfo& device) {
   return warp_groups && g.in_c >= 256 && g.out_c >= 256 && 2.0 * static_cast<double>(g.pixels * k) * g.out_c > 2e10;
 }
 
-const std::string kDirect = "direct", kGrouped = "grouped", kDepthwise = "depthwise", kGemm = "gemm", kImplicit = "implicit ";
+const std::string kDirect = "direct", kGrouped = "grouped", kDepthwise = "depthwise", kGemm = "gemm", kImplicit = "implicit ",
+                  kWarpgroup = "warpgroup";
 
 }  // namespace
+
+std::int64_t warpgroup_tiles(const ConvGeometry& g) {
+  return ceil_div(g.out_w, kWarpgroupTileW) * std::int64_t{ceil_div(g.out_h, kWarpgroupTileH)} * g.n *
+         ceil_div(g.out_c, kWarpgroupChannels);
+}
+
+bool takes_warpgroup_conv(DType dtype, const ConvGeometry& g, int compute_capability) {
+#if FRIEZE_HAS_SM90A
+  const bool kernel = g.kernel_h == g.kernel_w && (g.kernel_h == 3 || g.kernel_h == 2);
+  const bool steps = g.stride_h == 1 && g.stride_w == 1 && g.dilation_h == 1 && g.dilation_w == 1;
+  return compute_capability == 90 && dtype != DType::f32 && g.groups == 1 && kernel && steps && g.in_c % 8 == 0 && g.out_c % 8 == 0 &&
+         warpgroup_tiles(g) < (1 << 30);
+#else
+  return static_cast<void>(dtype), static_cast<void>(g), static_cast<void>(compute_capability), false;
+#endif
+}
+
+#if !FRIEZE_HAS_SM90A
+void launch_warpgroup_conv(DType, const ConvGeometry&, const ConvWeights&, Activation, const void*, void*, int, cudaStream_t) {
+  throw CudaError("this build has no convolution by warp-group products");
+}
+void preload_warpgroup_conv(DType, const ConvGeometry&) { throw CudaError("this build has no convolution by warp-group products"); }
+#endif
 
 std::vector<std::string> conv_path_ids(const ConvProblem& p, const PrepareArgs& args) {
   const ConvGeometry& g = p.g;
@@ -201,8 +259,10 @@ std::vector<std::string> conv_path_ids(const ConvProblem& p, const PrepareArgs& 
   const double flops = 2.0 * static_cast<double>(g.pixels) * g.taps() * g.in_c * g.out_c;
   const bool gemm_first = !half || (is_pointwise(g) ? library_epilogue || flops > 1e9 : prefers_columns(g, *args.device));
   const int tile = ImplicitPath::default_tile(g, args.device->sm_count);
-  if (gemm_first) ids.push_back(kGemm);
-  if (half && (!gemm_first || args.tune)) {
+  const bool warpgroup = WarpgroupPath::takes(p, args), warpgroup_first = warpgroup && WarpgroupPath::fits(g, args.device->sm_count);
+  if (warpgroup_first) ids.push_back(kWarpgroup);
+  if (gemm_first && (!warpgroup_first || args.tune)) ids.push_back(kGemm);
+  if (half && ((!gemm_first && !warpgroup_first) || args.tune)) {
     add_implicit(tile);
     for (int other = 0; args.tune && other < kImplicitTileCount; ++other) {
       // No tile more than half empty.
@@ -210,12 +270,14 @@ std::vector<std::string> conv_path_ids(const ConvProblem& p, const PrepareArgs& 
     }
   }
   if (ids.empty() || (!gemm_first && args.tune)) ids.push_back(kGemm);
+  if (warpgroup && !warpgroup_first && args.tune) ids.push_back(kWarpgroup);
   return ids;
 }
 
 std::unique_ptr<ConvPath> make_conv_path(const ConvProblem& p, const PrepareArgs& args, const std::string& id) {
   if (id == kDepthwise) return std::make_unique<DepthwisePath>(p);
   if (id == kGrouped) return std::make_unique<GroupedPath>(p);
+  if (id == kWarpgroup) return std::make_unique<WarpgroupPath>(p, args);
   if (id == kDirect) return std::make_unique<DirectPath>(p);
   if (id == kGemm && is_pointwise(p.g)) return std::make_unique<PointwisePath>(p, args);
   if (id == kGemm) return std::make_unique<ColumnsPath>(p, args);
