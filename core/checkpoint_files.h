@@ -6,7 +6,9 @@
 #include <string>
 #include <string_view>
 
-namespace frieze {
+#include <frieze/core/api.h>
+
+namespace frieze FRIEZE_API {
 
 /// As many bytes of a file's start as foreign_kind() looks at.
 inline constexpr std::size_t kSniffedBytes = 512;
@@ -22,4 +24,4 @@ std::filesystem::path pick_checkpoint(const std::filesystem::path& folder, const
 /// Tensor name -> file name, see parse_safetensors_index(). Throws IoError, WeightsError.
 std::map<std::string, std::string> read_safetensors_index(const std::filesystem::path& path);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -50,20 +50,23 @@ float round_to(DType t, double v) {
   return 0.0F;
 }
 
+// Offsets of strided views may be negative; callers pass them as std::size_t.
 float load_element(DType t, const void* data, std::size_t i) {
+  const auto at = static_cast<std::ptrdiff_t>(i);
   switch (t) {
-    case DType::f32: return static_cast<const float*>(data)[i];
-    case DType::f16: return static_cast<float>(static_cast<const Eigen::half*>(data)[i]);
-    case DType::bf16: return static_cast<float>(static_cast<const Eigen::bfloat16*>(data)[i]);
+    case DType::f32: return static_cast<const float*>(data)[at];
+    case DType::f16: return static_cast<float>(static_cast<const Eigen::half*>(data)[at]);
+    case DType::bf16: return static_cast<float>(static_cast<const Eigen::bfloat16*>(data)[at]);
   }
   return 0.0F;
 }
 
 void store_element(DType t, void* data, std::size_t i, double v) {
+  const auto at = static_cast<std::ptrdiff_t>(i);
   switch (t) {
-    case DType::f32: static_cast<float*>(data)[i] = static_cast<float>(v); return;
-    case DType::f16: static_cast<Eigen::half*>(data)[i] = Eigen::half(to_odd_float(v)); return;
-    case DType::bf16: static_cast<Eigen::bfloat16*>(data)[i] = Eigen::bfloat16(to_odd_float(v)); return;
+    case DType::f32: static_cast<float*>(data)[at] = static_cast<float>(v); return;
+    case DType::f16: static_cast<Eigen::half*>(data)[at] = Eigen::half(to_odd_float(v)); return;
+    case DType::bf16: static_cast<Eigen::bfloat16*>(data)[at] = Eigen::bfloat16(to_odd_float(v)); return;
   }
 }
 

@@ -9,7 +9,7 @@
 
 #include <frieze/core/api.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// A regular file, open for reading as long as the object lives. Its size is taken once, at opening.
 class InputFile {
@@ -39,4 +39,4 @@ class InputFile {
 /// Exported for the library of models.
 FRIEZE_API std::vector<std::byte> read_file(const std::filesystem::path& path, std::uint64_t limit);
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

@@ -6,9 +6,10 @@
 #include <span>
 #include <string>
 
+#include <frieze/core/api.h>
 #include <frieze/core/input_file.h>
 
-namespace frieze {
+namespace frieze FRIEZE_API {
 
 /// A regular file, open and mapped as long as the object lives. Its size is taken once, at opening.
 class MappedFile {
@@ -34,4 +35,4 @@ class MappedFile {
   void* data_ = nullptr;
 };
 
-}  // namespace frieze
+}  // namespace FRIEZE_API

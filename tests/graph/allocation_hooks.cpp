@@ -5,15 +5,13 @@
 #include <limits>
 #include <new>
 
+#include "support/sanitizers.h"
+
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
 
-#if defined(__SANITIZE_ADDRESS__)
-#define FRIEZE_HOOKS 0
-#else
-#define FRIEZE_HOOKS 1
-#endif
+#define FRIEZE_HOOKS !FRIEZE_ADDRESS_SANITIZER
 
 namespace {
 thread_local std::int64_t allocations = 0;

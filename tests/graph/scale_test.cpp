@@ -11,15 +11,12 @@
 #include <frieze/layers/conv2d/conv2d.h>
 
 #include "graph/test_layers.h"
+#include "support/sanitizers.h"
 
 namespace frieze::test {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__)
-constexpr std::size_t kLarge = 10'000, kChain = 20'000;
-#else
-constexpr std::size_t kLarge = 40'000, kChain = 100'000;
-#endif
+constexpr std::size_t kLarge = kSanitized ? 10'000 : 40'000, kChain = kSanitized ? 20'000 : 100'000;
 
 using Build = std::function<std::vector<NamedValue>(std::size_t, const std::vector<NamedValue>&)>;
 

@@ -105,7 +105,7 @@ class LimitsOf : public testing::TestWithParam<std::size_t> {
 std::string name_of(const testing::TestParamInfo<std::size_t>& info) {
   return concat_text("sm_", gpus_of_every_capability()[info.param].compute_capability);
 }
-INSTANTIATE_TEST_SUITE_P(Gpus, LimitsOf, testing::Range(std::size_t{0}, std::size_t{6}), name_of);
+INSTANTIATE_TEST_SUITE_P(Devices, LimitsOf, testing::Range(std::size_t{0}, std::size_t{6}), name_of);
 
 // All configurations, not only the candidates; and what is launched is what norm_launch_needs() says, which the choice is made by.
 TEST_P(LimitsOf, RMSNorm2dsConfigurationsCanBeLaunched) {

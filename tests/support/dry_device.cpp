@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <utility>
 
@@ -72,6 +73,12 @@ cudaError_t launch(const void* function, dim3 grid, dim3 block, std::size_t dyna
   return cudaSuccess;
 }
 
+std::mutex handles_mutex;
+std::map<const void*, const void*>& handles() {
+  static std::map<const void*, const void*> all;
+  return all;
+}
+
 cuda::DeviceInfo gpu(const char* name, int capability, int multiprocessors, int threads, int block_kib, int sm_kib, int l2_mib) {
   cuda::DeviceInfo d;
   d.name = name;
@@ -86,6 +93,18 @@ cuda::DeviceInfo gpu(const char* name, int capability, int multiprocessors, int 
 }
 
 }  // namespace
+
+void remember_handle(const void* handle, const void* function) {
+  const std::lock_guard lock(handles_mutex);
+  handles()[handle] = function;
+}
+
+// The function itself where the handle was made while a DryDevice lived.
+const void* function_of(const void* handle) {
+  const std::lock_guard lock(handles_mutex);
+  const auto found = handles().find(handle);
+  return found != handles().end() ? found->second : handle;
+}
 
 std::vector<cuda::DeviceInfo> gpus_of_every_capability() {
   return {gpu("A100", 80, 108, 2048, 163, 164, 40),   gpu("RTX 3060", 86, 28, 1536, 99, 100, 3),
@@ -136,12 +155,27 @@ void __wrap___cudaRegisterFunction(void** handle, const char* host, char* device
   __real___cudaRegisterFunction(handle, host, device, name, most_threads, tid, bid, block, grid, warp);
 }
 
-// A kernel's handle is its function while a DryDevice lives.
-FRIEZE_WRAP(__cudaGetKernel, (cudaKernel_t * kernel, const void* function), (kernel, function),
-            *kernel = reinterpret_cast<cudaKernel_t>(const_cast<void*>(function)))
-FRIEZE_WRAP(__cudaLaunchKernel, (cudaKernel_t kernel, dim3 grid, dim3 block, void** args, size_t shared, cudaStream_t stream),
-            (kernel, grid, block, args, shared, stream),
-            return frieze::test::launch(reinterpret_cast<const void*>(kernel), grid, block, shared, 1, false))
+// A kernel's handle is its function while a DryDevice lives. Launches remember handles, which on a GPU are the real ones.
+cudaError_t __real___cudaGetKernel(cudaKernel_t* kernel, const void* function);
+cudaError_t __wrap___cudaGetKernel(cudaKernel_t* kernel, const void* function);
+cudaError_t __wrap___cudaGetKernel(cudaKernel_t* kernel, const void* function) {
+  if (state) {
+    *kernel = reinterpret_cast<cudaKernel_t>(const_cast<void*>(function));
+    return cudaSuccess;
+  }
+  const cudaError_t status = __real___cudaGetKernel(kernel, function);
+  if (status == cudaSuccess) frieze::test::remember_handle(*kernel, function);
+  return status;
+}
+cudaError_t __real___cudaLaunchKernel(cudaKernel_t, dim3, dim3, void**, size_t, cudaStream_t);
+cudaError_t __wrap___cudaLaunchKernel(cudaKernel_t, dim3, dim3, void**, size_t, cudaStream_t);
+cudaError_t __wrap___cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void** args, size_t shared, cudaStream_t stream) {
+  if (state) return frieze::test::launch(frieze::test::function_of(kernel), grid, block, shared, 1, false);
+  if (registered().contains(kernel)) {
+    if (const cudaError_t status = __wrap___cudaGetKernel(&kernel, kernel); status != cudaSuccess) return status;
+  }
+  return __real___cudaLaunchKernel(kernel, grid, block, args, shared, stream);
+}
 
 cudaError_t __real_cudaLaunchKernelExC(const cudaLaunchConfig_t*, const void*, void**);
 cudaError_t __wrap_cudaLaunchKernelExC(const cudaLaunchConfig_t*, const void*, void**);

@@ -10,6 +10,7 @@
 
 #include <frieze/core/weights.h>
 
+#include "support/sanitizers.h"
 #include "tools/command.h"
 #include "tools/image/image.h"
 #include "tools/shell.h"
@@ -193,6 +194,7 @@ TEST_F(Checkpoints, OtherFilesAreNamedForWhatTheyAre) {
 
 // A small file that claims a large model is refused before memory is taken: within a limit of address space that the model would burst.
 TEST_F(Checkpoints, AConfigThatClaimsTooMuchIsRefusedAtOnce) {
+  const std::string limit = kSanitized ? "" : "ulimit -d 100000; ";
   const std::string model = with_config("model");
   fs::copy_file(kLite + kFile, model + kFile);
   const auto with_widths = [&](int width, int depth) {
@@ -213,15 +215,14 @@ TEST_F(Checkpoints, AConfigThatClaimsTooMuchIsRefusedAtOnce) {
                                        "inspect --device cpu --size 32x32 " + quoted("dcae:" + model),
                                        "inspect --device cpu --size 32x32 " + quoted("dcae-decoder:" + model)}) {
       const auto start = std::chrono::steady_clock::now();
-      const Outcome outcome = shell("ulimit -d 100000; " + quoted(frieze_program()) + " " + command);
+      const Outcome outcome = shell(limit + quoted(frieze_program()) + " " + command);
       EXPECT_EQ(outcome.status, 2) << command;
       EXPECT_NE(outcome.err.find("tensor"), std::string::npos) << outcome.err;
       EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 10) << "with room for a busy machine";
     }
   }
   with_widths(65536, 256);
-  const Outcome random =
-      shell("ulimit -d 100000; " + quoted(frieze_program()) + " inspect --device cpu --random-weights 1 " + quoted("dcae:" + model));
+  const Outcome random = shell(limit + quoted(frieze_program()) + " inspect --device cpu --random-weights 1 " + quoted("dcae:" + model));
   EXPECT_EQ(random.status, 2);
   EXPECT_NE(random.err.find("this machine has"), std::string::npos) << random.err;
 }

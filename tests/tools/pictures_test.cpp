@@ -14,6 +14,7 @@
 #include <frieze/core/weights.h>
 
 #include "support/parity.h"
+#include "support/sanitizers.h"
 #include "tools/command.h"
 #include "tools/image/colour.h"
 #include "tools/image/exif.h"
@@ -338,12 +339,6 @@ TEST_F(Pictures, OnlyRegularFilesAreRead) {
   ::close(bound);
   EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 30) << "nobody may wait for a pipe";
 }
-
-#ifdef __SANITIZE_ADDRESS__
-constexpr bool kSanitized = true;  // takes memory and time of its own
-#else
-constexpr bool kSanitized = false;
-#endif
 
 std::string deflated_zeros(std::size_t count) {
   std::string out(::compressBound(count), '\0');

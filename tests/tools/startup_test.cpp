@@ -13,15 +13,8 @@
 
 #include <frieze/core/weights.h>
 
+#include "support/sanitizers.h"
 #include "tools/command.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define FRIEZE_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define FRIEZE_SANITIZED 1
-#endif
-#endif
 
 namespace frieze::test {
 namespace {
@@ -93,9 +86,7 @@ void expect_cheap(const std::vector<std::string>& arguments, double most_mib, do
 class Startup : public ::testing::Test {
  protected:
   void SetUp() override {
-#ifdef FRIEZE_SANITIZED
-    GTEST_SKIP() << "a sanitizer's memory and time are not the program's";
-#endif
+    if (kSanitized) GTEST_SKIP() << "a sanitizer's memory and time are not the program's";
   }
 };
 
