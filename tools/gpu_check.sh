@@ -143,8 +143,12 @@ if wants tests; then
   for program in "${programs[@]}"; do
     name=$(basename "$program")
     # The others one after the other and whole: some of their tests measure time.
-    if [[ $name == layers_tests || $name == tools_tests ]]; then
+    if [[ $name == layers_tests ]]; then
       sharded "test_$name" "${FRIEZE_TEST_SECONDS:-1200}" "$program"
+    elif [[ $name == tools_tests ]]; then
+      sharded "test_$name" "${FRIEZE_TEST_SECONDS:-1200}" "$program" --gtest_filter='-SoakTest.*'
+      # These look for growth of the GPU's memory.
+      shards=1 sharded "test_${name}_alone" "${FRIEZE_TEST_SECONDS:-1200}" "$program" --gtest_filter='SoakTest.*'
     else
       shards=1 sharded "test_$name" "${FRIEZE_TEST_SECONDS:-1200}" "$program"
     fi

@@ -1,6 +1,5 @@
 """JSON for results files: one row a line, so that a file reads and compares like a table."""
 import json
-import textwrap
 
 WIDTH = 160
 
@@ -13,9 +12,16 @@ def rows_json(value, indent=0):
         return line
     inner, outer = " " * (indent + 1), " " * indent
     if isinstance(value, list) and not any(isinstance(entry, (dict, list)) for entry in value):
-        words = textwrap.wrap(line[1:-1], WIDTH - len(inner), break_long_words=False, break_on_hyphens=False)
-        if json.loads("[" + " ".join(words) + "]") == value:  # no text with several blanks in a row
-            return "[\n" + "\n".join(inner + part for part in words) + f"\n{outer}]"
+        lines = [inner]
+        for i, entry in enumerate(value):  # never inside of a text
+            word = json.dumps(entry, allow_nan=False) + ("," if i + 1 < len(value) else "")
+            if lines[-1] == inner:
+                lines[-1] += word
+            elif len(lines[-1]) + 1 + len(word) <= WIDTH:
+                lines[-1] += " " + word
+            else:
+                lines.append(inner + word)
+        return "[\n" + "\n".join(lines) + f"\n{outer}]"
     if isinstance(value, list):
         rows = [inner + json.dumps(row, allow_nan=False) for row in value]
         return "[\n" + ",\n".join(rows) + f"\n{outer}]"
