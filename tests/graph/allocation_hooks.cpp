@@ -11,7 +11,7 @@
 #include <malloc.h>
 #endif
 
-#define FRIEZE_HOOKS !FRIEZE_ADDRESS_SANITIZER
+#define FRIEZE_HOOKS (FRIEZE_ADDRESS_SANITIZER == 0)
 
 namespace {
 thread_local std::int64_t allocations = 0;

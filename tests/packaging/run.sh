@@ -98,7 +98,8 @@ exports() {
     if nm -DC --defined-only "$library" | grep -E 'frieze::(TuningCache|parallel_for|matmul|warn|cuda::Gemm|cuda::capture_steps)'; then
       fail "$library exports what no installed header declares"
     fi
-    nm -DC --defined-only "$library" | grep -q 'typeinfo for frieze::' || fail "$library exports no types: exceptions could not be caught"
+    # Not grep -q, which leaves nm with a broken pipe.
+    nm -DC --defined-only "$library" | grep 'typeinfo for frieze::' >/dev/null || fail "$library exports no types: exceptions could not be caught"
     seen=$((${seen:-0} + 1))
   done
   [[ ${seen:-0} == 2 ]] || fail "expected libfrieze.so and libfrieze_models.so under $1"
