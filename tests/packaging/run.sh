@@ -69,7 +69,7 @@ consumers() {
   else
     # What is true of a machine without a driver: no driver, not an old one.
     local reason='^no GPU: .*CUDA'
-    if [[ $name == cuda* ]] && ! ldconfig -p | grep -q 'libcuda\.so\.1'; then reason='^no GPU: no CUDA device: no CUDA driver is installed'; fi
+    if [[ $name == cuda* ]] && ! ldconfig -p | grep 'libcuda\.so\.1' >/dev/null; then reason='^no GPU: no CUDA device: no CUDA driver is installed'; fi
     expect cuda "$reason" 3 "$out/cuda"
   fi
   if [[ $own == ON ]]; then
