@@ -48,7 +48,7 @@ class Module {
   std::string class_name() const;
   /// The module that this one was add()ed to; nullptr for a root, or once that module is gone.
   const Module* parent() const { return parent_alive_.expired() ? nullptr : parent_; }
-  /// Expires when the module dies: for whoever keeps a reference to a module that is not his.
+  /// Expires when the module dies. Engines check it before they trace a model that they only refer to.
   std::weak_ptr<const void> lifetime() const { return alive_; }
 
   const std::vector<std::pair<std::string, Module*>>& children() const { return children_; }
@@ -121,7 +121,7 @@ struct LoadOptions {
 void load(Module& module, const Weights& weights, const LoadOptions& options = {});
 
 /// Fills each parameter from the tensors named beside it, one after the other where there are several; for loaders that know other names
-/// than the parameters' own. Who calls has checked names and shapes. Throws as Weights::floats() does, and on values that are NaN
+/// than the parameters' own. Callers check names and shapes before. Throws as Weights::floats() does, and on values that are NaN
 /// or Inf; the parameters are then left as they were.
 void fill_parameters(std::span<const std::pair<Parameter*, std::vector<std::string>>> sources, const Weights& weights,
                      const LoadOptions& options = {});

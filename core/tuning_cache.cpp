@@ -80,7 +80,7 @@ std::string text_of(const Entries& entries) {
 // What every file begins with that text_of() makes: the mark by which a damaged one is known as Frieze's own.
 std::string mark() { return concat_text("{\n  \"about\": \"", kAbout, '"'); }
 
-// Held by whoever reads, merges and replaces the file. It is on the folder, so that nothing lies beside the file.
+// Held while a process reads, merges and replaces the file. The lock is on the folder, so that no lock file lies beside it.
 class FolderLock {
  public:
   explicit FolderLock(const fs::path& folder) : fd_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {

@@ -61,7 +61,7 @@ class Backend {
   virtual ~Backend() = default;
   virtual bool is_cuda() const = 0;
   virtual std::string name() const = 0;
-  /// Bytes of device memory in use, whoever uses them; 0 on the CPU.
+  /// Bytes of device memory in use by all programs; 0 on the CPU.
   virtual std::int64_t used_memory() const { return 0; }
   /// An empty arena to be shared; executors made with nullptr have one of their own.
   virtual std::shared_ptr<Arena> make_arena() const = 0;

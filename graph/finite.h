@@ -1,5 +1,5 @@
 #pragma once
-/// NaN and Inf that a model makes: which step is the first. A result with some is worth nothing, so whoever would write it asks here.
+/// Finds the first step of a model that makes NaN or Inf. Programs call it before they write a result.
 #include <span>
 #include <string>
 

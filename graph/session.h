@@ -59,8 +59,8 @@ struct CompileOptions {
   /// both equal. Where there is nothing to prepare, on the CPU, that is the only one.
   std::function<void(int ready, int steps)> on_prepared = nullptr;
   /// Takes the warnings of compiling, of the session's life, of profile() and verify(), one line each, instead of stderr. Called on the
-  /// thread that warns, never by two threads at once in the whole process; what it throws is dropped. What a process warns of once goes to
-  /// whoever met it first.
+  /// thread that warns, never by two threads at once in the whole process; what it throws is dropped. A warning that a process gives
+  /// once goes to the session that met it first.
   std::function<void(std::string_view text)> on_warning = nullptr;
 };
 

@@ -49,7 +49,7 @@ class PlanTracer final : public Tracer {
       layer = adopted(*layer, name);  // somebody's member
     } else if (!layer->parameters().empty()) {
       check_parameters(*layer, name, nullptr);
-      if (auto copy = copy_of(*layer)) layer = std::move(copy);  // whoever shares it may write to it
+      if (auto copy = copy_of(*layer)) layer = std::move(copy);  // the model may write to its own
     }
     const Inferred inferred = infer_at(name, [&] { return layer->infer(specs); });
     step.layer = std::move(layer);

@@ -113,9 +113,8 @@ class DeviceBuffer {
 /// Copies a host array to new device memory.
 DeviceBuffer to_device(const void* host, std::size_t bytes);
 
-/// Row-major f32 values rounded to T on the current device, to be read only: for as long as anybody holds them, whoever asks for the same
-/// values gets the same memory. So all sessions of a model, of every shape and on every thread, hold its packed weights once. Throws
-/// CudaError.
+/// Row-major f32 values rounded to T on the current device. Read-only: identical uploads share one allocation while any of them is alive,
+/// so all sessions of a model, of every shape and on every thread, hold its packed weights once. Throws CudaError.
 DeviceBuffer to_device(std::span<const float> values, DType t);
 
 }  // namespace frieze::cuda

@@ -42,7 +42,7 @@ struct DenoiserBlock final : Module {
 };
 
 /// What a denoiser gives: the picture, or what has to be added to its input to get it. A change is some hundredths of the range: a 16-bit
-/// type holds it ten times as finely as the picture, so whoever adds in f32 loses less (PhotoDenoiser does).
+/// type holds it ten times as finely as the picture, so callers that add in f32 lose less, as PhotoDenoiser does.
 enum class DenoiserOutput : std::uint8_t { picture, change };
 
 /// change = head(…), picture = x + change: x and both [N,3,H,W], RGB in [0,1]; not clamped. H and W are multiples of kStride (ShapeError

@@ -308,7 +308,7 @@ TEST_F(Pictures, WhatIsCutOffIsToldInOneLineOrStrictlyRefused) {
   }
 }
 
-// What is no regular file is refused at once, whoever reads it.
+// Every reader refuses at once what is no regular file.
 TEST_F(Pictures, OnlyRegularFilesAreRead) {
   ASSERT_EQ(::mkfifo(folder.file("pipe.png").c_str(), 0600), 0);
   std::filesystem::create_symlink("pipe.png", folder.file("link.png"));
