@@ -15,7 +15,8 @@ namespace {
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-// std::from_chars takes no spaces, no '+' and no locale; what is left over is refused here, and "inf", "nan" by their first letter.
+// std::from_chars takes no spaces, no '+' and no locale. parse_all() also refuses trailing characters, and "inf" and "nan" by their first
+// letter.
 template <class T>
 bool parse_all(std::string_view text, T& value) {
   if (text.empty() || !is_digit(text.back())) return false;

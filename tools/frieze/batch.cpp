@@ -115,7 +115,7 @@ Batch list_batch(const BatchRequest& request, Outputs& outputs) {
     check<OptionError>(folder || !batch.several, printable(request.out), ": several inputs need a folder as --out, this is a file");
     for (const std::string& in : request.in) {
       const bool same = folder && fs::is_directory(in, error) && fs::equivalent(in, request.out, error);
-      check<IoError>(!same, printable(request.out), ": what is made would be written over what is read, or among it: name another folder");
+      check<IoError>(!same, printable(request.out), ": it is an input folder too, whose files would be written over: name another folder");
     }
     if (folder) {
       name_outputs(request, request.out, batch);
