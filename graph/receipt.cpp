@@ -5,8 +5,8 @@
 #include <ostream>
 
 #include <frieze/core/error.h>
-#include <frieze/graph/memory_text.h>
-#include <frieze/graph/text_table.h>
+#include <frieze/graph/report/memory_text.h>
+#include <frieze/graph/report/text_table.h>
 
 namespace frieze {
 namespace {

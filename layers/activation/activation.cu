@@ -1,6 +1,6 @@
 #include <frieze/core/cuda/kernel.h>
-#include <frieze/core/cuda/pointwise.h>
 #include <frieze/layers/activation/activation.h>
+#include <frieze/layers/shared/cuda/pointwise.h>
 
 namespace frieze::cuda {
 namespace {

@@ -1,8 +1,8 @@
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/layers/batch_norm2d/batch_norm2d.h>
-#include <frieze/core/cuda/epilogue.cuh>
 #include <frieze/core/cuda/launch.cuh>
+#include <frieze/layers/shared/cuda/epilogue.cuh>
 
 namespace frieze::cuda {
 namespace {

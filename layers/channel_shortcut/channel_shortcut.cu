@@ -1,7 +1,7 @@
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/layers/channel_shortcut/channel_shortcut.h>
-#include <frieze/core/cuda/epilogue.cuh>
 #include <frieze/core/cuda/launch.cuh>
+#include <frieze/layers/shared/cuda/epilogue.cuh>
 
 namespace frieze::cuda {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/layers/conv2d/cuda/conv2d_kernels.h>
-#include <frieze/core/cuda/epilogue.cuh>
+#include <frieze/layers/shared/cuda/epilogue.cuh>
 
 namespace frieze::cuda {
 namespace {

@@ -3,8 +3,8 @@
 
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/layers/conv2d/cuda/conv2d_kernels.h>
-#include <frieze/core/cuda/async_copy.cuh>
-#include <frieze/core/cuda/epilogue.cuh>
+#include <frieze/layers/shared/cuda/async_copy.cuh>
+#include <frieze/layers/shared/cuda/epilogue.cuh>
 
 namespace frieze::cuda {
 namespace {

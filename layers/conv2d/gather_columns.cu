@@ -1,7 +1,7 @@
 // What each output pixel sees, as rows of a matrix.
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/layers/conv2d/cuda/conv2d_kernels.h>
-#include <frieze/core/cuda/epilogue.cuh>
+#include <frieze/layers/shared/cuda/epilogue.cuh>
 
 namespace frieze::cuda {
 namespace {

@@ -1,9 +1,9 @@
 // Conv2d on the CPU: a few output rows at a time, as a matrix product over gathered columns; sums in double.
 #include <algorithm>
 
-#include <frieze/core/matmul.h>
 #include <frieze/core/parallel.h>
 #include <frieze/layers/conv2d/conv2d.h>
+#include <frieze/layers/shared/matmul.h>
 
 namespace frieze {
 namespace {

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include <frieze/core/error.h>
-#include <frieze/core/matmul.h>
+#include <frieze/layers/shared/matmul.h>
 
 namespace frieze {
 namespace {

@@ -1,7 +1,7 @@
 // Linear has no kernel of its own: it is one Gemm. The build collects layers by their .cu files.
-#include <frieze/core/cuda/gemm.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/layers/linear/linear.h>
+#include <frieze/layers/shared/cuda/gemm.h>
 
 namespace frieze::cuda {
 namespace {

@@ -3,8 +3,8 @@
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/layers/linear_attention2d/cuda/attention_kernels.h>
 #include <frieze/layers/linear_attention2d/linear_attention2d.h>
-#include <frieze/core/cuda/epilogue.cuh>
 #include <frieze/core/cuda/launch.cuh>
+#include <frieze/layers/shared/cuda/epilogue.cuh>
 
 namespace frieze::cuda {
 namespace {

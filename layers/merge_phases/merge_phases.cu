@@ -1,9 +1,9 @@
-#include <frieze/core/cuda/epilogue.h>
 #include <frieze/core/cuda/kernel.h>
-#include <frieze/core/cuda/pointwise.h>
 #include <frieze/layers/merge_phases/merge_phases.h>
-#include <frieze/core/cuda/epilogue.cuh>
+#include <frieze/layers/shared/cuda/epilogue.h>
+#include <frieze/layers/shared/cuda/pointwise.h>
 #include <frieze/core/cuda/launch.cuh>
+#include <frieze/layers/shared/cuda/epilogue.cuh>
 
 namespace frieze::cuda {
 namespace {

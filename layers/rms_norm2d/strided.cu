@@ -1,6 +1,6 @@
 #include <frieze/core/cuda/check.h>
-#include <frieze/core/cuda/epilogue.cuh>
 #include <frieze/layers/rms_norm2d/cuda/normalise.cuh>
+#include <frieze/layers/shared/cuda/epilogue.cuh>
 
 namespace frieze::cuda {
 namespace {

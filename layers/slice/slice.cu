@@ -1,5 +1,5 @@
 #include <frieze/core/cuda/kernel.h>
-#include <frieze/core/cuda/pointwise.h>
+#include <frieze/layers/shared/cuda/pointwise.h>
 #include <frieze/layers/slice/slice.h>
 
 namespace frieze::cuda {

@@ -1,5 +1,5 @@
 #include <frieze/core/cuda/kernel.h>
-#include <frieze/core/cuda/pointwise.h>
+#include <frieze/layers/shared/cuda/pointwise.h>
 #include <frieze/layers/upsample/upsample.h>
 
 namespace frieze::cuda {

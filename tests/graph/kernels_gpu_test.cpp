@@ -10,12 +10,12 @@
 #include <vector>
 
 #include <frieze/core/cuda/check.h>
-#include <frieze/core/cuda/compare.h>
-#include <frieze/core/cuda/gemm_kernels.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/yardstick.h>
 #include <frieze/graph/cuda/reformat.h>
 #include <frieze/graph/cuda/stamps.h>
+#include <frieze/layers/conv2d/cuda/compare.h>
+#include <frieze/layers/shared/cuda/gemm_kernels.h>
 
 #include "support/kernel_watch.h"
 #include "support/parity_grid.h"

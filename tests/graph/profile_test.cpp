@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include <frieze/graph/memory_text.h>
-#include <frieze/graph/report_html.h>
+#include <frieze/graph/report/html.h>
+#include <frieze/graph/report/memory_text.h>
 #include <frieze/graph/step_times.h>
 
 #include "graph/test_layers.h"

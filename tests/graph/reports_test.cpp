@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include <frieze/graph/memory_text.h>
-#include <frieze/graph/text_table.h>
+#include <frieze/graph/report/memory_text.h>
+#include <frieze/graph/report/text_table.h>
 #include <frieze/graph/verify.h>
 
 #include "graph/test_layers.h"

@@ -4,7 +4,7 @@
 #include <ctime>
 #include <random>
 
-#include <frieze/graph/memory_text.h>
+#include <frieze/graph/report/memory_text.h>
 #include <frieze/graph/session.h>
 #include <frieze/layers/batch_norm2d/batch_norm2d.h>
 #include <frieze/layers/concat/concat.h>

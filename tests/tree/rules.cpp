@@ -37,8 +37,8 @@ std::string at(std::string_view path, int line, const std::string& what) {
 bool is_source(std::string_view path) { return matches(path, R"(\.(h|cuh|cpp|cu)$)"); }
 
 bool may_include_cuda(std::string_view path) {
-  return matches(path,
-                 R"(^(core|graph)/cuda/|^layers/[^/]+/([^/]+\.cu$|cuda/)|^tests/|^tools/([^/]+/)*[^/]+(\.cu|_cuda\.cpp|_kernels\.h)$)");
+  return matches(
+      path, R"(^(core|graph)/cuda/|^layers/[^/]+/([^/]+\.cu$|cuda/|cudnn/)|^tests/|^tools/([^/]+/)*[^/]+(\.cu|_cuda\.cpp|_kernels\.h)$)");
 }
 
 std::vector<std::string> include_violations(std::string_view path, std::string_view text) {
@@ -53,7 +53,7 @@ std::vector<std::string> include_violations(std::string_view path, std::string_v
   static const std::regex include(R"re(^\s*#\s*include\s*[<"](frieze/)?([^>"]+)[>"])re");
   static const std::regex cuda_header(
       R"(^(cuda|cublas|cudnn|curand|cusparse|cusolver|nvrtc|nvml|nvtx|cub/|cute/|cutlass/|thrust/)|^(mma|cooperative_groups|vector_types|device_launch_parameters)(\.h|/))");
-  static const std::regex our_cuda_header(R"(^((core|graph)/cuda/|layers/[^/]+/cuda/|tools/.*_kernels\.h$|.*\.cuh$))");
+  static const std::regex our_cuda_header(R"(^((core|graph)/cuda/|layers/[^/]+/(cuda|cudnn)/|tools/.*_kernels\.h$|.*\.cuh$))");
   const std::string from = top_folder(path);
   std::vector<std::string> found;
   if (!is_source(path) || !allowed.contains(from)) return found;

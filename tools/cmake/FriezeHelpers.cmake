@@ -44,9 +44,9 @@ function(frieze_shared_library target suffix)
   target_compile_features(${target} PUBLIC cxx_std_20)
 endfunction()
 
-# core/simd/matmul.cpp is compiled once per x86 instruction set; core/matmul.cpp picks one when the program runs.
+# layers/shared/simd/matmul.cpp is compiled once per x86 instruction set; layers/shared/matmul.cpp picks one when the program runs.
 function(frieze_cpu_dispatch target)
-  set(source ${CMAKE_CURRENT_SOURCE_DIR}/core/simd/matmul.cpp)
+  set(source ${CMAKE_CURRENT_SOURCE_DIR}/layers/shared/simd/matmul.cpp)
   if(NOT EXISTS ${source})
     return()
   endif()

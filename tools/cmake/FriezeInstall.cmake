@@ -14,6 +14,7 @@ set(FRIEZE_PUBLIC_HEADERS
     models/dc_ae/blocks.h models/dc_ae/checkpoint.h models/dc_ae/config.h models/dc_ae/dc_ae.h models/dc_ae/tiling.h
     models/denoiser/denoise.h models/denoiser/denoiser.h models/quickstart.h)
 file(GLOB layers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/layers/*/*.h)  # a new layer edits no shared file
+list(FILTER layers EXCLUDE REGEX "^layers/shared/")  # for layers of this tree
 list(APPEND FRIEZE_PUBLIC_HEADERS ${layers})
 if(FRIEZE_WITH_CUDA)  # for layers with kernels of their own; these include CUDA's headers
   list(APPEND FRIEZE_PUBLIC_HEADERS core/cuda/checked_call.h core/cuda/kernel.h core/cuda/launch.cuh)

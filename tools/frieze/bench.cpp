@@ -2,7 +2,7 @@
 #include <chrono>
 
 #include <frieze/core/error.h>
-#include <frieze/graph/text_table.h>
+#include <frieze/graph/report/text_table.h>
 
 #include "tools/frieze/commands.h"
 #include "tools/frieze/gpu.h"

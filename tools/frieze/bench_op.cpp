@@ -7,7 +7,7 @@
 #include <frieze/core/error.h>
 #include <frieze/core/tuning_cache.h>
 #include <frieze/core/version.h>
-#include <frieze/graph/text_table.h>
+#include <frieze/graph/report/text_table.h>
 
 #include "tools/frieze/arguments.h"
 #include "tools/frieze/commands.h"

@@ -12,8 +12,8 @@
 #include <frieze/core/error.h>
 #include <frieze/core/tuning_cache.h>
 #include <frieze/graph/finite.h>
+#include <frieze/graph/report/text_table.h>
 #include <frieze/graph/session.h>
-#include <frieze/graph/text_table.h>
 #include <frieze/models/dc_ae/checkpoint.h>
 #include <frieze/models/dc_ae/tiling.h>
 

@@ -8,7 +8,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/core/tuning_cache.h>
-#include <frieze/graph/text_table.h>
+#include <frieze/graph/report/text_table.h>
 #include <frieze/models/denoiser/denoise.h>
 
 #include "tools/frieze/arguments.h"

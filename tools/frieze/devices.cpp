@@ -1,5 +1,5 @@
 #include <frieze/core/version.h>
-#include <frieze/graph/text_table.h>
+#include <frieze/graph/report/text_table.h>
 
 #include "tools/frieze/commands.h"
 #include "tools/frieze/gpu.h"

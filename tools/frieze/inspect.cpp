@@ -1,5 +1,5 @@
 #include <frieze/core/error.h>
-#include <frieze/graph/memory_text.h>
+#include <frieze/graph/report/memory_text.h>
 
 #include "tools/frieze/commands.h"
 #include "tools/frieze/json.h"

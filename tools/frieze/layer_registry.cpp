@@ -1,7 +1,7 @@
 #include "tools/frieze/layer_registry.h"
 
 #include <frieze/core/error.h>
-#include <frieze/graph/text_table.h>
+#include <frieze/graph/report/text_table.h>
 #include <frieze/layers/activation/activation.h>
 #include <frieze/layers/batch_norm2d/batch_norm2d.h>
 #include <frieze/layers/channel_shortcut/channel_shortcut.h>

@@ -1,4 +1,4 @@
-#include <frieze/graph/report_html.h>
+#include <frieze/graph/report/html.h>
 
 #include <algorithm>
 #include <optional>

@@ -4,7 +4,7 @@
 #include <frieze/core/error.h>
 #include <frieze/core/safetensors.h>
 #include <frieze/graph/finite.h>
-#include <frieze/graph/text_table.h>
+#include <frieze/graph/report/text_table.h>
 
 #include "tools/frieze/commands.h"
 #include "tools/frieze/json.h"

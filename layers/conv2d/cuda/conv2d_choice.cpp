@@ -5,11 +5,11 @@
 
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/cold_timing.h>
-#include <frieze/core/cuda/compare.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/tune.h>
 #include <frieze/core/error.h>
 #include <frieze/core/tuning_cache.h>
+#include <frieze/layers/conv2d/cuda/compare.h>
 #include <frieze/layers/conv2d/cuda/conv2d_paths.h>
 
 namespace frieze::cuda {

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <string>
 
-#include <frieze/core/cuda/epilogue.h>
 #include <frieze/layers/conv2d/conv2d.h>
+#include <frieze/layers/shared/cuda/epilogue.h>
 
 namespace frieze::cuda {
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include <frieze/core/cuda/gemm.h>
 #include <frieze/core/error.h>
+#include <frieze/layers/shared/cuda/gemm.h>
 
 namespace frieze::cuda {
 namespace {

@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include <frieze/layers/rms_norm2d/cuda/rms_norm2d_kernels.h>
-#include <frieze/core/cuda/async_copy.cuh>
 #include <frieze/core/cuda/launch.cuh>
-#include <frieze/core/cuda/quick_silu.cuh>
+#include <frieze/layers/shared/cuda/async_copy.cuh>
+#include <frieze/layers/shared/cuda/quick_silu.cuh>
 
 namespace frieze::cuda {
 

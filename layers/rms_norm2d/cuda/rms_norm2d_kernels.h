@@ -7,8 +7,8 @@
 #include <vector>
 
 #include <frieze/core/cuda/kernel.h>
-#include <frieze/core/cuda/launch_needs.h>
 #include <frieze/layers/rms_norm2d/rms_norm2d.h>
+#include <frieze/layers/shared/cuda/launch_needs.h>
 
 namespace frieze::cuda {
 

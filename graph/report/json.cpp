@@ -2,8 +2,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include <frieze/graph/memory_text.h>
 #include <frieze/graph/profile.h>
+#include <frieze/graph/report/memory_text.h>
 #include <frieze/graph/verify.h>
 
 namespace frieze {

@@ -1,4 +1,4 @@
-#include <frieze/core/nest.h>
+#include <frieze/layers/shared/nest.h>
 
 #include <algorithm>
 #include <bit>

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include <frieze/core/error.h>
-#include <frieze/core/nest.h>
+#include <frieze/layers/shared/nest.h>
 
 namespace frieze {
 namespace {

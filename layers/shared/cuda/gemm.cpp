@@ -1,9 +1,9 @@
-#include <frieze/core/cuda/gemm.h>
+#include <frieze/layers/shared/cuda/gemm.h>
 
 #include <algorithm>
 
-#include <frieze/core/cuda/gemm_kernels.h>
 #include <frieze/core/error.h>
+#include <frieze/layers/shared/cuda/gemm_kernels.h>
 
 namespace frieze::cuda {
 namespace {

@@ -1,4 +1,4 @@
-#include <frieze/core/cuda/cudnn_conv.h>
+#include <frieze/layers/conv2d/cudnn/cudnn_conv.h>
 
 #include <algorithm>
 #include <array>
@@ -8,9 +8,9 @@
 #include <thread>
 
 #include <frieze/core/cuda/check.h>
-#include <frieze/core/cuda/cudnn_library.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/warning.h>
+#include <frieze/layers/conv2d/cudnn/cudnn_library.h>
 
 namespace frieze::cuda {
 namespace {

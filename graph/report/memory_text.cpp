@@ -1,9 +1,9 @@
-#include <frieze/graph/memory_text.h>
+#include <frieze/graph/report/memory_text.h>
 
 #include <algorithm>
 
 #include <frieze/core/error.h>
-#include <frieze/graph/text_table.h>
+#include <frieze/graph/report/text_table.h>
 
 namespace frieze {
 namespace {

@@ -2,7 +2,7 @@
 #include <ostream>
 
 #include <frieze/core/error.h>
-#include <frieze/graph/text_table.h>
+#include <frieze/graph/report/text_table.h>
 #include <frieze/graph/verify.h>
 
 namespace frieze {

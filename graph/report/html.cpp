@@ -1,4 +1,4 @@
-#include <frieze/graph/report_html.h>
+#include <frieze/graph/report/html.h>
 
 #include <algorithm>
 #include <cmath>
@@ -6,9 +6,9 @@
 
 #include <frieze/core/error.h>
 #include <frieze/core/version.h>
-#include <frieze/graph/memory_text.h>
-#include <frieze/graph/report_style.h>
-#include <frieze/graph/text_table.h>
+#include <frieze/graph/report/html_style.h>
+#include <frieze/graph/report/memory_text.h>
+#include <frieze/graph/report/text_table.h>
 
 namespace frieze {
 

@@ -1,5 +1,5 @@
 // Compiled once per instruction set, with FRIEZE_SIMD naming it and Eigen renamed so that its inline functions never mix.
-#include <frieze/core/simd/matmul.h>
+#include <frieze/layers/shared/simd/matmul.h>
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false, in GCC 12's own AVX-512 header (GCC bug 105593)

@@ -4,12 +4,12 @@
 #include <mutex>
 
 #include <frieze/core/cuda/check.h>
-#include <frieze/core/cuda/cudnn_conv.h>
-#include <frieze/core/cuda/cudnn_files.h>
-#include <frieze/core/cuda/gemm.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/error.h>
 #include <frieze/layers/conv2d/cuda/conv2d_paths.h>
+#include <frieze/layers/conv2d/cudnn/cudnn_conv.h>
+#include <frieze/layers/conv2d/cudnn/cudnn_files.h>
+#include <frieze/layers/shared/cuda/gemm.h>
 
 namespace frieze::cuda {
 namespace {

@@ -1,6 +1,6 @@
 #include <frieze/core/error.h>
 #include <frieze/graph/plan.h>
-#include <frieze/graph/text_table.h>
+#include <frieze/graph/report/text_table.h>
 
 namespace frieze {
 namespace {

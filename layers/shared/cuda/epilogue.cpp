@@ -1,4 +1,4 @@
-#include <frieze/core/cuda/epilogue.h>
+#include <frieze/layers/shared/cuda/epilogue.h>
 
 #include <frieze/core/error.h>
 

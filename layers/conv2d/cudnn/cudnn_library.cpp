@@ -1,4 +1,4 @@
-#include <frieze/core/cuda/cudnn_library.h>
+#include <frieze/layers/conv2d/cudnn/cudnn_library.h>
 
 #include <array>
 #include <atomic>

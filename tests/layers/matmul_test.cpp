@@ -1,4 +1,4 @@
-#include <frieze/core/matmul.h>
+#include <frieze/layers/shared/matmul.h>
 
 #include <gtest/gtest.h>
 

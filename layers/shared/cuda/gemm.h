@@ -4,9 +4,9 @@
 #include <optional>
 #include <string>
 
-#include <frieze/core/cuda/epilogue.h>
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/core/cuda/lt_matmul.h>
+#include <frieze/layers/shared/cuda/epilogue.h>
 
 namespace frieze::cuda {
 

@@ -1,8 +1,8 @@
 #pragma once
 /// The chain of elementwise operations that a kernel applies to f32 values right before its store: the device's side.
-#include <frieze/core/cuda/epilogue.h>
+#include <frieze/layers/shared/cuda/epilogue.h>
 #include <frieze/core/cuda/launch.cuh>
-#include <frieze/core/cuda/quick_silu.cuh>
+#include <frieze/layers/shared/cuda/quick_silu.cuh>
 
 namespace frieze::cuda {
 

@@ -1,6 +1,6 @@
 // Files of compiled plans: found again by their key, and only if they are whole.
 #ifdef FRIEZE_CUDNN_LIBRARY  // a build with cuDNN
-#include <frieze/core/cuda/cudnn_files.h>
+#include <frieze/layers/conv2d/cudnn/cudnn_files.h>
 
 #include <gtest/gtest.h>
 

@@ -1,8 +1,8 @@
 #include <algorithm>
 
-#include <frieze/core/cuda/gemm_kernels.h>
 #include <frieze/core/cuda/kernel.h>
-#include <frieze/core/cuda/epilogue.cuh>
+#include <frieze/layers/shared/cuda/gemm_kernels.h>
+#include <frieze/layers/shared/cuda/epilogue.cuh>
 
 namespace frieze::cuda {
 namespace {

@@ -1,4 +1,4 @@
-#include <frieze/graph/text_table.h>
+#include <frieze/graph/report/text_table.h>
 
 #include <algorithm>
 #include <cstdio>

@@ -1,4 +1,4 @@
-#include <frieze/core/cuda/compare.h>
+#include <frieze/layers/conv2d/cuda/compare.h>
 
 #include <algorithm>
 #include <array>

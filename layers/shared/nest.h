@@ -1,6 +1,6 @@
 #pragma once
 /// Nest: the loops of an elementwise kernel over tensors of one shape and any strides, reduced to as few axes as possible.
-/// Host arithmetic only; core/cuda/pointwise.h launches over it.
+/// Host arithmetic only; layers/shared/cuda/pointwise.h launches over it.
 #include <array>
 #include <cstdint>
 #include <span>

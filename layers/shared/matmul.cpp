@@ -1,11 +1,11 @@
-#include <frieze/core/matmul.h>
+#include <frieze/layers/shared/matmul.h>
 
 #include <algorithm>
 #include <type_traits>
 
 #include <frieze/core/error.h>
 #include <frieze/core/parallel.h>
-#include <frieze/core/simd/matmul.h>
+#include <frieze/layers/shared/simd/matmul.h>
 #ifdef FRIEZE_HAS_SIMD_avx2
 #include <cpuid.h>
 #endif

@@ -1,6 +1,6 @@
 #include <frieze/core/cuda/kernel.h>
-#include <frieze/core/cuda/pointwise.h>
-#include <frieze/core/nest.h>
+#include <frieze/layers/shared/cuda/pointwise.h>
+#include <frieze/layers/shared/nest.h>
 #include <frieze/core/cuda/launch.cuh>
 
 namespace frieze::cuda {

@@ -1,10 +1,10 @@
 #pragma once
-/// Internal to core/cuda/gemm: launches of its own kernels.
+/// Internal to layers/shared/cuda/gemm: launches of its own kernels.
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
 
-#include <frieze/core/cuda/epilogue.h>
+#include <frieze/layers/shared/cuda/epilogue.h>
 
 namespace frieze::cuda {
 

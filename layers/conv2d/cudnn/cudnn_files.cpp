@@ -1,4 +1,4 @@
-#include <frieze/core/cuda/cudnn_files.h>
+#include <frieze/layers/conv2d/cudnn/cudnn_files.h>
 
 #include <cstdint>
 #include <filesystem>
