@@ -6,9 +6,9 @@
 #include <frieze/core/error.h>
 #include <frieze/core/host_memory.h>
 #include <frieze/graph/executor.h>
+#include <frieze/graph/memory_bill.h>
 #include <frieze/graph/port_memory.h>
 #include <frieze/graph/reference_step.h>
-#include <frieze/graph/report/memory_text.h>
 
 namespace frieze {
 namespace {

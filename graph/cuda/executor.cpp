@@ -18,9 +18,9 @@
 #include <frieze/graph/cuda/stamps.h>
 #include <frieze/graph/cuda/taps.h>
 #include <frieze/graph/executor.h>
+#include <frieze/graph/memory_bill.h>
 #include <frieze/graph/port_memory.h>
 #include <frieze/graph/reformat.h>
-#include <frieze/graph/report/memory_text.h>
 
 namespace frieze {
 namespace cuda {

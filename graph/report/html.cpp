@@ -6,6 +6,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/core/version.h>
+#include <frieze/graph/memory_bill.h>
 #include <frieze/graph/report/html_style.h>
 #include <frieze/graph/report/memory_text.h>
 #include <frieze/graph/report/text_table.h>

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <frieze/core/error.h>
+#include <frieze/graph/memory_bill.h>
 #include <frieze/graph/report/text_table.h>
 
 namespace frieze {
@@ -22,17 +23,6 @@ std::string life_bar(const Placement& p, std::size_t steps) {
 std::string holder(const Plan& plan, const Placement& placement) {
   if (placement.value >= 0) return plan.values[static_cast<std::size_t>(placement.value)].name;
   return "workspace of " + plan.steps[static_cast<std::size_t>(placement.first_step)].path;
-}
-
-std::string bill_text(const MemoryBill& bill) {
-  return concat_text("memory ", mebibytes(bill.total()), ": weights ", mebibytes(bill.weights), ", arena ", mebibytes(bill.arena),
-                     " (largest workspace ", mebibytes(bill.workspace), "), ports ", mebibytes(bill.ports), ", graph ",
-                     mebibytes(bill.graph));
-}
-
-void check_bill(const MemoryBill& bill, std::int64_t max_memory) {
-  check<MemoryError>(max_memory <= 0 || bill.total() <= max_memory, "the model would hold more than the ", mebibytes(max_memory),
-                     " allowed: ", bill_text(bill));
 }
 
 std::string memory_picture(const Plan& plan, const MemoryPlan& memory) {

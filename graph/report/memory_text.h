@@ -6,12 +6,6 @@
 
 namespace frieze {
 
-/// "memory 12.00 MiB: weights 8.00 MiB, arena 3.00 MiB (largest workspace 1.00 MiB), ports 0.50 MiB, graph 0.50 MiB".
-std::string bill_text(const MemoryBill& bill);
-
-/// Throws MemoryError with the bill if it exceeds `max_memory` bytes; 0: no limit.
-void check_bill(const MemoryBill& bill, std::int64_t max_memory);
-
 /// The arena over time: a letter for each holder, steps from left to right in at most 96 columns, offsets from the top in 16 rows, "."
 /// where nothing is held; below it the bytes that are alive at each step, and the letters' holders. A column shows all its steps' holders,
 /// the larger ones first where they do not fit. Empty if the arena is.

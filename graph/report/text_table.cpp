@@ -38,7 +38,6 @@ std::string format_number(const char* format, int digits, double v) {
 
 std::string fixed(double v, int digits) { return format_number("%.*f", digits, v); }
 std::string short_number(double v) { return format_number("%.*g", 3, v); }
-std::string mebibytes(std::int64_t bytes) { return fixed(static_cast<double>(bytes) / (1 << 20), 2) + " MiB"; }
 std::string counted(std::int64_t count, const char* singular) {
   const std::string word = singular;
   return std::to_string(count) + " " + word + (count == 1 ? "" : word.ends_with("ch") ? "es" : "s");

@@ -30,8 +30,6 @@ class TextTable {
 std::string fixed(double v, int digits);
 /// Three significant digits, as short as they get: "0", "1.25e-07", "inf".
 std::string short_number(double v);
-/// "1.50 MiB".
-std::string mebibytes(std::int64_t bytes);
 /// "1 step", "3 steps", "2 launches".
 std::string counted(std::int64_t count, const char* singular);
 

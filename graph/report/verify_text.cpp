@@ -7,12 +7,6 @@
 
 namespace frieze {
 
-bool VerifyReport::ok() const {
-  return replay_equals_eager && second_replay_equal && changed_inputs_equal && restored_inputs_equal && reused_memory_equal &&
-         interleaved_equal && replays_equal && grown_bytes <= 0 && (first_non_finite.empty() || inputs_non_finite > 0) &&
-         std::all_of(layers.begin(), layers.end(), [](const VerifyLayer& layer) { return layer.ok(); });
-}
-
 std::string VerifyReport::text() const {
   TextTable table({{"path"},
                    {"layer"},

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include <frieze/graph/memory_bill.h>
 #include <frieze/graph/report/memory_text.h>
 #include <frieze/graph/report/text_table.h>
 #include <frieze/graph/verify.h>

@@ -20,6 +20,26 @@ bool matches(std::string_view text, const char* pattern) { return std::regex_sea
 
 std::string top_folder(std::string_view path) { return std::string(path.substr(0, path.find('/'))); }
 
+// "layers/conv2d" of "layers/conv2d/cuda/conv2d_kernels.h"; empty for what lies in no folder of layers/.
+std::string layer_folder(std::string_view path) {
+  if (!path.starts_with("layers/")) return {};
+  const std::size_t end = path.find('/', 7);
+  return end == std::string_view::npos ? std::string() : std::string(path.substr(0, end));
+}
+
+// What is wrong with `path` including `header`, within the rooms of layers/ and graph/; empty if nothing is.
+std::string room_violation(std::string_view path, const std::string& header) {
+  const std::string from = layer_folder(path), to = layer_folder(header);
+  if (from == "layers/shared" && !to.empty() && to != from) return from + " serves every layer and must not include " + header;
+  if (!from.empty() && to != from && matches(header, R"(^layers/(?!shared/)[^/]+/(cuda|cudnn)/)"))
+    return header + " is for " + to + " alone, not for " + from;
+  if (path.starts_with("graph/") && !path.starts_with("graph/report/") && header.starts_with("graph/report/"))
+    return "what runs a model must not include " + header;
+  if (!path.starts_with("tests/") && matches(header, "^cudnn") && !matches(path, "^layers/[^/]+/cudnn/"))
+    return header + " is for layers/<name>/cudnn alone";
+  return {};
+}
+
 // Calls body(line number, line) for every line.
 template <class Body>
 void for_lines(std::string_view text, Body&& body) {
@@ -64,6 +84,7 @@ std::vector<std::string> include_violations(std::string_view path, std::string_v
     if (allowed.contains(to) && header.find('/') != std::string::npos && !allowed.at(from).contains(to)) {
       found.push_back(at(path, number, from + " must not include " + header));
     }
+    if (std::string wrong = room_violation(path, header); !wrong.empty()) found.push_back(at(path, number, wrong));
     const bool ours = allowed.contains(to) && header.find('/') != std::string::npos;
     if ((ours ? std::regex_search(header, our_cuda_header) : std::regex_search(header, cuda_header)) && !may_include_cuda(path)) {
       found.push_back(at(path, number, "CUDA's " + header + " is not for CPU code and users' headers"));

@@ -100,6 +100,23 @@ TEST(TreeRules, RefuseCudaOutsideItsFolders) {
   }
 }
 
+TEST(TreeRules, RefuseIncludesIntoOtherRooms) {
+  for (const Include& i : {Include{"layers/shared/cuda/gemm.cpp", "#include <frieze/layers/conv2d/conv2d.h>"},
+                           {"layers/shared/nest.h", "#include <frieze/layers/slice/slice.h>"},
+                           {"layers/linear/linear.cu", "#include <frieze/layers/conv2d/cuda/conv2d_paths.h>"},
+                           {"layers/linear/cuda/a.cpp", "#include <frieze/layers/conv2d/cudnn/cudnn_conv.h>"},
+                           {"layers/conv2d/direct.cu", "#include <frieze/layers/rms_norm2d/cuda/norm_call.h>"},
+                           {"graph/session.cpp", "#include <frieze/graph/report/memory_text.h>"},
+                           {"graph/memory_plan.h", "#include <frieze/graph/report/text_table.h>"},
+                           {"graph/cuda/executor.cpp", "#include <frieze/graph/report/memory_text.h>"},
+                           {"graph/passes/fuse.cpp", "#include <frieze/graph/report/text_table.h>"},
+                           {"core/cuda/a.cpp", "#include <cudnn_graph.h>"},
+                           {"layers/conv2d/cuda/conv2d_paths.cpp", "#include <cudnn.h>"},
+                           {"graph/cuda/a.cpp", "#include <cudnn_graph.h>"}}) {
+    EXPECT_EQ(include_violations(i.path, std::string(i.line) + "\n").size(), 1U) << i;
+  }
+}
+
 TEST(TreeRules, AllowWhatTheDesignAllows) {
   for (const Include& i : {Include{"core/cuda/a.cu", "#include <cuda_runtime.h>"},
                            {"core/a.h", "#include <frieze/core/tensor.h>"},
@@ -108,6 +125,13 @@ TEST(TreeRules, AllowWhatTheDesignAllows) {
                            {"layers/x/x.cu", "#include <frieze/core/cuda/launch.cuh>"},
                            {"layers/x/cuda/paths.cpp", "#include <frieze/layers/x/cuda/x_kernels.h>"},
                            {"layers/x/x.cpp", "#include <frieze/layers/activation/activation.h>"},
+                           {"layers/x/x.cu", "#include <frieze/layers/shared/cuda/epilogue.cuh>"},
+                           {"layers/x/x.cpp", "#include <frieze/layers/shared/matmul.h>"},
+                           {"layers/shared/cuda/gemm.h", "#include <frieze/layers/shared/cuda/epilogue.h>"},
+                           {"layers/x/cudnn/a.cpp", "#include <cudnn_graph.h>"},
+                           {"layers/x/cudnn/a.cpp", "#include <frieze/layers/x/cuda/x_paths.h>"},
+                           {"graph/report/a.cpp", "#include <frieze/graph/report/text_table.h>"},
+                           {"graph/report/a.cpp", "#include <frieze/graph/verify.h>"},
                            {"graph/cuda/a.cpp", "#include <frieze/core/cuda/handles.h>"},
                            {"models/a.cpp", "#include <frieze/graph/session.h>"},
                            {"tools/frieze/gpu_cuda.cpp", "#include <cuda_runtime_api.h>"},
