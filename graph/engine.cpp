@@ -4,6 +4,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/graph/executor.h>
+#include <frieze/graph/session.h>
 
 namespace frieze {
 

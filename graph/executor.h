@@ -5,8 +5,12 @@
 #include <string>
 
 #include <frieze/core/warning.h>
-#include <frieze/graph/session.h>
+#include <frieze/graph/options.h>
+#include <frieze/graph/receipt.h>
 #include <frieze/graph/step_times.h>
+
+struct CUstream_st;
+using cudaStream_t = CUstream_st*;
 
 namespace frieze {
 
