@@ -11,7 +11,7 @@ include(CMakePackageConfigHelpers)
 set(FRIEZE_PUBLIC_HEADERS
     core/api.h core/dtype.h core/error.h core/layer.h core/module.h core/parameter.h core/shape.h core/tensor.h core/value.h core/version.h core/weights.h
     graph/finite.h graph/memory_plan.h graph/options.h graph/plan.h graph/profile.h graph/receipt.h graph/session.h graph/verify.h
-    models/dc_ae/blocks.h models/dc_ae/checkpoint.h models/dc_ae/config.h models/dc_ae/dc_ae.h models/dc_ae/tiling.h
+    models/autoencoder.h models/dc_ae/blocks.h models/dc_ae/checkpoint.h models/dc_ae/config.h models/dc_ae/dc_ae.h models/dc_ae/tiling.h
     models/denoiser/denoise.h models/denoiser/denoiser.h models/quickstart.h)
 file(GLOB layers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/layers/*/*.h)  # a new layer edits no shared file
 list(FILTER layers EXCLUDE REGEX "^layers/shared/")  # for layers of this tree
