@@ -102,8 +102,8 @@ TEST_F(Arguments, AnEmptyTextIsNoValueOfAnyOption) {
   expect_refusal({"bench", "quickstart", "--rounds", ""}, "--rounds: expected a whole number");
   expect_refusal({"compare", kPhoto, ""}, "pictures: expected a value");
   expect_refusal({"op", "silu", "--set", "", "--in", "x", "--out", "y"}, "--set: expected a value");
-  expect_refusal({"dcae", "encode", "--model", "", "--in", kPhoto, "--out", png}, "--model: expected a value");
-  expect_refusal({"dcae", "encode", "--model", "x", "--in", "", "--out", png}, "--in: expected a value");
+  expect_refusal({"vae", "encode", "--model", "", "--in", kPhoto, "--out", png}, "--model: expected a value");
+  expect_refusal({"vae", "encode", "--model", "x", "--in", "", "--out", png}, "--in: expected a value");
   expect_refusal({"inspect", ""}, "model: expected a value");
 }
 
@@ -113,7 +113,7 @@ TEST_F(Arguments, NumbersThatDoNotFitAreRefused) {
     expect_refusal({"noise", kPhoto, "-o", png, "--seed", seed}, "--seed: expected a whole number from 0 to 18446744073709551615");
     expect_refusal({"verify", "quickstart", "--seed", seed}, "--seed: expected");
     expect_refusal({"inspect", "quickstart", "--random-weights", seed}, "--random-weights: expected");
-    expect_refusal({"dcae", "encode", "--model", "f32c32-sana-1.0", "--in", kPhoto, "--out", folder.file("z.safetensors"), "--weights",
+    expect_refusal({"vae", "encode", "--model", "f32c32-sana-1.0", "--in", kPhoto, "--out", folder.file("z.safetensors"), "--weights",
                     std::string("random:") + seed},
                    "random:SEED: expected");
   }
@@ -130,7 +130,7 @@ TEST_F(Arguments, NumbersThatDoNotFitAreRefused) {
     expect_refusal({"denoise", kPhoto, "-o", png, "--sigma", sigma}, "--sigma");
   }
   expect_refusal({"denoise", kPhoto, "-o", png, "--tile", "1099511627776"}, "--tile: expected");
-  expect_refusal({"dcae", "roundtrip", "--model", "x", "--in", kPhoto, "--tile", "--tile-size", "-1"}, "--tile-size: expected");
+  expect_refusal({"vae", "roundtrip", "--model", "x", "--in", kPhoto, "--tile", "--tile-size", "-1"}, "--tile-size: expected");
 }
 
 TEST_F(Arguments, SizesPastWhatFitsAreBilledNotWrapped) {
@@ -149,7 +149,7 @@ TEST_F(Arguments, AValueThatWasForgottenIsNotTheNextOption) {
   expect_refusal({"run", "quickstart", "--in", kPhoto, "--out", "--json"}, "--out: expected a value, got the option '--json'");
   expect_refusal({"noise", kPhoto, "-o", "--seed", "1"}, "--out: expected a value, got the option '--seed'");
   expect_refusal({"noise", kPhoto, "-o", "-x.png"}, "a file of that name is ./-x.png");
-  expect_refusal({"dcae", "encode", "--model", "x", "--in", "[a,b]", "--out", "y"}, "write ./[a,b]");
+  expect_refusal({"vae", "encode", "--model", "x", "--in", "[a,b]", "--out", "y"}, "write ./[a,b]");
 }
 
 TEST_F(Arguments, AnOptionIsGivenOnce) {
@@ -165,12 +165,12 @@ TEST_F(Arguments, HelpDoesNotHideAMistake) {
   expect_refusal({"--help", "no_such_command"}, "unknown command 'no_such_command'");
   expect_refusal({"no_such_command", "--version"}, "unknown command 'no_such_command'");
   expect_refusal({"--no-such-option", "--help"}, "unknown option '--no-such-option'");
-  expect_refusal({"dcae", "fly", "--help"}, "unknown command 'fly'");
+  expect_refusal({"vae", "fly", "--help"}, "unknown command 'fly'");
   for (const std::vector<std::string>& fine : std::vector<std::vector<std::string>>{{"--help"},
                                                                                     {"--version"},
                                                                                     {"denoise", "--help"},
-                                                                                    {"dcae", "--help"},
-                                                                                    {"dcae", "encode", "--help"},
+                                                                                    {"vae", "--help"},
+                                                                                    {"vae", "encode", "--help"},
                                                                                     {"run", "quickstart", "--help"}}) {
     const Outcome outcome = run_frieze(fine);
     EXPECT_EQ(outcome.status, 0) << outcome.err;

@@ -28,7 +28,7 @@ class Checkpoints : public ::testing::Test {
  protected:
   void SetUp() override { tools::write_image(folder.file("p.png"), {32, 32, 3, std::vector<float>(32 * 32 * 3, 0.5F)}); }
   Outcome roundtrip(const std::string& model, const std::vector<std::string>& more = {}) {
-    std::vector<std::string> all = {"dcae", "roundtrip", "--device", "cpu", "--model", model, "--in", folder.file("p.png")};
+    std::vector<std::string> all = {"vae", "roundtrip", "--device", "cpu", "--model", model, "--in", folder.file("p.png")};
     all.insert(all.end(), more.begin(), more.end());
     return run_frieze(all);
   }
@@ -211,7 +211,7 @@ TEST_F(Checkpoints, AConfigThatClaimsTooMuchIsRefusedAtOnce) {
   };
   for (const Shape shape : {Shape{4096, 3}, Shape{65536, 3}, Shape{4096, 256}, Shape{32, 256}}) {
     with_widths(shape.width, shape.depth);
-    for (const std::string& command : {"dcae roundtrip --device cpu --in " + quoted(folder.file("p.png")) + " --model " + quoted(model),
+    for (const std::string& command : {"vae roundtrip --device cpu --in " + quoted(folder.file("p.png")) + " --model " + quoted(model),
                                        "inspect --device cpu --size 32x32 " + quoted("dcae:" + model),
                                        "inspect --device cpu --size 32x32 " + quoted("dcae-decoder:" + model)}) {
       const auto start = std::chrono::steady_clock::now();
@@ -241,7 +241,7 @@ TEST_F(Checkpoints, PipesDoNotHang) {
   for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
            {"op", "silu", "--in", folder.file("x.safetensors"), "--out", folder.file("y.safetensors")},
            {"inspect", "quickstart", "--weights", folder.file("x.safetensors")},
-           {"dcae", "decode", "--model", kLite, "--in", folder.file("x.safetensors"), "--out", folder.file("y.png")}}) {
+           {"vae", "decode", "--model", kLite, "--in", folder.file("x.safetensors"), "--out", folder.file("y.png")}}) {
     EXPECT_EQ(run_frieze(arguments).status, 2) << arguments[0];
   }
 }

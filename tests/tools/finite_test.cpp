@@ -110,9 +110,9 @@ TEST_F(Finite, VerifyFailsOnAModelThatOverflows) {
 TEST_F(Finite, DcaeWritesNothingOfAModelThatOverflows) {
   const std::string photo = small_photo(), model = dcae_with("encoder.conv_in.weight", 3e4F);
   expect_refusal(
-      {"dcae", "encode", "--model", model, "--device", "cpu", "--dtype", "f16", "--in", photo, "--out", folder.file("z.safetensors")},
+      {"vae", "encode", "--model", model, "--device", "cpu", "--dtype", "f16", "--in", photo, "--out", folder.file("z.safetensors")},
       {"is the first to make some", "bf16 or f32"});
-  expect_refusal({"dcae", "roundtrip", "--model", model, "--device", "cpu", "--dtype", "f16", "--in", photo, "--out", folder.file("y.png")},
+  expect_refusal({"vae", "roundtrip", "--model", model, "--device", "cpu", "--dtype", "f16", "--in", photo, "--out", folder.file("y.png")},
                  {"is the first to make some"});
 }
 
@@ -123,8 +123,8 @@ TEST_F(Finite, WhatTheInputHoldsIsToldAndPassedOn) {
   latent.resize(static_cast<std::size_t>(channels) * 4, 0.5F);
   latent[1] = std::numeric_limits<float>::quiet_NaN();
   save(folder.file("z.safetensors"), {{"latent", {{1, channels, 2, 2}, DType::f32, latent}}});
-  const Outcome outcome = run_frieze({"dcae", "decode", "--model", kModel, "--device", "cpu", "--in", folder.file("z.safetensors"), "--out",
-                                      folder.file("y.safetensors")});
+  const Outcome outcome = run_frieze(
+      {"vae", "decode", "--model", kModel, "--device", "cpu", "--in", folder.file("z.safetensors"), "--out", folder.file("y.safetensors")});
   EXPECT_EQ(outcome.status, 0) << outcome.err;
   EXPECT_TRUE(holds(outcome.err, "the input holds 1 NaN and 0 Inf, which the model passes on")) << outcome.err;
 }

@@ -24,8 +24,8 @@ struct Command {
 };
 const Command kCommands[] = {
     {"denoise", {"denoise", "--device", "cpu"}, {}, ".png"},
-    {"roundtrip", {"dcae", "roundtrip", "--device", "cpu", "--model", kModel}, {"--in"}, ".png"},
-    {"encode", {"dcae", "encode", "--device", "cpu", "--model", kModel}, {"--in"}, ".safetensors"},
+    {"roundtrip", {"vae", "roundtrip", "--device", "cpu", "--model", kModel}, {"--in"}, ".png"},
+    {"encode", {"vae", "encode", "--device", "cpu", "--model", kModel}, {"--in"}, ".safetensors"},
 };
 
 class Folders : public ::testing::TestWithParam<Command> {
@@ -169,7 +169,7 @@ TEST(FoldersAndFiles, SeveralInputsFollowTheSameRule) {
   TempFolder folder;
   tools::write_image(folder.file("a.png"), {16, 16, 3, std::vector<float>(16 * 16 * 3, 0.5F)});
   folder.write("b.png", std::string("x"));
-  const Arguments base = {"dcae",     "roundtrip",
+  const Arguments base = {"vae",      "roundtrip",
                           "--device", "cpu",
                           "--model",  kModel,
                           "--in",     folder.file("a.png"),

@@ -109,8 +109,8 @@ TEST_F(Names, OfFilesAndOptionsThatAreWrong) {
     expect_clean_run({"verify", "quickstart", "--weights", absent}, 2);
     expect_clean_run({"profile", "quickstart", "--html", folder.file(name + "/x")}, 2);
     expect_clean_run({"op", "silu", "--in", absent, "--out", out}, 2);
-    expect_clean_run({"dcae", "encode", "--model", absent, "--in", kPhoto, "--out", folder.file("z.safetensors")}, 2);
-    expect_clean_run({"dcae", "encode", "--model", name, "--in", absent, "--out", folder.file("z.safetensors")}, 2);
+    expect_clean_run({"vae", "encode", "--model", absent, "--in", kPhoto, "--out", folder.file("z.safetensors")}, 2);
+    expect_clean_run({"vae", "encode", "--model", name, "--in", absent, "--out", folder.file("z.safetensors")}, 2);
     // The text of arguments, also in messages of the library that parses them.
     expect_clean_run({name}, 2);
     expect_clean_run({name, "--help"}, 2);
@@ -144,7 +144,7 @@ TEST_F(Names, OfTensorsAndFieldsInFiles) {
     for (const std::string& config :
          {"{\"" + name + "\": 1}", "{\"_class_name\": \"" + name + "\"}", "{\"model_name\": \"" + name + "\"}"}) {
       folder.write("model/config.json", config);
-      expect_clean_run({"dcae", "roundtrip", "--model", folder.file("model"), "--in", kPhoto}, 2);
+      expect_clean_run({"vae", "roundtrip", "--model", folder.file("model"), "--in", kPhoto}, 2);
     }
   }
 }

@@ -76,7 +76,7 @@ TEST_F(CommandOutputs, GoThroughALinkWhoseEndIsNotThereYet) {
   EXPECT_EQ(run_frieze({"profile", "quickstart", "--device", "cpu", "--size", "16x16", "--rounds", "1", "--html", folder.file("page.html")})
                 .status,
             0);
-  EXPECT_EQ(run_frieze({"dcae", "encode", "--model", kModel, "--device", "cpu", "--in", in, "--out", folder.file("z.safetensors")}).status,
+  EXPECT_EQ(run_frieze({"vae", "encode", "--model", kModel, "--device", "cpu", "--in", in, "--out", folder.file("z.safetensors")}).status,
             0);
   std::size_t written = 0;
   for (const auto& entry : fs::directory_iterator(folder.file("res"))) {
@@ -123,7 +123,7 @@ TEST_F(CommandOutputs, AreNeverWhatIsRead) {
     expect_refusal({"run", "quickstart", "--device", "cpu", "--in", in, "--out", folder.file("o.png"), "--tap", "*", "--tap-out", out},
                    over);
     expect_refusal({"profile", "quickstart", "--device", "cpu", "--in", in, "--html", out}, over);
-    expect_refusal({"dcae", "roundtrip", "--model", kModel, "--in", in, "--out", out}, over);
+    expect_refusal({"vae", "roundtrip", "--model", kModel, "--in", in, "--out", out}, over);
   }
   save(folder.file("x.safetensors"), {{"x", {Shape{2}, DType::f32, {1, 2}}}});
   expect_refusal({"op", "silu", "--in", folder.file("x.safetensors"), "--out", folder.file("x.safetensors")}, over);
@@ -136,10 +136,10 @@ TEST_F(CommandOutputs, AreNeverTheModelsOwnFiles) {
   for (const auto& entry : fs::directory_iterator(folder.file("model")))
     fs::permissions(entry, fs::perms::owner_read | fs::perms::owner_write);
   const std::string weights = folder.file("model/diffusion_pytorch_model.safetensors"), over = "it would be written over ";
-  expect_refusal({"dcae", "encode", "--model", folder.file("model"), "--in", in, "--out", weights}, over);
-  expect_refusal({"dcae", "encode", "--model", folder.file("model/config.json"), "--in", in, "--out", weights}, over);
-  expect_refusal({"dcae", "encode", "--model", folder.file("model"), "--in", in, "--out", folder.file("model/golden.safetensors")}, over);
-  expect_refusal({"dcae", "encode", "--model", kModel, "--weights", weights, "--in", in, "--out", weights}, over);
+  expect_refusal({"vae", "encode", "--model", folder.file("model"), "--in", in, "--out", weights}, over);
+  expect_refusal({"vae", "encode", "--model", folder.file("model/config.json"), "--in", in, "--out", weights}, over);
+  expect_refusal({"vae", "encode", "--model", folder.file("model"), "--in", in, "--out", folder.file("model/golden.safetensors")}, over);
+  expect_refusal({"vae", "encode", "--model", kModel, "--weights", weights, "--in", in, "--out", weights}, over);
   expect_refusal({"run", "dcae:" + folder.file("model"), "--in", in, "--out", folder.file("o.png"), "--tap", "*", "--tap-out", weights},
                  over);
   expect_refusal({"run", "quickstart", "--weights", weights, "--in", in, "--out", folder.file("o.png"), "--tap", "*", "--tap-out", weights},
@@ -191,13 +191,13 @@ TEST_F(CommandOutputs, AppearOnlyWithTheirReport) {
       "run quickstart --device cpu --in " + quoted(in) + " --out " + out + " --tap '*' --tap-out " + quoted(folder.file("t.safetensors")),
       "profile quickstart --device cpu --size 16x16 --rounds 1 --html " + out,
       "op silu --in " + quoted(folder.file("x.safetensors")) + " --out " + quoted(folder.file("y.safetensors")),
-      "dcae roundtrip --device cpu --model " + quoted(kModel) + " --in " + quoted(in) + " --out " + out,
-      "dcae roundtrip --device cpu --json --model " + quoted(kModel) + " --in " + quoted(in) + " --out " + quoted(folder.file("new.png")),
+      "vae roundtrip --device cpu --model " + quoted(kModel) + " --in " + quoted(in) + " --out " + out,
+      "vae roundtrip --device cpu --json --model " + quoted(kModel) + " --in " + quoted(in) + " --out " + quoted(folder.file("new.png")),
   };
   const std::vector<std::string> reporting = {"--help",
                                               "--version",
                                               "denoise --help",
-                                              "dcae encode --help",
+                                              "vae encode --help",
                                               "devices",
                                               "devices --json",
                                               "op --list",

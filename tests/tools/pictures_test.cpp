@@ -203,7 +203,7 @@ TEST_F(Pictures, HiddenColoursDoNotReachWhatIsSeen) {
   };
   EXPECT_EQ(run(black), run(white));
   const auto roundtrip = [&](const std::string& in) {
-    expect_success({"dcae", "roundtrip", "--model", kDcae, "--device", "cpu", "--in", in, "--out", folder.file("d.png")});
+    expect_success({"vae", "roundtrip", "--model", kDcae, "--device", "cpu", "--in", in, "--out", folder.file("d.png")});
     return slurp(folder.file("d.png"));
   };
   EXPECT_EQ(roundtrip(black), roundtrip(white));
@@ -214,7 +214,7 @@ TEST_F(Pictures, DcaeKeepsTransparencyOrRefusesIt) {
   const std::string in = write("in.png", with_alpha(piece(16, 8), [](int x, int) { return static_cast<float>(x) / 15.0f; }));
   const Arguments model{"--model", kDcae, "--device", "cpu", "--in", in, "--out"};
   const auto dcae = [&](const std::string& task, const std::string& out, const Arguments& more = {}) {
-    Arguments all{"dcae", task};
+    Arguments all{"vae", task};
     all.insert(all.end(), model.begin(), model.end());
     all.push_back(folder.file(out));
     all.insert(all.end(), more.begin(), more.end());
@@ -236,7 +236,7 @@ TEST_F(Pictures, DcaeConvertsToSrgb) {
   for (std::size_t p = 0; p < exchanged.pixels.size(); p += 3) std::swap(exchanged.pixels[p], exchanged.pixels[p + 1]);
   exchanged.tags.icc = bytes_of(make_icc(IccKind::red_and_green_exchanged));
   const auto latent = [&](const std::string& in) {
-    expect_success({"dcae", "encode", "--model", kDcae, "--device", "cpu", "--in", in, "--out", folder.file("z.safetensors")});
+    expect_success({"vae", "encode", "--model", kDcae, "--device", "cpu", "--in", in, "--out", folder.file("z.safetensors")});
     return Weights::open(folder.file("z.safetensors")).tensor("latent").floats();
   };
   const std::vector<float> plain = latent(write("plain.png", piece(16, 16)));
@@ -294,7 +294,7 @@ TEST_F(Pictures, WhatIsCutOffIsToldInOneLineOrStrictlyRefused) {
                                              {"run", "quickstart", "--device", "cpu", "--in", in, "--out", folder.file("o.png")},
                                              {"compare", folder.file("whole.png"), in},
                                              {"inspect", "quickstart", "--device", "cpu", "--in", in},
-                                             {"dcae", "roundtrip", "--model", kDcae, "--device", "cpu", "--in", in}};
+                                             {"vae", "roundtrip", "--model", kDcae, "--device", "cpu", "--in", in}};
     for (Arguments command : commands) {
       expect_success(command);
       EXPECT_TRUE(note.starts_with("frieze: note: " + in + ": it ")) << note;
@@ -334,7 +334,7 @@ TEST_F(Pictures, OnlyRegularFilesAreRead) {
   expect_refusal({"noise", folder.file("folder.png"), "-o", folder.file("o.png")}, "got a folder");
   std::filesystem::create_directory(folder.file("model"));
   ASSERT_EQ(::mkfifo(folder.file("model/config.json").c_str(), 0600), 0);
-  expect_refusal({"dcae", "roundtrip", "--model", folder.file("model"), "--device", "cpu", "--in", source_path("tests/data/chelsea.png")},
+  expect_refusal({"vae", "roundtrip", "--model", folder.file("model"), "--device", "cpu", "--in", source_path("tests/data/chelsea.png")},
                  "config.json");
   ::close(bound);
   EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 30) << "nobody may wait for a pipe";

@@ -93,7 +93,7 @@ class Startup : public ::testing::Test {
 TEST_F(Startup, HelpAndVersionTakeLittle) {
   expect_cheap({"--help"}, 20, 20);
   expect_cheap({"--version"}, 20, 20);
-  for (const char* command : {"run", "op", "bench", "bench-op", "verify", "profile", "dcae", "denoise", "devices"})
+  for (const char* command : {"run", "op", "bench", "bench-op", "verify", "profile", "vae", "denoise", "devices"})
     expect_cheap({command, "--help"}, 20, 20);
   expect_cheap({"op", "--list"}, 20, 20);
   expect_cheap({"no-such-command"}, 20, 20, 2);

@@ -1,8 +1,9 @@
-// `frieze dcae` as its users meet it, on models that diffusers saved, and with everything that can be wrong with them.
+// `frieze vae` as its users meet it, on models that diffusers saved, and with everything that can be wrong with them.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include <frieze/core/weights.h>
 
@@ -21,15 +22,15 @@ using Arguments = std::vector<std::string>;
 
 bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
-class Dcae : public ::testing::Test {
+class Vae : public ::testing::Test {
  protected:
-  Outcome dcae(const std::string& task, const std::string& model, const Arguments& more) {
-    Arguments all{"dcae", task, "--model", model, "--device", "cpu"};
+  Outcome vae(const std::string& task, const std::string& model, const Arguments& more) {
+    Arguments all{"vae", task, "--model", model, "--device", "cpu"};
     all.insert(all.end(), more.begin(), more.end());
     return run_frieze(all);
   }
   std::string expect_success(const std::string& task, const std::string& model, const Arguments& more) {
-    const Outcome outcome = dcae(task, model, more);
+    const Outcome outcome = vae(task, model, more);
     EXPECT_EQ(outcome.status, 0) << outcome.err;
     EXPECT_EQ(outcome.err, "");
     return outcome.out;
@@ -41,7 +42,7 @@ class Dcae : public ::testing::Test {
   // Exit 2, one line that says all of `says`, and nothing written.
   void expect_refusal(const std::string& task, const std::string& model, const Arguments& more, const Arguments& says) {
     const auto before = folder.count();
-    const Outcome outcome = dcae(task, model, more);
+    const Outcome outcome = vae(task, model, more);
     EXPECT_EQ(outcome.status, 2) << outcome.out;
     EXPECT_EQ(outcome.out, "");
     EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
@@ -80,7 +81,7 @@ class Dcae : public ::testing::Test {
   TempFolder folder;
 };
 
-TEST_F(Dcae, TensorsInAndOutEqualDiffusers) {
+TEST_F(Vae, TensorsInAndOutEqualDiffusers) {
   for (const std::string name : {"sana", "in", "lite", "odd"}) {
     const std::string golden = kGolden + name + "/golden.safetensors";
     expect_success("encode", kGolden + name, {"--in", golden, "--out", folder.file("z.safetensors")});
@@ -91,14 +92,14 @@ TEST_F(Dcae, TensorsInAndOutEqualDiffusers) {
   }
 }
 
-TEST_F(Dcae, TensorsOnTheGpuEqualDiffusers) {
+TEST_F(Vae, TensorsOnTheGpuEqualDiffusers) {
   FRIEZE_NEEDS_GPU();
   for (const std::string name : {"sana", "in", "lite", "odd"}) {
     const std::string golden = kGolden + name + "/golden.safetensors";
     for (const bool exact : {false, true}) {
-      Arguments encode{"dcae",     "encode", "--model", kGolden + name, "--in", golden, "--out", folder.file("z.safetensors"),
+      Arguments encode{"vae",      "encode", "--model", kGolden + name, "--in", golden, "--out", folder.file("z.safetensors"),
                        "--device", "cuda"};
-      Arguments decode{"dcae",     "decode", "--model", kGolden + name, "--in", golden, "--out", folder.file("y.safetensors"),
+      Arguments decode{"vae",      "decode", "--model", kGolden + name, "--in", golden, "--out", folder.file("y.safetensors"),
                        "--device", "cuda"};
       if (exact) encode.push_back("--exact"), decode.push_back("--exact");
       for (const Arguments& arguments : {encode, decode}) {
@@ -112,7 +113,7 @@ TEST_F(Dcae, TensorsOnTheGpuEqualDiffusers) {
   }
 }
 
-TEST_F(Dcae, EveryStepOnTheGpuIsVerified) {
+TEST_F(Vae, EveryStepOnTheGpuIsVerified) {
   FRIEZE_NEEDS_GPU();
   for (const std::string name : {"sana", "in", "lite", "odd"}) {
     for (const std::string dtype : {"f32", "f16", "bf16"}) {
@@ -122,7 +123,7 @@ TEST_F(Dcae, EveryStepOnTheGpuIsVerified) {
   }
 }
 
-TEST_F(Dcae, OriginalCheckpointsAreRead) {
+TEST_F(Vae, OriginalCheckpointsAreRead) {
   for (const std::string name : {"sana", "in"}) {
     expect_success("encode", kGolden + name,
                    {"--in", kGolden + name + "/golden.safetensors", "--out", folder.file("z.safetensors"), "--weights",
@@ -134,7 +135,7 @@ TEST_F(Dcae, OriginalCheckpointsAreRead) {
   }
 }
 
-TEST_F(Dcae, AnyPictureSizeIsPaddedAndCroppedBack) {
+TEST_F(Vae, AnyPictureSizeIsPaddedAndCroppedBack) {
   const std::string picture = photo("photo.png", 43, 30);
   const std::string text = expect_success("encode", kGolden + "sana", {"--in", picture, "--out", folder.file("z.safetensors")});
   EXPECT_TRUE(holds(text, "43x30 padded to 48x32")) << text;
@@ -156,7 +157,7 @@ TEST_F(Dcae, AnyPictureSizeIsPaddedAndCroppedBack) {
   for (std::size_t i = 0; i < a.pixels.size(); ++i) ASSERT_NEAR(a.pixels[i], b.pixels[i], 1.01 / 255) << i;
 }
 
-TEST_F(Dcae, SixteenBits) {
+TEST_F(Vae, SixteenBits) {
   const std::string picture = photo("photo.png", 32, 24);
   const double f32 = expect_json("roundtrip", kGolden + "sana", {"--in", picture})["files"][0]["psnr_db"];
   for (const std::string dtype : {"f16", "bf16"}) {
@@ -166,7 +167,7 @@ TEST_F(Dcae, SixteenBits) {
   }
 }
 
-TEST_F(Dcae, ASetOfPicturesSharesOneGraphPerSizeAndEqualsOneByOne) {
+TEST_F(Vae, ASetOfPicturesSharesOneGraphPerSizeAndEqualsOneByOne) {
   std::filesystem::create_directory(folder.file("in"));
   constexpr int kPhotos = 50;  // of 3 sizes
   for (int i = 0; i < kPhotos; ++i) photo("in/p" + std::to_string(i) + ".png", i % 3 == 0 ? 24 : 16, i % 3 == 2 ? 16 : 24);
@@ -186,7 +187,76 @@ TEST_F(Dcae, ASetOfPicturesSharesOneGraphPerSizeAndEqualsOneByOne) {
   expect_refusal("decode", kGolden + "sana", {"--in", folder.file("in"), "--out", folder.file("y")}, {"no .safetensors"});
 }
 
-TEST_F(Dcae, TilesEqualDiffusers) {
+// Images of one size go through the graph together, each with the bits that it has alone.
+TEST_F(Vae, Batches) {
+  std::filesystem::create_directory(folder.file("in"));
+  for (int i = 0; i < 8; ++i) photo("in/p" + std::to_string(i) + ".png", i % 3 == 0 ? 24 : 16, 16);  // 3 and 5, mixed
+  const auto json = expect_json("encode", kGolden + "sana", {"--in", folder.file("in"), "--out", folder.file("z"), "--batch", "3"});
+  EXPECT_EQ(json["files"].size(), 8U);
+  EXPECT_EQ(json["captures"], 2);
+  EXPECT_EQ(json["batch"], 3);
+  EXPECT_GT(json["images_per_s"].get<double>(), 0);
+  std::set<std::string> reported;
+  for (const auto& file : json["files"]) reported.insert(file["in"]);
+  EXPECT_EQ(reported.size(), 8U);
+  for (const std::string name : {"p0", "p1", "p6", "p7"}) {
+    const std::string in = folder.file("in/" + name + ".png");
+    expect_success("encode", kGolden + "sana", {"--in", in, "--out", folder.file("one.safetensors"), "--batch", "3"});
+    EXPECT_EQ(slurp(folder.file("one.safetensors")), slurp(folder.file("z/" + name + ".safetensors"))) << name;
+  }
+  const std::string text =
+      expect_success("decode", kGolden + "sana", {"--in", folder.file("z"), "--out", folder.file("y"), "--batch", "2"});
+  EXPECT_TRUE(holds(text, "batches of 2") && holds(text, "8 files") && holds(text, "images/s")) << text;
+  const auto both = expect_json("roundtrip", kGolden + "sana", {"--in", folder.file("in"), "--out", folder.file("r"), "--batch", "5"});
+  EXPECT_EQ(both["captures"], 2);
+  for (int i = 0; i < 8; ++i) {
+    const std::string name = "p" + std::to_string(i) + ".png";
+    const tools::Image a = tools::read_image(folder.file("y/" + name)), b = tools::read_image(folder.file("r/" + name));
+    ASSERT_EQ(a.pixels.size(), b.pixels.size()) << name;
+    for (std::size_t k = 0; k < a.pixels.size(); ++k) ASSERT_NEAR(a.pixels[k], b.pixels[k], 1.01 / 255) << name << ' ' << k;
+  }
+  // A file of several images beside files of one: five images in groups of two.
+  const HostTensor images = HostTensor({Shape{4, 3, 16, 16}, DType::f32}, std::vector<float>(4 * 3 * 16 * 16, 0.25F));
+  RawTensors raw;
+  raw["image"] = {images.spec().shape, DType::f32, images.floats()};
+  save(folder.file("four.safetensors"), raw);
+  expect_success(
+      "encode", kGolden + "sana",
+      {"--in", folder.file("four.safetensors"), "--in", folder.file("in/p1.png"), "--out", folder.file("mixed"), "--batch", "2"});
+  EXPECT_EQ(Weights::open(folder.file("mixed/four.safetensors")).at("latent").shape, (Shape{4, 4, 2, 2}));
+  expect_success("encode", kGolden + "sana", {"--in", folder.file("in/p1.png"), "--out", folder.file("one.safetensors"), "--batch", "2"});
+  EXPECT_EQ(slurp(folder.file("mixed/p1.safetensors")), slurp(folder.file("one.safetensors")));
+}
+
+// What is wrong with one file of a batch costs its neighbours nothing.
+TEST_F(Vae, OneOfABatchFails) {
+  std::filesystem::create_directory(folder.file("in"));
+  for (const std::string name : {"a", "b", "e"}) photo("in/" + name + ".png", 16, 16);
+  folder.write("in/c.png", std::string("no picture"));
+  RawTensors raw;
+  raw["image"] = {{1, 3, 16, 16}, DType::f32, std::vector<float>(3 * 16 * 16, 3e38F)};  // finite, too large for the model
+  save(folder.file("in/d.safetensors"), raw);
+  const Outcome outcome = vae("encode", kGolden + "sana", {"--in", folder.file("in"), "--out", folder.file("z"), "--batch", "4"});
+  EXPECT_EQ(outcome.status, 1) << outcome.out;
+  EXPECT_TRUE(holds(outcome.err, "c.png") && holds(outcome.err, "2 of 5 files failed") && holds(outcome.err, "encoder")) << outcome.err;
+  for (const std::string name : {"a", "b", "e"}) {
+    expect_success("encode", kGolden + "sana",
+                   {"--in", folder.file("in/" + name + ".png"), "--out", folder.file("one.safetensors"), "--batch", "4"});
+    EXPECT_EQ(slurp(folder.file("one.safetensors")), slurp(folder.file("z/" + name + ".safetensors"))) << name;
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder.file("z/d.safetensors")));
+}
+
+TEST_F(Vae, BatchAndMemoryAreChecked) {
+  const std::string picture = photo("p.png", 16, 16), z = folder.file("z.safetensors");
+  for (const std::string value : {"0", "-1", "x", "1.5", "5000"})
+    expect_refusal("encode", kGolden + "sana", {"--in", picture, "--out", z, "--batch", value}, {"--batch"});
+  expect_refusal("encode", kGolden + "sana", {"--in", picture, "--out", z, "--max-memory", "1K"}, {"memory", "weights"});
+  expect_success("encode", kGolden + "sana", {"--in", picture, "--out", z, "--max-memory", "1G"});
+  EXPECT_EQ(run_frieze({"dcae", "encode"}).status, 2) << "the command is called vae";
+}
+
+TEST_F(Vae, TilesEqualDiffusers) {
   const Weights golden = Weights::open(kGolden + "sana/golden.safetensors");
   RawTensors raw;
   raw["latent"] = {golden.at("tiled_latent").shape, DType::f32, golden.floats("tiled_latent")};
@@ -205,7 +275,7 @@ TEST_F(Dcae, TilesEqualDiffusers) {
   expect_refusal("roundtrip", kGolden + "sana", {"--in", folder.file("large.png"), "--tile", "--tile-size", "30"}, {"multiples of 8"});
 }
 
-TEST_F(Dcae, RandomWeightsAreSaidPlainly) {
+TEST_F(Vae, RandomWeightsAreSaidPlainly) {
   const std::string config = copy_model("in", {}, [](RawTensors& t) { t.clear(), t["unused"] = {{1}, DType::f32, {0}}; });
   const std::string picture = photo("photo.png", 16, 8);
   const std::string a = expect_success("roundtrip", config, {"--in", picture, "--weights", "random:7", "--out", folder.file("a.png")});
@@ -219,7 +289,7 @@ TEST_F(Dcae, RandomWeightsAreSaidPlainly) {
   expect_refusal("roundtrip", "f32c32-sana-9.9", {"--in", picture, "--weights", "random:1"}, {"f32c32-sana-9.9", "lite-f32c32-sana-1.1"});
 }
 
-TEST_F(Dcae, AWrongCheckpointNamesItsTensor) {
+TEST_F(Vae, AWrongCheckpointNamesItsTensor) {
   const std::string picture = photo("photo.png", 16, 8);
   const std::string key = "decoder.up_blocks.1.1.conv2.weight";
   const std::string model = copy_model("in", {}, [&](RawTensors& t) { t.erase(key); });
@@ -237,7 +307,7 @@ TEST_F(Dcae, AWrongCheckpointNamesItsTensor) {
 }
 
 // Encoding needs half of the file, and still finds what is wrong with the names of the other half.
-TEST_F(Dcae, TheHalfThatIsNotNeededHasItsNames) {
+TEST_F(Vae, TheHalfThatIsNotNeededHasItsNames) {
   const std::string picture = photo("photo.png", 16, 8), z = folder.file("z.safetensors");
   const std::string model = copy_model("in", {}, [](RawTensors& t) { t.erase("decoder.up_blocks.1.1.norm.bias"); });
   expect_refusal("encode", model, {"--in", picture, "--out", z}, {"decoder.up_blocks.1.1.norm.bias"});
@@ -249,7 +319,7 @@ TEST_F(Dcae, TheHalfThatIsNotNeededHasItsNames) {
   expect_refusal("roundtrip", model, {"--in", picture}, {"no tensor 'decoder."});
 }
 
-TEST_F(Dcae, TheOtherCommandsKnowIt) {
+TEST_F(Vae, TheOtherCommandsKnowIt) {
   for (const std::string name : {"dcae", "dcae-encoder", "dcae-decoder"}) {
     const Outcome verified = run_frieze({"verify", name + ":" + kGolden + "sana", "--size", "32x24", "--device", "cpu"});
     EXPECT_EQ(verified.status, 0) << verified.err << verified.out;
@@ -269,7 +339,7 @@ TEST_F(Dcae, TheOtherCommandsKnowIt) {
   expect_error({"verify", "dcae:f32c32-in-1.0", "--size", "64x64"}, "--random-weights");
 }
 
-TEST_F(Dcae, AWrongConfigNamesItsField) {
+TEST_F(Vae, AWrongConfigNamesItsField) {
   const std::string picture = photo("photo.png", 16, 8);
   const std::string model = copy_model("in", {}, {});
   const auto refuse = [&](const char* field, const nlohmann::json& value, const Arguments& says) {
@@ -313,7 +383,7 @@ TEST_F(Dcae, AWrongConfigNamesItsField) {
   expect_refusal("roundtrip", folder.file("absent"), {"--in", picture}, {"absent"});
 }
 
-TEST_F(Dcae, WrongInputsAndOutputs) {
+TEST_F(Vae, WrongInputsAndOutputs) {
   const std::string picture = photo("photo.png", 16, 8), model = kGolden + "in";
   const std::string z = folder.file("z.safetensors");
   expect_refusal("encode", model, {"--in", folder.file("none.png"), "--out", z}, {"none.png"});

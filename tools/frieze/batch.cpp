@@ -134,36 +134,117 @@ Batch list_batch(const BatchRequest& request, Outputs& outputs) {
   return batch;
 }
 
-int run_batch(const Batch& batch, Outputs& outputs, const std::function<void(const BatchFile&, std::size_t)>& body) {
-  std::size_t failed = 0;
-  const auto fails = [&](const std::string& why) {
-    ++failed;
-    outputs.discard();
-    tell(why);
+namespace {
+
+// One run over a batch, and what became of its files.
+class BatchRun {
+ public:
+  BatchRun(const Batch& batch, Outputs& outputs, const BatchSteps& steps) : batch_(batch), outputs_(outputs), steps_(steps) {}
+
+  int run() {
+    for (std::size_t i = 0; i < batch_.files.size() && !ended_; ++i) {
+      BatchKey key;
+      const bool read = attempt({&i, 1}, [&] {
+        check<IoError>(batch_.files[i].refused.empty(), batch_.files[i].refused);
+        key = steps_.read(batch_.files[i], i);
+      });
+      if (!read) continue;
+      Group& group = waiting_[key.key];
+      group.files.push_back(i);
+      group.bytes += key.bytes;
+      bytes_ += key.bytes;
+      if (group.files.size() >= steps_.at_once) work_on(key.key);
+      while (bytes_ > steps_.most_waiting && !ended_) work_on(largest());
+    }
+    while (!waiting_.empty() && !ended_) work_on(first());
+    const std::size_t files = batch_.files.size(), failed = files - done_;
+    if (failed > 0) std::cerr << "frieze: " << failed << " of " << files << " files failed" << std::endl;
+    return failed == 0 ? kExitOk : done_ > 0 ? kExitPartly : kExitError;
+  }
+
+ private:
+  struct Group {
+    std::vector<std::size_t> files;
+    std::size_t bytes = 0;
   };
-  for (std::size_t i = 0; i < batch.files.size(); ++i) {
-    const BatchFile& file = batch.files[i];
+
+  void fails(std::span<const std::size_t> files, const std::string& why) {
+    outputs_.discard();
+    for (const std::size_t i : files) {
+      if (steps_.failed) steps_.failed(i);
+    }
+    tell(why);
+  }
+
+  // False if what was done with these files failed; then it was told, unless they are several, which are to be tried one by one.
+  bool attempt(std::span<const std::size_t> files, const std::function<void()>& action) {
     try {
-      check<IoError>(file.refused.empty(), file.refused);
-      body(file, i);
-      outputs.deliver();
+      action();
+      return true;
     } catch (const ReportError&) {
       throw;
     } catch (const CudaError& e) {  // a device that failed does no more of them
-      if (!batch.several) throw;
-      fails(e.what());
-      failed += batch.files.size() - i - 1;
-      break;
+      if (!batch_.several) throw;
+      fails(files, e.what());
+      ended_ = true;
     } catch (const Error& e) {
-      if (!batch.several) throw;
-      fails(e.what());
+      if (!batch_.several) throw;
+      if (files.size() == 1) fails(files, e.what());
     } catch (const std::bad_alloc&) {
-      if (!batch.several) throw;
-      fails(printable(file.in) + ": not enough memory");
+      if (!batch_.several) throw;
+      if (files.size() == 1) fails(files, printable(batch_.files[files.front()].in) + ": not enough memory");
+    }
+    return false;
+  }
+
+  void work_on(const std::string& key) {
+    const auto it = waiting_.find(key);
+    const Group group = std::move(it->second);
+    waiting_.erase(it);
+    bytes_ -= group.bytes;
+    const auto work = [&](std::span<const std::size_t> files) { return attempt(files, [&] { steps_.work(files); }); };
+    const bool together = work(group.files);
+    for (const std::size_t i : group.files) {
+      if (ended_) return;
+      if (!together && (group.files.size() == 1 || !work({&i, 1}))) continue;
+      const bool written = attempt({&i, 1}, [&] {
+        steps_.write(batch_.files[i], i);
+        outputs_.deliver();
+      });
+      if (!written) continue;
+      ++done_;
+      if (steps_.done) steps_.done(i);
     }
   }
-  if (failed > 0) std::cerr << "frieze: " << failed << " of " << batch.files.size() << " files failed" << std::endl;
-  return failed == 0 ? kExitOk : failed < batch.files.size() ? kExitPartly : kExitError;
+
+  std::string largest() const {
+    const auto less = [](const auto& a, const auto& b) { return a.second.bytes < b.second.bytes; };
+    return std::max_element(waiting_.begin(), waiting_.end(), less)->first;
+  }
+  // The group whose first file comes first.
+  std::string first() const {
+    const auto less = [](const auto& a, const auto& b) { return a.second.files.front() < b.second.files.front(); };
+    return std::min_element(waiting_.begin(), waiting_.end(), less)->first;
+  }
+
+  const Batch& batch_;
+  Outputs& outputs_;
+  const BatchSteps& steps_;
+  std::map<std::string, Group> waiting_;  // by key
+  std::size_t bytes_ = 0, done_ = 0;
+  bool ended_ = false;
+};
+
+}  // namespace
+
+int run_batch(const Batch& batch, Outputs& outputs, const BatchSteps& steps) { return BatchRun(batch, outputs, steps).run(); }
+
+int run_batch(const Batch& batch, Outputs& outputs, const std::function<void(const BatchFile&, std::size_t)>& body) {
+  BatchSteps steps;
+  steps.read = [](const BatchFile&, std::size_t) { return BatchKey(); };
+  steps.work = [](std::span<const std::size_t>) {};
+  steps.write = body;
+  return run_batch(batch, outputs, steps);
 }
 
 }  // namespace frieze::tools

@@ -9,6 +9,7 @@
 /// exist.
 #include <cstddef>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -40,8 +41,28 @@ struct BatchRequest {
 /// Lists the files and announces them to `outputs`. A single file that cannot be done is thrown as it is. Throws IoError, OptionError.
 Batch list_batch(const BatchRequest& request, Outputs& outputs);
 
-/// Calls body(file, its index) for each and delivers what it put into `outputs`. Returns the exit status. Throws what a single file throws;
-/// of several, only ReportError. A device that failed ends the batch.
+/// Files that can be worked on together have one key.
+struct BatchKey {
+  std::string key;
+  std::size_t bytes = 0;  ///< that the file holds in memory until it is written
+};
+
+/// What is done with each file, in three parts, so that several can share the one in the middle. `index` counts the files of the batch.
+struct BatchSteps {
+  std::function<BatchKey(const BatchFile&, std::size_t index)> read;
+  /// `files`: of one key, `at_once` at most. If several fail together, each is tried alone, so that only the one at fault fails.
+  std::function<void(std::span<const std::size_t> files)> work;
+  std::function<void(const BatchFile&, std::size_t index)> write;
+  /// After the outputs of a file are delivered, and after it has failed in any of the parts.
+  std::function<void(std::size_t index)> done, failed;
+  std::size_t at_once = 1;
+  std::size_t most_waiting = std::size_t{1} << 30;  ///< bytes that wait for files of their key; then the most that wait together go first
+};
+
+/// Takes each file through the steps and delivers what was put into `outputs`: file by file, in order, unless several are worked on at
+/// once. Returns the exit status. Throws what a single file throws; of several, only ReportError. A device that failed ends the batch.
+int run_batch(const Batch& batch, Outputs& outputs, const BatchSteps& steps);
+/// The same with body(file, its index) for all of it.
 int run_batch(const Batch& batch, Outputs& outputs, const std::function<void(const BatchFile&, std::size_t)>& body);
 
 /// The ending of a file's name in lower case: ".png".

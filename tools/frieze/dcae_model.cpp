@@ -4,7 +4,6 @@
 #include <frieze/core/error.h>
 #include <frieze/models/dc_ae/checkpoint.h>
 
-#include "tools/frieze/dcae.h"
 #include "tools/frieze/model_registry.h"
 #include "tools/image/alpha.h"
 

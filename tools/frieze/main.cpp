@@ -1,4 +1,4 @@
-// The frieze command line: options here, work in the file of each subcommand. CLI11 is included here and in dcae_cli.cpp only, through
+// The frieze command line: options here, work in the file of each subcommand. CLI11 is included here and in vae_cli.cpp only, through
 // cli_options.h.
 #include "tools/frieze/cli_options.h"
 
@@ -8,10 +8,10 @@
 #include <frieze/core/error.h>
 
 #include "tools/frieze/commands.h"
-#include "tools/frieze/dcae.h"
 #include "tools/frieze/model_registry.h"
 #include "tools/frieze/outputs.h"
 #include "tools/frieze/signals.h"
+#include "tools/frieze/vae.h"
 
 namespace frieze::tools {
 namespace {
@@ -29,7 +29,7 @@ constexpr const char* kExamples =
     "  frieze bench quickstart --json                 what does one run cost, host and device?\n"
     "  frieze profile quickstart                      where does the time of a replay go, and what is the least it could take?\n"
     "  frieze bench-op rms_norm2d --shapes 1x512x64x64    how near to a copy is the kernel?\n"
-    "  frieze dcae roundtrip --model DIR --in photo.png --out again.png\n"
+    "  frieze vae roundtrip --model DIR --in photo.png --out again.png\n"
     "  frieze op rms_norm2d --in x.safetensors --out y.safetensors --set eps=1e-6\n"
     "\n"
     "Exit status: 0 success, 1 verify found a difference or some files of several failed, 2 an error, told in one line on stderr.\n"
@@ -38,7 +38,7 @@ constexpr const char* kExamples =
 std::string model_list() {
   std::string text = "Models:\n";
   for (const ModelEntry& entry : models()) text += "  " + std::string(entry.name) + "  " + std::string(entry.summary) + "\n";
-  return text + "  dcae:MODEL, dcae-encoder:MODEL, dcae-decoder:MODEL  DC-AE, see frieze dcae --help\n";
+  return text + "  dcae:MODEL, dcae-encoder:MODEL, dcae-decoder:MODEL  DC-AE, see frieze vae --help\n";
 }
 
 void add_model_options(CLI::App* command, ModelOptions& o, bool photo_required) {
@@ -221,8 +221,8 @@ int parse_and_run(int argc, char** argv) {
 
   BenchOpOptions bench_op;
   CLI::App* bench_op_app = add_bench_op(app, bench_op);
-  DcaeOptions dcae;
-  const CLI::App* dcae_app = add_dcae(app, dcae);
+  VaeOptions vae;
+  const CLI::App* vae_app = add_vae(app, vae);
 
   DenoiseCommandOptions denoise;
   CLI::App* denoise_app = add_denoise(app, denoise);
@@ -260,7 +260,7 @@ int parse_and_run(int argc, char** argv) {
   if (*denoise_app) status = denoise_command(denoise, out);
   if (*noise_app) status = noise_command(noise, out);
   if (*compare_app) status = compare_command(compare, out);
-  if (*dcae_app) status = dcae_command(dcae, out);
+  if (*vae_app) status = vae_command(vae, out);
   if (*devices_app) status = devices_command(devices_json, out.text());
   out.deliver();
   return status;

@@ -1,29 +1,23 @@
-#include "tools/frieze/dcae.h"
-
-#include <unistd.h>
+#include "tools/frieze/vae.h"
 
 #include <chrono>
 #include <cmath>
 #include <filesystem>
-#include <iostream>
-#include <memory>
+#include <map>
 #include <optional>
 
 #include <frieze/core/error.h>
 #include <frieze/core/tuning_cache.h>
-#include <frieze/graph/finite.h>
 #include <frieze/graph/report/text_table.h>
-#include <frieze/graph/session.h>
-#include <frieze/models/dc_ae/checkpoint.h>
-#include <frieze/models/dc_ae/tiling.h>
+#include <frieze/models/autoencoder.h>
 
 #include "tools/frieze/arguments.h"
-#include "tools/frieze/commands.h"
-#include "tools/frieze/dcae_files.h"
 #include "tools/frieze/json.h"
 #include "tools/frieze/model_registry.h"
 #include "tools/frieze/note.h"
 #include "tools/frieze/outputs.h"
+#include "tools/frieze/vae_files.h"
+#include "tools/frieze/vae_progress.h"
 
 namespace frieze::tools {
 namespace {
@@ -32,39 +26,9 @@ using Clock = std::chrono::steady_clock;
 
 double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
 
-// One line on a terminal that is rewritten; nothing elsewhere.
-class ProgressBar {
- public:
-  explicit ProgressBar(std::size_t files) : files_(files), on_(::isatty(STDERR_FILENO) == 1) {}
-  ~ProgressBar() { hide(); }
-  void hide() {
-    if (std::exchange(shown_, false)) std::cerr << "\r\x1b[K" << std::flush;
-  }
-  void file(std::size_t index, const char* what) { index_ = index, what_ = what, show(0, 1); }
-  void what(const char* what) { what_ = what; }
-  void show(int done, int total) {
-    draw(done, total, total > 1 ? concat_text(what_, where(), ", tile ", done, " of ", total) : concat_text(what_, where()));
-  }
-  // Of one shape, the first time that it comes.
-  void compiling(int ready, int steps) {
-    draw(ready, steps, concat_text("preparing and tuning", where(), ", step ", ready, " of ", steps));
-  }
+constexpr std::string_view kRandom = "random:";
 
- private:
-  std::string where() const { return concat_text(", file ", index_ + 1, " of ", files_); }
-  void draw(int done, int total, const std::string& text) {
-    if (!on_) return;
-    constexpr int kWidth = 30;
-    const int filled = kWidth * done / total;
-    std::cerr << "\r\x1b[K[" << std::string(static_cast<std::size_t>(filled), '#')
-              << std::string(static_cast<std::size_t>(kWidth - filled), '.') << "] " << text << std::flush;
-    shown_ = true;
-  }
-
-  std::size_t files_, index_ = 0;
-  const char* what_ = "";
-  bool on_, shown_ = false;
-};
+const char* name_of(VaeTask task) { return task == VaeTask::encode ? "encode" : task == VaeTask::decode ? "decode" : "roundtrip"; }
 
 struct FileReport {
   std::string in, out;
@@ -72,195 +36,169 @@ struct FileReport {
   std::int64_t padded_height = 0, padded_width = 0;  // of what the model saw
   Shape latent;                                      // encode and decode
   std::optional<double> psnr_db;
-  double ms = 0;
+  double ms = 0;  // its share of what it went through with others
 
   bool was_padded() const { return height != padded_height || width != padded_width; }
 };
 
-constexpr std::string_view kRandom = "random:";
-
-bool exists(const std::string& path) {
-  std::error_code ignored;
-  return std::filesystem::exists(path, ignored);
+AutoencoderOptions autoencoder_options(const VaeOptions& o) {
+  AutoencoderOptions options;
+  options.parts = o.task == VaeTask::encode   ? AutoencoderPart::encoder
+                  : o.task == VaeTask::decode ? AutoencoderPart::decoder
+                                              : AutoencoderPart::both;
+  options.dtype = parse_dtype(o.dtype);
+  if (o.weights.starts_with(kRandom)) {
+    options.random_seed = parse_seed("--weights random:SEED", o.weights.substr(kRandom.size()));
+  } else {
+    options.weights = o.weights;
+  }
+  options.variant = o.variant;
+  options.batch = o.batch;
+  options.tiling = o.tile;
+  options.tile_size = o.tile_size;
+  options.tile_stride = o.tile_stride;
+  options.compile.passes.rewrite = !o.exact;
+  options.compile.allow_tf32 = o.tf32;
+  options.compile.tune = !o.no_tune;
+  options.compile.max_memory = o.max_memory;
+  options.compile.tuning_cache = default_tuning_cache_file().string();
+  options.on_note = [](std::string_view note) { tell_note(std::string(note)); };
+  return options;
 }
 
-// Refuses what cannot work before a model of gigabytes is made.
-DcAeConfig read_config(const DcaeOptions& o) {
-  const bool folder = exists(o.model);
-  check<IoError>(folder || o.model.find('/') == std::string::npos, printable(o.model), ": no such folder");
-  DcAeConfig config = folder ? read_dc_ae_config(find_dc_ae(o.model).config) : dc_ae_variant(o.model);
-  check<OptionError>(folder || !o.weights.empty(), printable(o.model), " is the name of a published variant, and needs --weights");
-  check<IoError>(o.weights.empty() || o.weights.starts_with(kRandom) || exists(o.weights), printable(o.weights),
-                 ": no such file or folder");
-  return config;
+// `count` images of `from` from `first` on, and several tensors of one size as one.
+HostTensor images_of(const HostTensor& from, std::int64_t first, std::int64_t count) {
+  TensorView part = from.view();
+  part.shape = Shape{count, part.shape.c(), part.shape.h(), part.shape.w()};
+  part.data = static_cast<float*>(part.data) + first * part.strides[0];
+  return HostTensor({part.shape, DType::f32}, to_floats(part));
+}
+HostTensor joined(const std::vector<const HostTensor*>& parts) {
+  const Shape& s = parts.front()->spec().shape;
+  std::vector<float> values;
+  std::int64_t images = 0;
+  for (const HostTensor* part : parts) {
+    const std::vector<float> more = part->floats();
+    values.insert(values.end(), more.begin(), more.end());
+    images += part->spec().shape.n();
+  }
+  return HostTensor({Shape{images, s.c(), s.h(), s.w()}, DType::f32}, values);
 }
 
 class Runner {
  public:
-  Runner(const DcaeOptions& options, std::size_t files)
+  Runner(const VaeOptions& options, std::size_t files)
       : options_(options),
-        dtype_(parse_dtype(options.dtype)),
-        device_(pick_device(options.device)),
-        model_(make_model(options)),
-        tiling_(default_tiling(model_->config)),
-        progress_(files) {
-    check<OptionError>(!options.tf32 || device_.is_cuda(), "--tf32 needs a CUDA device, this run is on the CPU");
-    if (options.tile_size > 0) tiling_.tile = options.tile_size, tiling_.stride = default_stride(options.tile_size);
-    if (options.tile_stride > 0) tiling_.stride = options.tile_stride;
-    load_weights();
-    compile_.passes.rewrite = !options.exact;
-    compile_.allow_tf32 = options.tf32;
-    compile_.tune = !options.no_tune;
-    compile_.tuning_cache = default_tuning_cache_file().string();
-    compile_.on_prepared = [this](int ready, int steps) { progress_.compiling(ready, steps); };
+        progress_(files),
+        model_(Autoencoder::open(options.model, pick_device(options.device), with_progress(options))) {}
+
+  // The files that are on their way, by index, go through read(), work() and write(), see BatchSteps.
+  BatchKey read(const BatchFile& file, std::size_t index) {
+    const Clock::time_point start = Clock::now();
+    progress_.file(index, options_.task == VaeTask::decode ? "decoding" : "encoding");
+    Item item;
+    item.report.in = file.in;
+    item.report.out = file.out;
+    const AutoencoderInfo& info = model_.info();
+    if (options_.task == VaeTask::decode) {
+      item.original = read_latent_input(file.in, info.latent_channels);
+      item.given = std::move(item.original.tensor);
+      item.report.latent = item.given.spec().shape;
+    } else {
+      const bool keeps_alpha = options_.task == VaeTask::roundtrip;
+      item.original = read_image_input(file.in, info.image_channels, keeps_alpha, options_.pictures);
+      if (keeps_alpha && !file.out.empty() && format_of_name(file.out)) {
+        check_can_hold(item.original.picture, file.out, write_options(options_.pictures));
+      }
+      const Shape& s = item.original.tensor.spec().shape;
+      item.given = padded(item.original.tensor, info.ratio);
+      item.report.height = s.h(), item.report.width = s.w();
+      item.report.padded_height = item.given.spec().shape.h(), item.report.padded_width = item.given.spec().shape.w();
+    }
+    item.report.ms = ms_since(start);
+    const Shape& s = item.given.spec().shape;
+    const BatchKey key{concat_text(s.h(), 'x', s.w()), item.given.bytes() * 3};
+    items_.insert_or_assign(index, std::move(item));
+    return key;
   }
 
-  FileReport run(const BatchFile& file, std::size_t index, Outputs& outputs) {
+  void work(std::span<const std::size_t> files) {
     const Clock::time_point start = Clock::now();
-    FileReport report;
-    report.in = file.in;
-    report.out = file.out;
-    switch (options_.task) {
-      case DcaeTask::encode: encode_file(file, index, report, outputs); break;
-      case DcaeTask::decode: decode_file(file, index, report, outputs); break;
-      case DcaeTask::roundtrip: roundtrip_file(file, index, report, outputs); break;
+    const auto tile = [this](int done, int total) { progress_.show(done, total); };
+    std::vector<const HostTensor*> given;
+    for (const std::size_t index : files) given.push_back(&items_.at(index).given);
+    HostTensor all;
+    if (given.size() > 1) all = joined(given);
+    const HostTensor& in = given.size() > 1 ? all : *given.front();
+    progress_.what(options_.task == VaeTask::decode ? "decoding" : options_.task == VaeTask::encode ? "encoding" : "encoding and decoding");
+    const HostTensor out = options_.task == VaeTask::encode   ? model_.encode(in, tile)
+                           : options_.task == VaeTask::decode ? model_.decode(in, tile)
+                                                              : model_.roundtrip(in, tile);
+    std::int64_t first = 0;
+    for (const std::size_t index : files) {
+      Item& item = items_.at(index);
+      const std::int64_t images = item.given.spec().shape.n();
+      item.result = images_of(out, first, images);
+      item.report.ms += ms_since(start) / static_cast<double>(files.size());
+      first += images;
     }
-    report.ms = ms_since(start);
+  }
+
+  FileReport write(const BatchFile& file, std::size_t index, Outputs& outputs) {
+    const Clock::time_point start = Clock::now();
+    Item item = std::move(items_.at(index));
+    items_.erase(index);
+    FileReport& report = item.report;
+    const Shape s = item.result.spec().shape;
+    if (options_.task == VaeTask::encode) {
+      report.latent = s;
+      write_latent(outputs.open(file.out), item.result, report.height, report.width);
+    } else {
+      if (options_.task == VaeTask::decode) find_size(item);
+      if (report.was_padded()) item.result = cropped(item.result, report.height, report.width);
+      if (options_.task == VaeTask::roundtrip) report.psnr_db = psnr(item.original.tensor, item.result);
+      if (!file.out.empty()) write_image(outputs, file.out, item.result, item.original.picture, options_.pictures);
+    }
+    report.ms += ms_since(start);
+    images_ += s.n();
+    progress_.done(s.n());
     return report;
   }
 
-  std::size_t captures() const {
-    std::size_t count = 0;
-    for (const std::optional<Engine>* engine : {&encoder_, &decoder_, &both_}) count += *engine ? (*engine)->captures() : 0;
-    return count;
-  }
-  std::int64_t arena_bytes() const {
-    std::int64_t bytes = 0;
-    for (const std::optional<Engine>* engine : {&encoder_, &decoder_, &both_}) bytes += *engine ? (*engine)->arena_bytes() : 0;
-    return bytes;
-  }
-  const DcAeConfig& config() const { return model_->config; }
+  void forget(std::size_t index) { items_.erase(index); }
   void hide_progress() { progress_.hide(); }
-  const Device& device() const { return device_; }
-  const std::string& weights_note() const { return weights_note_; }
+  const Autoencoder& model() const { return model_; }
+  double images_per_second() const { return static_cast<double>(images_) * 1e3 / ms_since(begin_); }
 
  private:
-  static DcAeParts parts(DcaeTask task) {
-    return task == DcaeTask::encode ? DcAeParts::encoder : task == DcaeTask::decode ? DcAeParts::decoder : DcAeParts::both;
+  struct Item {
+    VaeInput original;
+    HostTensor given, result;  // of the model
+    FileReport report;
+  };
+
+  AutoencoderOptions with_progress(const VaeOptions& o) {
+    AutoencoderOptions options = autoencoder_options(o);
+    options.compile.on_prepared = [this](int ready, int steps) { progress_.compiling(ready, steps); };
+    return options;
   }
 
-  static Weights open_weights(const DcaeOptions& options) {
-    return open_dc_ae_weights(options.weights.empty() ? find_dc_ae(options.model).weights : std::filesystem::path(options.weights),
-                              options.variant);
-  }
-  // Without memory for its weights, until their names and shapes are known to fit.
-  static std::unique_ptr<DcAe> make_model(const DcaeOptions& options) {
-    DcAeConfig config = read_config(options);
-    if (!options.weights.starts_with(kRandom)) check_dc_ae_blocks(config, parts(options.task), open_weights(options));
-    return std::make_unique<DcAe>(std::move(config), parts(options.task));
-  }
-
-  // Seven eighths of a tile, as 448 is of 512.
-  int default_stride(int tile) const {
-    const int f = model_->config.ratio();
-    return std::max(tile / 8 * 7 / f, 1) * f;
+  // Of the image behind a latent: what its file says, if that fits.
+  void find_size(Item& item) const {
+    const Shape& s = item.result.spec().shape;
+    const int f = model_.info().ratio;
+    item.report.height = item.report.padded_height = s.h(), item.report.width = item.report.padded_width = s.w();
+    const std::int64_t height = item.original.height, width = item.original.width;
+    if (height > s.h() - f && height <= s.h() && width > s.w() - f && width <= s.w())
+      item.report.height = height, item.report.width = width;
   }
 
-  void load_weights() {
-    if (!options_.weights.starts_with(kRandom)) {
-      weights_note_ = options_.weights.empty() ? options_.model : options_.weights;
-      return load_dc_ae(*model_, open_weights(options_));
-    }
-    const std::uint64_t seed = parse_seed("--weights random:SEED", options_.weights.substr(kRandom.size()));
-    init_random(*model_, seed);
-    weights_note_ = concat_text("random, seed ", seed, ": for speed and testing, the pictures mean nothing");
-  }
-
-  HostTensor run_module(std::optional<Engine>& engine, const Module& module, const HostTensor& in) {
-    if (!engine) engine.emplace(module, device_, compile_);
-    Session net = engine->session({{"x", in.spec().shape, dtype_}});
-    net.input().copy_from(in);
-    net.run();
-    HostTensor out = net.output().to_host().converted(DType::f32, Format::nchw);
-    tell_note(check_finite(net, out.floats()));
-    return out;
-  }
-
-  bool tiles(std::int64_t height, std::int64_t width) const { return options_.tile && needs_tiles(height, width, tiling_); }
-
-  HostTensor encode(const HostTensor& image) {
-    progress_.what("encoding");
-    const auto run = [this](const HostTensor& tile) { return run_module(encoder_, *model_->encoder, tile); };
-    const Shape& s = image.spec().shape;
-    if (!tiles(s.h(), s.w())) return run(image);
-    return tiled_encode(image, model_->config, tiling_, run, [this](int done, int total) { progress_.show(done, total); });
-  }
-
-  HostTensor decode(const HostTensor& latent) {
-    progress_.what("decoding");
-    const auto run = [this](const HostTensor& tile) { return run_module(decoder_, *model_->decoder, tile); };
-    const Shape& s = latent.spec().shape;
-    const int f = model_->config.ratio();
-    if (!tiles(s.h() * f, s.w() * f)) return run(latent);
-    return tiled_decode(latent, model_->config, tiling_, run, [this](int done, int total) { progress_.show(done, total); });
-  }
-
-  // The image, padded to what the model takes.
-  HostTensor read_padded(const BatchFile& file, FileReport& report, DcaeInput& original) {
-    original = read_image_input(file.in, model_->config.in_channels, options_.task == DcaeTask::roundtrip, options_.pictures);
-    const Shape& s = original.tensor.spec().shape;
-    HostTensor image = padded(original.tensor, model_->config.ratio());
-    report.height = s.h(), report.width = s.w();
-    report.padded_height = image.spec().shape.h(), report.padded_width = image.spec().shape.w();
-    return image;
-  }
-
-  void encode_file(const BatchFile& file, std::size_t index, FileReport& report, Outputs& outputs) {
-    progress_.file(index, "encoding");
-    DcaeInput original;
-    const HostTensor latent = encode(read_padded(file, report, original));
-    report.latent = latent.spec().shape;
-    write_latent(outputs.open(file.out), latent, report.height, report.width);
-  }
-
-  void decode_file(const BatchFile& file, std::size_t index, FileReport& report, Outputs& outputs) {
-    progress_.file(index, "decoding");
-    const DcaeInput input = read_latent_input(file.in, model_->config.latent_channels);
-    report.latent = input.tensor.spec().shape;
-    HostTensor image = decode(input.tensor);
-    const Shape s = image.spec().shape;
-    report.height = report.padded_height = s.h(), report.width = report.padded_width = s.w();
-    const int f = model_->config.ratio();
-    const bool known = input.height > s.h() - f && input.height <= s.h() && input.width > s.w() - f && input.width <= s.w();
-    if (known && (input.height != s.h() || input.width != s.w())) {
-      report.height = input.height, report.width = input.width;
-      image = cropped(image, report.height, report.width);
-    }
-    write_image(outputs, file.out, image, {}, options_.pictures);
-  }
-
-  void roundtrip_file(const BatchFile& file, std::size_t index, FileReport& report, Outputs& outputs) {
-    progress_.file(index, "encoding and decoding");
-    DcaeInput original;
-    const HostTensor image = read_padded(file, report, original);
-    if (!file.out.empty() && format_of_name(file.out)) check_can_hold(original.picture, file.out, write_options(options_.pictures));
-    // Without tiles both halves are one graph.
-    const bool tiled = tiles(report.padded_height, report.padded_width);
-    HostTensor again = tiled ? decode(encode(image)) : run_module(both_, *model_, image);
-    if (report.was_padded()) again = cropped(again, report.height, report.width);
-    report.psnr_db = psnr(original.tensor, again);
-    if (!file.out.empty()) write_image(outputs, file.out, again, original.picture, options_.pictures);
-  }
-
-  const DcaeOptions& options_;
-  DType dtype_;
-  Device device_;
-  std::unique_ptr<DcAe> model_;
-  DcAeTiling tiling_;
-  ProgressBar progress_;
-  CompileOptions compile_;
-  std::string weights_note_;
-  std::optional<Engine> encoder_, decoder_, both_;
+  const VaeOptions& options_;
+  VaeProgress progress_;
+  Autoencoder model_;
+  std::map<std::size_t, Item> items_;
+  std::int64_t images_ = 0;
+  Clock::time_point begin_ = Clock::now();
 };
 
 std::string json_of(const FileReport& r) {
@@ -273,15 +211,15 @@ std::string json_of(const FileReport& r) {
   return json.add("ms", r.ms).text();
 }
 
-std::string line_of(const FileReport& r, DcaeTask task) {
+std::string line_of(const FileReport& r, VaeTask task) {
   std::string text = printable(r.in);
   const std::string size = concat_text(r.width, "x", r.height), model_size = concat_text(r.padded_width, "x", r.padded_height);
-  if (task == DcaeTask::decode) {
+  if (task == VaeTask::decode) {
     text += " " + to_string(r.latent) + " -> " + printable(r.out) + " " + size;
     if (r.was_padded()) text += ", cropped from " + model_size + " to the size of the image that was encoded";
   } else {
     text += " " + size;
-    if (r.was_padded()) text += " padded to " + model_size + (task == DcaeTask::roundtrip ? " and cropped back" : "");
+    if (r.was_padded()) text += " padded to " + model_size + (task == VaeTask::roundtrip ? " and cropped back" : "");
     if (!r.out.empty()) text += " -> " + printable(r.out);
     if (r.latent.rank() == 4) text += " " + to_string(r.latent);
   }
@@ -289,46 +227,61 @@ std::string line_of(const FileReport& r, DcaeTask task) {
   return text + ", " + fixed(r.ms, 1) + " ms\n";
 }
 
+std::string head_text(const VaeOptions& options, const Autoencoder& model) {
+  return concat_text("vae ", name_of(options.task), ", ", model.info().name, " on ", model.device().name(), ", ", options.dtype,
+                     options.batch > 0 ? concat_text(", batches of ", options.batch) : std::string(), options.exact ? ", exact" : "",
+                     options.tf32 ? ", TF32" : "", "\nweights: ", printable(model.info().weights), '\n');
+}
+
+std::string head_json(const VaeOptions& options, const Autoencoder& model) {
+  JsonObject head;
+  head.add("command", name_of(options.task)).add("model", model.info().name).add("device", model.device().name());
+  head.add("dtype", options.dtype).add("weights", model.info().weights).add("scaling_factor", model.info().scaling_factor);
+  head.add("exact", options.exact).add("tf32", options.tf32).add("batch", options.batch);
+  return head.opened();
+}
+
 }  // namespace
 
-int dcae_command(const DcaeOptions& options, Outputs& out) {
+int vae_command(const VaeOptions& options, Outputs& out) {
   out.reads_checkpoint(options.model);
   if (!options.weights.empty() && !options.weights.starts_with(kRandom)) out.reads_checkpoint(options.weights);
   const Batch batch = list_files(options, out);
-  std::optional<Runner> runner;
-  runner.emplace(options, batch.files.size());
-  const std::string task = options.task == DcaeTask::encode ? "encode" : options.task == DcaeTask::decode ? "decode" : "roundtrip";
-  const DcAeConfig& config = runner->config();
+  std::optional<Runner> made;
+  Runner& runner = made.emplace(options, batch.files.size());
   std::size_t done = 0;
-  const int status = run_batch(batch, out, [&](const BatchFile& file, std::size_t index) {
-    const FileReport report = runner->run(file, index, out);
-    runner->hide_progress();
+  BatchSteps steps;
+  steps.at_once = static_cast<std::size_t>(std::max(options.batch, 1));
+  steps.read = [&](const BatchFile& file, std::size_t index) { return runner.read(file, index); };
+  steps.work = [&](std::span<const std::size_t> files) { runner.work(files); };
+  steps.write = [&](const BatchFile& file, std::size_t index) {
+    const FileReport report = runner.write(file, index, out);
+    runner.hide_progress();
     // The head comes with the first file that is done: a command that did nothing reports nothing.
     if (options.json) {
-      JsonObject head;
-      head.add("command", task).add("model", config.name).add("device", runner->device().name()).add("dtype", options.dtype);
-      head.add("weights", runner->weights_note()).add("scaling_factor", config.scaling_factor).add("exact", options.exact);
-      head.add("tf32", options.tf32);
-      if (done == 0) out.text() << head.opened() << "\"files\": [";
+      if (done == 0) out.text() << head_json(options, runner.model()) << "\"files\": [";
       out.text() << (done > 0 ? ",\n  " : "") << json_of(report);
     } else {
-      if (done == 0) {
-        out.text() << "dcae " << task << ", " << config.name << " on " << runner->device().name() << ", " << options.dtype
-                   << (options.exact ? ", exact" : "") << (options.tf32 ? ", TF32" : "") << '\n'
-                   << "weights: " << printable(runner->weights_note()) << '\n';
-      }
+      if (done == 0) out.text() << head_text(options, runner.model());
       out.text() << line_of(report, options.task);
     }
-    ++done;
-  });
+  };
+  steps.done = [&](std::size_t) { ++done; };
+  steps.failed = [&](std::size_t index) {
+    runner.hide_progress();
+    runner.forget(index);
+  };
+  const int status = run_batch(batch, out, steps);
   if (done == 0) return status;
+  const auto captures = static_cast<std::int64_t>(runner.model().captures());
   if (options.json) {
-    out.text() << "],\n \"captures\": " << runner->captures() << ",\n \"arena_bytes\": " << runner->arena_bytes() << "}\n";
+    out.text() << "],\n \"captures\": " << captures << ",\n \"arena_bytes\": " << runner.model().arena_bytes()
+               << ",\n \"images_per_s\": " << fixed(runner.images_per_second(), 3) << "}\n";
   } else {
     out.text() << counted(static_cast<std::int64_t>(done), "file") << ", "
-               << counted(static_cast<std::int64_t>(runner->captures()), runner->device().is_cuda() ? "capture" : "compiled shape");
+               << counted(captures, runner.model().device().is_cuda() ? "capture" : "compiled shape");
     if (batch.skipped > 0) out.text() << ", " << counted(static_cast<std::int64_t>(batch.skipped), "other file") << " left out";
-    out.text() << '\n';
+    out.text() << ", " << fixed(runner.images_per_second(), 2) << " images/s\n";
   }
   return status;
 }

@@ -1,4 +1,4 @@
-#include "tools/frieze/dcae_files.h"
+#include "tools/frieze/vae_files.h"
 
 #include <algorithm>
 #include <charconv>
@@ -39,8 +39,8 @@ std::int64_t whole_number(const std::map<std::string, std::string>& metadata, co
 
 }  // namespace
 
-Batch list_files(const DcaeOptions& options, Outputs& outputs) {
-  const bool decode = options.task == DcaeTask::decode, encode = options.task == DcaeTask::encode;
+Batch list_files(const VaeOptions& options, Outputs& outputs) {
+  const bool decode = options.task == VaeTask::decode, encode = options.task == VaeTask::encode;
   const char* kinds = decode ? ".safetensors" : ".png, .jpg or .safetensors";
   const auto is_input = [decode](const std::string& path) { return is_tensor_file(path) || (!decode && is_picture_name(path)); };
   for (const std::string& in : options.in) {
@@ -56,8 +56,8 @@ Batch list_files(const DcaeOptions& options, Outputs& outputs) {
   return batch;
 }
 
-DcaeInput read_image_input(const std::string& path, int channels, bool keeps_alpha, const PictureOptions& options) {
-  DcaeInput input;
+VaeInput read_image_input(const std::string& path, int channels, bool keeps_alpha, const PictureOptions& options) {
+  VaeInput input;
   if (is_tensor_file(path)) {
     input.tensor = read_tensor(path, "image", channels, Weights::open(path));
   } else {
@@ -79,7 +79,7 @@ DcaeInput read_image_input(const std::string& path, int channels, bool keeps_alp
   return input;
 }
 
-DcaeInput read_latent_input(const std::string& path, int channels) {
+VaeInput read_latent_input(const std::string& path, int channels) {
   const Weights file = Weights::open(path);
   return {read_tensor(path, "latent", channels, file),
           whole_number(file.metadata(), "image_height"),

@@ -1,5 +1,5 @@
 #pragma once
-/// The files of `frieze dcae`: which there are, and what is in them.
+/// The files of `frieze vae`: which there are, and what is in them.
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -7,24 +7,24 @@
 #include <frieze/core/tensor.h>
 
 #include "tools/frieze/batch.h"
-#include "tools/frieze/dcae.h"
+#include "tools/frieze/vae.h"
 
 namespace frieze::tools {
 
 /// Every input with its output. A folder stands for its pictures and .safetensors files (decode: the latter only), by name.
 /// Throws as list_batch() does; OptionError if a file that is named itself, or an output, has an ending of another kind.
-Batch list_files(const DcaeOptions& options, Outputs& outputs);
+Batch list_files(const VaeOptions& options, Outputs& outputs);
 
 /// An input in f32: "image" [N,C,H,W] in [-1,1] or "latent". `height` and `width`: of the image behind a latent if its file tells, else 0.
-struct DcaeInput {
+struct VaeInput {
   HostTensor tensor;
   std::int64_t height = 0, width = 0;
   Image picture;  ///< that the image was read from, in sRGB; without pixels for a tensor
 };
 /// Throws IoError, WeightsError, ShapeError naming the file. The colours that transparency hides are replaced, see with_hidden_filled.
 /// Unless the caller `keeps_alpha`, transparency is an OptionError, or laid over the colour of --flatten.
-DcaeInput read_image_input(const std::string& path, int channels, bool keeps_alpha, const PictureOptions& options);
-DcaeInput read_latent_input(const std::string& path, int channels);
+VaeInput read_image_input(const std::string& path, int channels, bool keeps_alpha, const PictureOptions& options);
+VaeInput read_latent_input(const std::string& path, int channels);
 
 /// Writes "latent" with the size of its image in the metadata; "image", or a picture of it, by the ending of `path`.
 void write_latent(OutputFile& to, const HostTensor& latent, std::int64_t height, std::int64_t width);

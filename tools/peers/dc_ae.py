@@ -225,7 +225,7 @@ def decode_with_frieze(options, folder, z, dtype):
     with tempfile.TemporaryDirectory() as where:
         where = pathlib.Path(where)
         write_tensors(where / "z.safetensors", {"latent": z})
-        command = [options.frieze, "dcae", "decode", "--model", folder, "--in", where / "z.safetensors", "--out", where / "y.safetensors", "--device",
+        command = [options.frieze, "vae", "decode", "--model", folder, "--in", where / "z.safetensors", "--out", where / "y.safetensors", "--device",
                    options.device, "--dtype", dtype]
         begin = time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
