@@ -122,8 +122,8 @@ std::vector<std::string> text_violations(std::string_view path, std::string_view
 
 std::vector<std::string> top_level_violations(const std::vector<std::string>& paths) {
   static const std::set<std::string> expected = {
-      "core", "layers",  "graph",         "models",    "tools", "tests", "CMakeLists.txt", "README.md", "CMakePresets.json",
-      ".ci",  "LICENSE", ".clang-format", ".gitignore"};
+      "core",           "layers", "graph",   "models",        "tools",     "tests", "CMakeLists.txt", "README.md", "CMakePresets.json",
+      "pyproject.toml", ".ci",    "LICENSE", ".clang-format", ".gitignore"};
   std::set<std::string> unknown;
   for (const std::string& path : paths) {
     if (!expected.contains(top_folder(path))) unknown.insert(top_folder(path));
