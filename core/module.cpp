@@ -11,6 +11,7 @@
 #include <frieze/core/error.h>
 #include <frieze/core/host_memory.h>
 #include <frieze/core/parallel.h>
+#include <frieze/core/random.h>
 #include <frieze/core/weights.h>
 
 namespace frieze {
@@ -100,18 +101,6 @@ void Module::visit_tree(M& module, const std::string& prefix, const Visit& visit
   }
 }
 
-namespace {
-
-// SplitMix64 (Steele, Lea, Flood 2014): a full-period mixer, good enough for weights and the same everywhere.
-std::uint64_t mix(std::uint64_t& state) {
-  std::uint64_t z = state += 0x9E3779B97F4A7C15ULL;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
-  return z ^ (z >> 31);
-}
-
-}  // namespace
-
 void Module::visit_parameters(const std::function<void(const std::string&, Parameter&)>& visit) {
   visit_tree<Module, Parameter>(*this, "", visit);
 }
@@ -128,12 +117,12 @@ void init_random(Module& module, std::uint64_t seed) {
   check_memory(bytes, "the model's weights: memory for them");
   module.visit_parameters([&](const std::string& key, Parameter& p) {
     // FNV-1a of the key, from a start that the seed decides; mixed, or seed and first character could trade bits.
-    std::uint64_t start = seed;
-    std::uint64_t state = 0xCBF29CE484222325ULL ^ mix(start);
-    for (const char c : key) state = (state ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
+    std::uint64_t hash = 0xCBF29CE484222325ULL ^ SplitMix64 { seed }();
+    for (const char c : key) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
+    SplitMix64 random{hash};
     std::vector<float> values(static_cast<std::size_t>(p.shape.elements()));
     for (float& v : values) {
-      const double unit = static_cast<double>(mix(state) >> 11) * 0x1p-53;  // [0, 1)
+      const double unit = static_cast<double>(random() >> 11) * 0x1p-53;  // [0, 1)
       // fma by name: left to the compiler, a machine that has the instruction would round differently from one that has not.
       const double spread = p.init.spread * (2 * unit - 1);
       v = static_cast<float>(p.init.center == 0 ? spread : std::fma(p.init.spread, 2 * unit - 1, p.init.center));

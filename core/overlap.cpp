@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <vector>
 
+#include <frieze/core/integers.h>
+
 namespace frieze {
 namespace {
 
@@ -33,7 +35,7 @@ bool can_reach(const std::vector<Term>& terms, const std::vector<std::int64_t>& 
   if (target == 0 || --steps_left < 0) return true;
   if (i == terms.size() || target < 0 || target > reach[i]) return false;
   const auto [step, most] = terms[i];
-  const std::int64_t rest = reach[i + 1], low = target > rest ? (target - rest + step - 1) / step : 0;
+  const std::int64_t rest = reach[i + 1], low = target > rest ? ceil_div(target - rest, step) : 0;
   for (std::int64_t k = std::min(most, target / step); k >= low; --k) {
     if (can_reach(terms, reach, i + 1, target - k * step, steps_left)) return true;
   }

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include <frieze/core/error.h>
+#include <frieze/core/integers.h>
 #include <frieze/core/output_file.h>
 #include <frieze/core/safetensors.h>
 #include <frieze/core/weights.h>
@@ -44,7 +45,7 @@ std::string header_text(const std::vector<Item>& order, const std::map<std::stri
   }
   if (text.size() > 1) text.pop_back();
   text += '}';
-  text.resize((text.size() + 7) / 8 * 8, ' ');
+  text.resize(round_up(text.size(), 8), ' ');
   check<WeightsError>(text.size() <= kMaxHeaderBytes && order.size() <= kMaxTensors, file, ": a header of ", text.size(), " bytes for ",
                       order.size(), " tensors, expected at most ", kMaxHeaderBytes, " for ", kMaxTensors);
   return text;

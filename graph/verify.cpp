@@ -7,6 +7,7 @@
 #include <map>
 
 #include <frieze/core/error.h>
+#include <frieze/core/random.h>
 #include <frieze/core/warning.h>
 #include <frieze/graph/executor.h>
 #include <frieze/graph/memory_growth.h>
@@ -16,18 +17,14 @@
 namespace frieze {
 namespace {
 
-// SplitMix64 and Box-Muller: the same standard normal values for the same seed on every machine.
+// Box-Muller: the same standard normal values for the same seed on every machine.
 std::vector<float> normal_values(std::size_t count, std::uint64_t seed) {
-  const auto mix = [&seed] {
-    std::uint64_t z = seed += 0x9E3779B97F4A7C15ULL;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
-    return static_cast<double>(((z ^ (z >> 31)) >> 11) + 1) * 0x1p-53;  // (0, 1]
-  };
+  SplitMix64 random{seed};
+  const auto unit = [&random] { return static_cast<double>((random() >> 11) + 1) * 0x1p-53; };  // (0, 1]
   std::vector<float> values(count);
   for (float& v : values) {
-    const double radius = std::sqrt(-2 * std::log(mix()));
-    v = static_cast<float>(radius * std::cos(6.283185307179586477 * mix()));
+    const double radius = std::sqrt(-2 * std::log(unit()));
+    v = static_cast<float>(radius * std::cos(6.283185307179586477 * unit()));
   }
   return values;
 }

@@ -7,6 +7,7 @@
 #include <frieze/core/cuda/capture_window.h>
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/handles.h>
+#include <frieze/core/integers.h>
 
 namespace frieze::cuda {
 namespace {
@@ -53,7 +54,7 @@ std::vector<std::vector<double>> time_cold_rounds(cudaStream_t stream, std::span
   check<CudaError>(buffers >= 1 && rounds >= 1 && launches_per_graph >= 1, "timing needs at least one buffer, round and launch, got ",
                    buffers, ", ", rounds, " and ", launches_per_graph);
   const BesideCaptures scope;
-  const int launches = (launches_per_graph + buffers - 1) / buffers * buffers;
+  const int launches = round_up(launches_per_graph, buffers);
   std::vector<GraphExec> graphs;
   for (const ColdCandidate& candidate : candidates) {
     candidate.enqueue(0, stream);  // the first run loads modules

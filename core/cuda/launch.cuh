@@ -9,9 +9,12 @@
 
 #include <frieze/core/cuda/checked_call.h>
 #include <frieze/core/cuda/kernel.h>
+#include <frieze/core/integers.h>
 #include <frieze/core/layer.h>
 
 namespace frieze::cuda {
+
+using frieze::ceil_div;  // for layers that name it with this namespace
 
 /// The only place that launches: a bad launch is reported here, not three layers later. `shared_bytes`: up to what the device allows, as
 /// with a LaunchShape; any number of threads may launch one kernel with different sizes.
@@ -59,11 +62,6 @@ void launch_kernel(void (*kernel)(P...), const LaunchShape& shape, cudaStream_t 
 inline dim3 grid_of(std::int64_t blocks) {
   check<CudaError>(blocks >= 1 && blocks <= 0x7FFFFFFF, "a launch of ", blocks, " blocks: a grid takes 1 to 2^31 - 1");
   return dim3(static_cast<unsigned>(blocks));
-}
-
-template <class T>
-constexpr T ceil_div(T a, T b) {
-  return (a + b - 1) / b;
 }
 
 /// Calls body(T{}) with the C++ element type of `t`: float, __half or __nv_bfloat16.

@@ -13,6 +13,7 @@
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/lt_library.h>
 #include <frieze/core/cuda/tune.h>
+#include <frieze/core/integers.h>
 #include <frieze/core/tuning_cache.h>
 #include <frieze/core/version.h>
 
@@ -214,7 +215,7 @@ struct LtMatmul::State {
       // One rounding, and 16 f32 units of 10, the largest probe: what a sum of a few dozen products may be off by anyway.
       return std::abs(got - ref) <= unit_roundoff(spec.out) * std::abs(ref) + 160 * unit_roundoff(DType::f32) + min_subnormal(spec.out);
     };
-    const std::size_t n = static_cast<std::size_t>(spec.n), rounds = (probes.size() + n - 1) / n;
+    const std::size_t n = static_cast<std::size_t>(spec.n), rounds = ceil_div(probes.size(), n);
     std::vector<bool> right(candidates.size(), true);
     for (std::size_t round = 0; round < rounds; ++round) {
       std::vector<float> values(n);

@@ -1,6 +1,7 @@
 #include <frieze/core/cuda/launch.cuh>
 
 #include <frieze/core/cuda/yardstick.h>
+#include <frieze/core/random.h>
 
 namespace frieze::cuda {
 namespace {
@@ -16,15 +17,12 @@ __global__ void copy_16_bytes_per_thread(const uint4* from, uint4* to, std::size
   }
 }
 
-// SplitMix64 (Steele, Lea, Flood 2014) of the index, then Box-Muller.
+// The i-th number of the sequence, then Box-Muller.
 template <class T>
 __global__ void fill_normal_element_per_thread(T* data, std::int64_t count, std::uint64_t seed) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
-  std::uint64_t z = seed + (static_cast<std::uint64_t>(i) + 1) * 0x9E3779B97F4A7C15ULL;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
-  z ^= z >> 31;
+  const std::uint64_t z = SplitMix64{seed}.at(static_cast<std::uint64_t>(i));
   const float u = (static_cast<float>(z >> 40) + 1.0F) * 0x1p-24F, angle = static_cast<float>(z & 0xFFFFFF) * 0x1p-23F;
   data[i] = narrow<T>(sqrtf(-2.0F * logf(u)) * cospif(angle));
 }

@@ -6,6 +6,7 @@
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/driver.h>
 #include <frieze/core/cuda/fault.h>
+#include <frieze/core/integers.h>
 
 namespace frieze::cuda {
 namespace {
@@ -85,7 +86,7 @@ void DeviceArena::reserve(std::int64_t bytes) {
     std::size_t free_bytes = 0, total = 0;
     CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total));
     constexpr std::size_t kRound = std::size_t{1} << 30;
-    const std::size_t range = (total + kRound - 1) / kRound * kRound;
+    const std::size_t range = round_up(total, kRound);
     CUdeviceptr base = 0;
     check_driver(driver().reserve(&base, range, 0, 0, 0), "cuMemAddressReserve", range);
     base_ = base;
@@ -99,7 +100,7 @@ void DeviceArena::map_more(std::size_t bytes) {
   const CUmemAllocationProp prop = device_memory(device_);
   std::size_t grain = 0;
   check_driver(driver().granularity(&grain, &prop, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED), "cuMemGetAllocationGranularity", bytes);
-  const std::size_t size = (bytes + grain - 1) / grain * grain;
+  const std::size_t size = round_up(bytes, grain);
   pieces_.reserve(pieces_.size() + 1);  // nothing may throw once memory is mapped
   CUmemGenericAllocationHandle handle = 0;
   check_driver(fails_here("cuMemCreate") ? CUDA_ERROR_OUT_OF_MEMORY : driver().create(&handle, size, &prop, 0), "cuMemCreate", size);

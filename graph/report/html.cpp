@@ -5,6 +5,7 @@
 #include <map>
 
 #include <frieze/core/error.h>
+#include <frieze/core/integers.h>
 #include <frieze/core/version.h>
 #include <frieze/graph/memory_bill.h>
 #include <frieze/graph/report/html_style.h>
@@ -65,7 +66,7 @@ constexpr double kWidth = 1200;
 class Timeline {
  public:
   explicit Timeline(const ProfileReport& profile) : profile_(profile), total_(std::max(profile.sum_us(), 1e-9)) {
-    rows_ = std::clamp<int>(static_cast<int>((profile.steps.size() + 47) / 48), 1, 8);
+    rows_ = std::clamp<int>(static_cast<int>(ceil_div(profile.steps.size(), 48)), 1, 8);
     per_row_ = total_ / rows_;
   }
 

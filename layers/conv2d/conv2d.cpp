@@ -6,6 +6,7 @@
 #include <ostream>
 
 #include <frieze/core/error.h>
+#include <frieze/core/integers.h>
 
 namespace frieze {
 namespace {
@@ -25,7 +26,7 @@ std::int64_t most_taps(std::int64_t in, int kernel, int stride, int padding, int
   const std::int64_t outputs = out_extent(in, kernel, stride, padding, dilation);
   for (std::int64_t i = 0; i < outputs && most < kernel; ++i) {
     const std::int64_t first = i * stride - padding;  // the first tap's place
-    const std::int64_t begin = first < 0 ? (-first + dilation - 1) / dilation : 0;
+    const std::int64_t begin = first < 0 ? ceil_div(-first, dilation) : 0;
     const std::int64_t end = first < in ? std::min<std::int64_t>(kernel, (in - 1 - first) / dilation + 1) : 0;
     most = std::max(most, end - begin);
   }
@@ -47,11 +48,6 @@ void check_pair(const char* what, const Size2d& v, int least) {
 }
 
 }  // namespace
-
-std::ostream& operator<<(std::ostream& out, const Size2d& size) {
-  out << size.h;
-  return size.h == size.w ? out : out << 'x' << size.w;
-}
 
 Conv2d::Conv2d(std::int64_t in_channels, std::int64_t out_channels, Size2d kernel, Conv2dOptions options)
     : in_channels_(in_channels), out_channels_(out_channels), kernel_(kernel), padding_(0), options_(options) {

@@ -1,17 +1,9 @@
 #pragma once
 /// Two-dimensional convolution.
 #include <frieze/core/layer.h>
+#include <frieze/core/size2d.h>
 
 namespace frieze FRIEZE_API {
-
-/// A height and a width; one number means both.
-struct Size2d {
-  int h = 0, w = 0;
-  constexpr Size2d(int both) : h(both), w(both) {}  // NOLINT: implicit on purpose, so that options read `.stride = 2`
-  constexpr Size2d(int h, int w) : h(h), w(w) {}
-  friend constexpr bool operator==(const Size2d&, const Size2d&) = default;
-};
-std::ostream& operator<<(std::ostream& out, const Size2d& size);  ///< "3" or "3x5"
 
 struct Conv2dOptions {
   Size2d stride = 1;

@@ -1,6 +1,7 @@
 // Conv2d on the CPU: a few output rows at a time, as a matrix product over gathered columns; sums in double.
 #include <algorithm>
 
+#include <frieze/core/integers.h>
 #include <frieze/core/parallel.h>
 #include <frieze/layers/conv2d/conv2d.h>
 #include <frieze/layers/shared/matmul.h>
@@ -17,7 +18,7 @@ struct Problem {
 
 // First and past-the-last j in [0, out) for which j*stride + offset lies in [0, in).
 std::pair<std::int64_t, std::int64_t> valid_range(std::int64_t out, std::int64_t in, int stride, std::int64_t offset) {
-  const std::int64_t first = offset >= 0 ? 0 : (-offset + stride - 1) / stride;
+  const std::int64_t first = offset >= 0 ? 0 : ceil_div(-offset, stride);
   const std::int64_t last = offset >= in ? 0 : (in - 1 - offset) / stride + 1;
   return {std::min(first, out), std::clamp(last, std::min(first, out), out)};
 }
@@ -96,7 +97,7 @@ void Conv2d::reference(const ReferenceArgs& args) const {
   constexpr std::int64_t kTaskElements = std::int64_t{1} << 19;
   const std::int64_t row_elements = p.y.w() * std::max(p.depth(), p.out_per_group);
   const std::int64_t rows = std::clamp<std::int64_t>(kTaskElements / row_elements, 1, p.y.h());
-  const std::int64_t bands = (p.y.h() + rows - 1) / rows;
+  const std::int64_t bands = ceil_div(p.y.h(), rows);
   parallel_for(p.x.n() * groups() * bands, [&](std::int64_t first, std::int64_t last) {
     std::vector<float> columns;
     std::vector<double> sums(static_cast<std::size_t>(p.out_per_group * rows * p.y.w()));

@@ -1,5 +1,6 @@
 // Linear has no kernel of its own: it is one Gemm. The build collects layers by their .cu files.
 #include <frieze/core/cuda/handles.h>
+#include <frieze/core/integers.h>
 #include <frieze/layers/linear/linear.h>
 #include <frieze/layers/shared/cuda/gemm.h>
 
@@ -12,8 +13,7 @@ class LinearKernel final : public Kernel {
     const DType t = args.out.dtype;
     const std::int64_t in = layer.in_features(), out = layer.out_features();
     // Rows of weights at multiples of 16 bytes: cuBLASLt has its fast kernels for those only.
-    const std::int64_t per_16_bytes = 16 / static_cast<std::int64_t>(size_of(t)),
-                       ldw = (in + per_16_bytes - 1) / per_16_bytes * per_16_bytes;
+    const std::int64_t per_16_bytes = 16 / static_cast<std::int64_t>(size_of(t)), ldw = round_up(in, per_16_bytes);
     std::vector<float> packed(static_cast<std::size_t>(out * ldw));
     for (std::int64_t o = 0; o < out; ++o) {
       std::copy_n(layer.weight().values.begin() + o * in, in, packed.begin() + o * ldw);

@@ -193,7 +193,7 @@ template <class T>
 __device__ __forceinline__ void prefetch_window(const NormArgs& a, const WindowPlace<T>& at, const void* tensor) {
   constexpr int V = WindowPlace<T>::V;
   if (at.lane != 0) return;
-  const int packs = min(at.columns, (at.left + at.shift + V - 1) / V * V);
+  const int packs = min(at.columns, round_up(at.left + at.shift, V));
   for (int k = 0; k < at.count; ++k) {
     const std::int64_t from = at.base + k * at.step;
     if (from + at.columns <= elements_of(a))

@@ -16,7 +16,7 @@ __global__ void __launch_bounds__(512)
   const std::int64_t first_pixel = std::int64_t{blockIdx.x} * run_pixels, base = first_pixel * channels;
   const int pixels = static_cast<int>(min(std::int64_t{run_pixels}, a.images * a.pixels - first_pixel));
   const int count = pixels * channels;  // elements; only the last run of the tensor may end inside a pack
-  const int packs = (count + V - 1) / V;
+  const int packs = ceil_div(count, V);
   float* const inverse = reinterpret_cast<float*>(run + run_pixels * channels / V);  // [run_pixels + 1]
   float* const power = inverse + run_pixels + 1;
   const T* x = static_cast<const T*>(a.x) + base;

@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include <frieze/core/error.h>
+#include <frieze/core/integers.h>
 #include <frieze/core/parallel.h>
 #include <frieze/layers/shared/simd/matmul.h>
 #ifdef FRIEZE_HAS_SIMD_avx2
@@ -61,7 +62,7 @@ void product(const MatrixView<const A>& a, const MatrixView<const B>& b, const M
                     ",", c.cols, "]");
   check<ShapeError>(c.col_stride == 1 && (c.rows <= 1 || c.row_stride >= c.cols), "matmul expects a row-major result, got strides ",
                     c.row_stride, ", ", c.col_stride, " for ", c.cols, " columns");
-  const std::int64_t row_tiles = (c.rows + kTileRows - 1) / kTileRows, col_tiles = (c.cols + kTileCols - 1) / kTileCols;
+  const std::int64_t row_tiles = ceil_div(c.rows, kTileRows), col_tiles = ceil_div(c.cols, kTileCols);
   parallel_for(row_tiles * col_tiles, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t t = first; t < last; ++t) {
       const std::int64_t i = t / col_tiles * kTileRows, j = t % col_tiles * kTileCols;

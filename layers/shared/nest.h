@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include <frieze/core/integers.h>
 #include <frieze/core/tensor.h>
 
 namespace frieze {
@@ -50,7 +51,7 @@ void for_each_piece(const Nest& nest, std::int64_t pack, Run&& run, std::int64_t
   std::size_t longest = 0;
   std::int64_t threads = 1;
   for (std::size_t i = 0; i < static_cast<std::size_t>(nest.rank); ++i) {
-    steps[i] = i == 0 ? (nest.axes[i].extent + pack - 1) / pack : nest.axes[i].extent;
+    steps[i] = i == 0 ? ceil_div(nest.axes[i].extent, pack) : nest.axes[i].extent;
     if (steps[i] > steps[longest]) longest = i;
     threads *= steps[i];
   }

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include <frieze/core/error.h>
+#include <frieze/core/integers.h>
 
 namespace frieze {
 namespace {
@@ -36,7 +37,7 @@ void copy_window(const HostTensor& from, std::int64_t row, std::int64_t column, 
 HostTensor cut_tile(const HostTensor& in, const Cut& cut, std::int64_t row, std::int64_t column) {
   const Shape& s = in.spec().shape;
   const std::int64_t h = std::min(cut.tile, s.h() - row), w = std::min(cut.tile, s.w() - column);
-  HostTensor tile = make(s, (h + cut.pad - 1) / cut.pad * cut.pad, (w + cut.pad - 1) / cut.pad * cut.pad);
+  HostTensor tile = make(s, round_up(h, cut.pad), round_up(w, cut.pad));
   std::memset(tile.data(), 0, tile.bytes());
   copy_window(in, row, column, h, w, tile, 0, 0);
   return tile;
@@ -64,7 +65,7 @@ void blend(const HostTensor& before, const HostTensor& tile, std::int64_t overla
 HostTensor run_tiles(const HostTensor& in, const Cut& cut, const RunTile& run, const TileProgress& progress, std::int64_t limit_h,
                      std::int64_t limit_w) {
   const Shape& s = in.spec().shape;
-  const std::int64_t down = (s.h() + cut.stride - 1) / cut.stride, across = (s.w() + cut.stride - 1) / cut.stride;
+  const std::int64_t down = ceil_div(s.h(), cut.stride), across = ceil_div(s.w(), cut.stride);
   HostTensor out;
   std::vector<HostTensor> above, current;
   std::int64_t to_row = 0;

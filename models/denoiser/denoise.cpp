@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include <frieze/core/error.h>
+#include <frieze/core/integers.h>
 #include <frieze/graph/finite.h>
 #include <frieze/graph/memory_plan.h>
 
@@ -14,7 +15,7 @@ constexpr int kMinTile = 256;
 // Of neighbouring tiles. At a cut edge the trained network is off by 20 levels of 255, 48 pixels further by 0.2, 72 further by 0.01.
 constexpr int kOverlap = 128;
 
-int round_up(int extent) { return (extent + Denoiser::kStride - 1) / Denoiser::kStride * Denoiser::kStride; }
+int to_stride(int extent) { return round_up(extent, int{Denoiser::kStride}); }
 
 // Where pixel i of a continued row of n pixels comes from: 0 1 2 3 2 1 0 1 …
 int mirrored(int i, int n) {
@@ -24,18 +25,18 @@ int mirrored(int i, int n) {
   return i < n ? i : period - i;
 }
 
-std::vector<InputSpec> input_spec(Extent2d tile, DType dtype) { return {{"x", {1, 3, tile.height, tile.width}, dtype}}; }
+std::vector<InputSpec> input_spec(Size2d tile, DType dtype) { return {{"x", {1, 3, tile.h, tile.w}, dtype}}; }
 
 // The network's input for one tile whose top left corner lies at (top, left).
-std::vector<float> cut(std::span<const float> planes, Extent2d extent, int top, int left, Extent2d tile) {
-  const std::size_t pixels = static_cast<std::size_t>(tile.height) * static_cast<std::size_t>(tile.width);
+std::vector<float> cut(std::span<const float> planes, Size2d extent, int top, int left, Size2d tile) {
+  const std::size_t pixels = static_cast<std::size_t>(tile.h) * static_cast<std::size_t>(tile.w);
   std::vector<float> x(3 * pixels);
   std::size_t at = 0;
   for (std::size_t c = 0; c < 3; ++c) {
-    for (int i = 0; i < tile.height; ++i) {
-      const std::size_t row = c * static_cast<std::size_t>(extent.height) + static_cast<std::size_t>(mirrored(top + i, extent.height));
-      const float* from = planes.data() + row * static_cast<std::size_t>(extent.width);
-      for (int j = 0; j < tile.width; ++j) x[at++] = from[static_cast<std::size_t>(mirrored(left + j, extent.width))];
+    for (int i = 0; i < tile.h; ++i) {
+      const std::size_t row = c * static_cast<std::size_t>(extent.h) + static_cast<std::size_t>(mirrored(top + i, extent.h));
+      const float* from = planes.data() + row * static_cast<std::size_t>(extent.w);
+      for (int j = 0; j < tile.w; ++j) x[at++] = from[static_cast<std::size_t>(mirrored(left + j, extent.w))];
     }
   }
   return x;
@@ -43,16 +44,16 @@ std::vector<float> cut(std::span<const float> planes, Extent2d extent, int top, 
 
 }  // namespace
 
-std::vector<float> padded(std::span<const float> planes, Extent2d from, Extent2d to) {
-  const std::size_t pixels = static_cast<std::size_t>(from.height) * static_cast<std::size_t>(from.width);
-  check<ShapeError>(pixels > 0 && planes.size() % pixels == 0 && to.height >= from.height && to.width >= from.width,
-                    "padded: ", planes.size(), " values cannot go from ", from.height, "x", from.width, " to ", to.height, "x", to.width);
+std::vector<float> padded(std::span<const float> planes, Size2d from, Size2d to) {
+  const std::size_t pixels = static_cast<std::size_t>(from.h) * static_cast<std::size_t>(from.w);
+  check<ShapeError>(pixels > 0 && planes.size() % pixels == 0 && to.h >= from.h && to.w >= from.w, "padded: ", planes.size(),
+                    " values cannot go from ", from.h, "x", from.w, " to ", to.h, "x", to.w);
   std::vector<float> out;
-  out.reserve(planes.size() / pixels * static_cast<std::size_t>(to.height) * static_cast<std::size_t>(to.width));
+  out.reserve(planes.size() / pixels * static_cast<std::size_t>(to.h) * static_cast<std::size_t>(to.w));
   for (std::size_t c = 0; c < planes.size() / pixels; ++c) {
-    for (int i = 0; i < to.height; ++i) {
-      const std::size_t row = c * pixels + static_cast<std::size_t>(mirrored(i, from.height)) * static_cast<std::size_t>(from.width);
-      for (int j = 0; j < to.width; ++j) out.push_back(planes[row + static_cast<std::size_t>(mirrored(j, from.width))]);
+    for (int i = 0; i < to.h; ++i) {
+      const std::size_t row = c * pixels + static_cast<std::size_t>(mirrored(i, from.h)) * static_cast<std::size_t>(from.w);
+      for (int j = 0; j < to.w; ++j) out.push_back(planes[row + static_cast<std::size_t>(mirrored(j, from.w))]);
     }
   }
   return out;
@@ -80,7 +81,7 @@ std::vector<TileSpan> tile_spans(int extent, int tile, int overlap, int stride) 
                      "tile_spans: tiles of ", tile, " with an overlap of ", overlap, " do not fit an extent of ", extent,
                      " and a stride of ", stride);
   const int step = tile - overlap;
-  const int count = (extent - overlap + step - 1) / step;
+  const int count = ceil_div(extent - overlap, step);
   std::vector<TileSpan> spans;
   for (int i = 0; i < count; ++i) {
     const auto room = static_cast<std::int64_t>((extent - tile) / stride);
@@ -118,7 +119,7 @@ PhotoDenoiser::PhotoDenoiser(Device device, DenoiseOptions options)
   load_trained(model_);
 }
 
-std::int64_t PhotoDenoiser::planned_bytes(Extent2d tile) const {
+std::int64_t PhotoDenoiser::planned_bytes(Size2d tile) const {
   const Plan plan = optimize(trace(model_, input_spec(tile, options_.dtype)));
   MemoryBill bill;
   bill.arena = plan_memory(plan, {}).arena_bytes;
@@ -130,31 +131,30 @@ std::int64_t PhotoDenoiser::planned_bytes(Extent2d tile) const {
   return bill.total();
 }
 
-Extent2d PhotoDenoiser::tile_for(Extent2d extent) const {
+Size2d PhotoDenoiser::tile_for(Size2d extent) const {
   for (int side = options_.tile;; side = std::max(kMinTile, side / 2 / Denoiser::kStride * Denoiser::kStride)) {
-    const Extent2d tile{std::min(side, round_up(extent.height)), std::min(side, round_up(extent.width))};
+    const Size2d tile{std::min(side, to_stride(extent.h)), std::min(side, to_stride(extent.w))};
     if (options_.max_memory == 0) return tile;
     const std::int64_t needed = planned_bytes(tile);
     if (needed <= options_.max_memory) return tile;
-    check<OptionError>(side > kMinTile, "--max-memory: ", options_.max_memory, " bytes, but even a tile of ", tile.width, "x", tile.height,
+    check<OptionError>(side > kMinTile, "--max-memory: ", options_.max_memory, " bytes, but even a tile of ", tile.w, "x", tile.h,
                        " needs ", needed);
   }
 }
 
-std::vector<InputSpec> PhotoDenoiser::session_key(Extent2d extent) const { return input_spec(tile_for(extent), options_.dtype); }
+std::vector<InputSpec> PhotoDenoiser::session_key(Size2d extent) const { return input_spec(tile_for(extent), options_.dtype); }
 
-std::vector<float> PhotoDenoiser::operator()(std::span<const float> planes, Extent2d extent, const Progress& progress) {
-  const std::size_t height = static_cast<std::size_t>(std::max(extent.height, 0)),
-                    width = static_cast<std::size_t>(std::max(extent.width, 0));
+std::vector<float> PhotoDenoiser::operator()(std::span<const float> planes, Size2d extent, const Progress& progress) {
+  const std::size_t height = static_cast<std::size_t>(std::max(extent.h, 0)), width = static_cast<std::size_t>(std::max(extent.w, 0));
   check<ShapeError>(height > 0 && width > 0 && planes.size() == 3 * height * width, "the denoiser expects [3,H,W] values, got ",
-                    planes.size(), " for ", extent.width, "x", extent.height, " pixels");
-  const Extent2d tile = tile_for(extent);
+                    planes.size(), " for ", extent.w, "x", extent.h, " pixels");
+  const Size2d tile = tile_for(extent);
   // Tiles of the padded picture, on multiples of the stride: the network sees each part as it would in the whole.
   const auto along = [](int pixels, int tile_pixels) {
     const int stride = Denoiser::kStride;
-    return tile_spans(round_up(pixels), tile_pixels, std::min(kOverlap, tile_pixels / 2 / stride * stride), stride);
+    return tile_spans(to_stride(pixels), tile_pixels, std::min(kOverlap, tile_pixels / 2 / stride * stride), stride);
   };
-  const std::vector<TileSpan> rows = along(extent.height, tile.height), columns = along(extent.width, tile.width);
+  const std::vector<TileSpan> rows = along(extent.h, tile.h), columns = along(extent.w, tile.w);
   Session net = engine_.session(input_spec(tile, options_.dtype));
   const auto tiles = static_cast<std::int64_t>(rows.size() * columns.size());
   std::int64_t done = 0;

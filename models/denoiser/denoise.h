@@ -5,20 +5,15 @@
 #include <span>
 #include <vector>
 
+#include <frieze/core/size2d.h>
 #include <frieze/graph/session.h>
 #include <frieze/models/denoiser/denoiser.h>
 
 namespace frieze FRIEZE_API {
 
-/// Rows and columns of a picture or a tile.
-struct Extent2d {
-  int height = 0, width = 0;
-  friend bool operator==(const Extent2d&, const Extent2d&) = default;
-};
-
 /// Row-major [C,H,W] planes continued to the right and below by their own mirror image (the border pixel is not repeated; a
 /// picture of one row or column repeats it). `to` is at least `from` in both directions.
-std::vector<float> padded(std::span<const float> planes, Extent2d from, Extent2d to);
+std::vector<float> padded(std::span<const float> planes, Size2d from, Size2d to);
 
 /// Gives back a share of what was removed from `noisy`, so that the removed has a root mean square of at most `sigma`.
 /// `weights`: how much each pixel of a plane counts in that mean, at least 0; all the same if there are none.
@@ -57,19 +52,19 @@ class PhotoDenoiser {
   PhotoDenoiser(Device device, DenoiseOptions options = {});
 
   /// RGB planes [3,H,W] in [0,1] -> the same without noise, not clamped. Throws ShapeError if the planes do not fit the extent.
-  std::vector<float> operator()(std::span<const float> planes, Extent2d extent, const Progress& progress = {});
+  std::vector<float> operator()(std::span<const float> planes, Size2d extent, const Progress& progress = {});
 
   /// Makes the session that a picture of this size needs, if there is none; otherwise the first picture does.
-  void prepare(Extent2d extent) { engine_.session(session_key(extent)); }
+  void prepare(Size2d extent) { engine_.session(session_key(extent)); }
   /// The shape of the tiles for a picture of this size.
-  Extent2d tile_for(Extent2d extent) const;
+  Size2d tile_for(Size2d extent) const;
   /// Bytes that a session of this shape holds, planned without running anything; what CUDA libraries need beside the plan is
   /// known only once it is compiled.
-  std::int64_t planned_bytes(Extent2d tile) const;
+  std::int64_t planned_bytes(Size2d tile) const;
   std::size_t captures() const { return engine_.captures(); }
 
  private:
-  std::vector<InputSpec> session_key(Extent2d extent) const;
+  std::vector<InputSpec> session_key(Size2d extent) const;
 
   Device device_;
   DenoiseOptions options_;

@@ -43,11 +43,11 @@ std::vector<float> run(const HostTensor& x, DType dtype, const Device& device) {
 }
 
 // RGB planes with edges, gradients and fine texture.
-std::vector<float> picture(Extent2d extent) {
+std::vector<float> picture(Size2d extent) {
   std::vector<float> planes;
   for (int c = 0; c < 3; ++c) {
-    for (int y = 0; y < extent.height; ++y) {
-      for (int x = 0; x < extent.width; ++x) {
+    for (int y = 0; y < extent.h; ++y) {
+      for (int x = 0; x < extent.w; ++x) {
         const double edges = (x / 23 + y / 31) % 2 == 0 ? 0.2 : 0.7, texture = 0.1 * std::sin(0.9 * x + 0.4 * y * (c + 1));
         const double grain = 0.08 * std::sin(12.9898 * x + 78.233 * y + 37.7 * c + 0.013 * x * y);
         planes.push_back(static_cast<float>(std::clamp(edges + texture + grain, 0.0, 1.0)));
@@ -106,7 +106,7 @@ TEST(Denoiser, EightBitPicturesInF16AreAsNearToPyTorchAsF16AllowsOnTheGpu) {
 std::vector<float> photographs(const HostTensor& x, DType dtype, const Device& device) {
   PhotoDenoiser denoiser(device, {.dtype = dtype});
   const std::vector<float> all = x.floats();
-  const Extent2d extent{static_cast<int>(x.spec().shape.h()), static_cast<int>(x.spec().shape.w())};
+  const Size2d extent{static_cast<int>(x.spec().shape.h()), static_cast<int>(x.spec().shape.w())};
   const auto size = all.size() / static_cast<std::size_t>(x.spec().shape.n());
   std::vector<float> out;
   for (std::size_t at = 0; at < all.size(); at += size) {
@@ -193,7 +193,7 @@ TEST(Tiles, PaddingIsTheMirrorImage) {
   EXPECT_THROW(padded(row, {1, 2}, {2, 2}), ShapeError);
 }
 
-void expect_no_seam(const Device& device, Extent2d extent, Extent2d tile) {
+void expect_no_seam(const Device& device, Size2d extent, Size2d tile) {
   const std::vector<float> planes = picture(extent);
   PhotoDenoiser whole(device), tiled(device, {.tile = 256});
   ASSERT_EQ(tiled.tile_for(extent), tile);
@@ -219,13 +219,13 @@ TEST(PhotoDenoiser, TilesShowNoSeamOnTheGpu) {
 }
 
 TEST(PhotoDenoiser, TilesShrinkToTheMemoryThereIs) {
-  const Extent2d extent{3000, 4000};
+  const Size2d extent{3000, 4000};
   const PhotoDenoiser free_choice(Device::cpu(), {.tile = 1024});
-  EXPECT_EQ(free_choice.tile_for(extent), (Extent2d{1024, 1024}));
+  EXPECT_EQ(free_choice.tile_for(extent), (Size2d{1024, 1024}));
   const std::int64_t half = free_choice.planned_bytes({512, 512});
   EXPECT_LT(half, free_choice.planned_bytes({1024, 1024}));
-  EXPECT_EQ(PhotoDenoiser(Device::cpu(), {.tile = 1024, .max_memory = half}).tile_for(extent), (Extent2d{512, 512}));
-  EXPECT_EQ(PhotoDenoiser(Device::cpu(), {.tile = 1024, .max_memory = half - 1}).tile_for(extent), (Extent2d{256, 256}));
+  EXPECT_EQ(PhotoDenoiser(Device::cpu(), {.tile = 1024, .max_memory = half}).tile_for(extent), (Size2d{512, 512}));
+  EXPECT_EQ(PhotoDenoiser(Device::cpu(), {.tile = 1024, .max_memory = half - 1}).tile_for(extent), (Size2d{256, 256}));
   EXPECT_THROW(PhotoDenoiser(Device::cpu(), {.max_memory = 1 << 20}).tile_for(extent), OptionError);
   EXPECT_THROW(PhotoDenoiser(Device::cpu(), {.tile = 100}), OptionError);
 }
@@ -253,11 +253,11 @@ TEST(PhotoDenoiser, RemovesNoMoreThanItIsAllowedTo) {
 
 TEST(PhotoDenoiser, TakesPicturesOfAnySize) {
   PhotoDenoiser denoiser(Device::cpu());
-  for (const Extent2d extent : {Extent2d{1, 1}, {1, 40}, {17, 3}}) {
-    const std::vector<float> planes(static_cast<std::size_t>(3 * extent.height * extent.width), 0.5f);
+  for (const Size2d extent : {Size2d{1, 1}, {1, 40}, {17, 3}}) {
+    const std::vector<float> planes(static_cast<std::size_t>(3 * extent.h * extent.w), 0.5f);
     const std::vector<float> y = denoiser(planes, extent);
     ASSERT_EQ(y.size(), planes.size());
-    for (const float v : y) EXPECT_NEAR(v, 0.5f, 0.02f) << extent.height << "x" << extent.width;
+    for (const float v : y) EXPECT_NEAR(v, 0.5f, 0.02f) << extent.h << "x" << extent.w;
   }
   EXPECT_THROW(denoiser(std::vector<float>(5), {1, 2}), ShapeError);
 }

@@ -13,18 +13,13 @@
 #include <utility>
 
 #include <frieze/core/error.h>
+#include <frieze/core/random.h>
 #include "support/parity_record.h"
 
 namespace frieze::test {
 namespace {
 
-// SplitMix64 (Steele, Lea, Flood 2014).
-std::uint64_t mix(std::uint64_t z) {
-  z += 0x9E3779B97F4A7C15ULL;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
-  return z ^ (z >> 31);
-}
+std::uint64_t mix(std::uint64_t key) { return SplitMix64{key}(); }
 
 // Twelve uniform numbers sum to variance 1 (Irwin-Hall). Integer arithmetic, so the same on every machine; libm is not.
 double standard_normal(std::uint64_t key) {
@@ -52,7 +47,7 @@ std::vector<float> random_values(std::size_t count, std::uint64_t seed, Fill fil
   const std::size_t pixels = std::max<std::size_t>(1, count / static_cast<std::size_t>(std::max<std::int64_t>(channels, 1)));
   std::vector<float> values(count);
   for (std::size_t i = 0; i < count; ++i) {
-    const std::uint64_t key = stream + i * 0x9E3779B97F4A7C15ULL;
+    const std::uint64_t key = stream + i * SplitMix64::kStep;
     const std::uint64_t hash = mix(key ^ 0x5851F42D4C957F2DULL);
     const double sign = (hash >> 60) % 2 == 0 ? 1 : -1;
     double v = 0;

@@ -9,6 +9,7 @@
 #include <frieze/core/cuda/cold_timing.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/kernel.h>
+#include <frieze/core/integers.h>
 #include <frieze/graph/session.h>
 
 #include "tools/frieze/bench_kernels.h"
@@ -141,7 +142,7 @@ class Bench {
     result_.cold = static_cast<double>(each) * result_.buffers > 2.0 * static_cast<double>(device_.l2_bytes);
     const double guess = 2 + result_.bytes / kBytesPerMicrosecond;
     const int wanted = static_cast<int>(std::clamp(kReplayMicroseconds / guess, 1.0, static_cast<double>(kMostLaunches)));
-    result_.launches = (std::max(wanted, result_.buffers) + result_.buffers - 1) / result_.buffers * result_.buffers;
+    result_.launches = round_up(std::max(wanted, result_.buffers), result_.buffers);
     // The layer comes last: what it leaves in y is checked, and a launch that does nothing leaves a copy of x.
     const cuda::ColdCandidate candidates[] = {
         {[this](int i, cudaStream_t s) { copy_16_bytes_a_thread(buffer(i).x.data(), buffer(i).y.data(), bytes_, s); }},

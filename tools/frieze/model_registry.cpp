@@ -3,6 +3,7 @@
 #include <utility>
 
 #include <frieze/core/error.h>
+#include <frieze/core/integers.h>
 #include <frieze/core/tuning_cache.h>
 #include <frieze/core/weights.h>
 #include <frieze/models/denoiser/denoise.h>
@@ -38,7 +39,7 @@ std::unique_ptr<Module> make_denoiser() {
 }
 
 // Sizes are rounded up to the stride, and the picture that comes out is as much larger; `frieze denoise` cuts it again.
-std::int64_t to_stride(std::int64_t extent) { return (extent + Denoiser::kStride - 1) / Denoiser::kStride * Denoiser::kStride; }
+std::int64_t to_stride(std::int64_t extent) { return round_up(extent, int{Denoiser::kStride}); }
 std::vector<InputSpec> denoiser_input(int width, int height, DType dtype) {
   return {{"x", {1, 3, to_stride(height), to_stride(width)}, dtype}};
 }

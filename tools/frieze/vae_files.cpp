@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <frieze/core/error.h>
+#include <frieze/core/integers.h>
 #include <frieze/core/safetensors.h>
 #include <frieze/core/weights.h>
 
@@ -109,7 +110,7 @@ void write_image(Outputs& outputs, const std::string& path, const HostTensor& im
 
 HostTensor padded(const HostTensor& image, int ratio) {
   const Shape& s = image.spec().shape;
-  const std::int64_t h = (s.h() + ratio - 1) / ratio * ratio, w = (s.w() + ratio - 1) / ratio * ratio;
+  const std::int64_t h = round_up(s.h(), ratio), w = round_up(s.w(), ratio);
   const std::vector<float> from = image.floats();
   std::vector<float> to;
   to.reserve(static_cast<std::size_t>(s.n() * s.c() * h * w));

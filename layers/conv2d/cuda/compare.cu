@@ -46,7 +46,7 @@ void enqueue_count_far(DType dtype, const void* a, const void* b, std::int64_t c
   CUDA_CHECK(cudaMemsetAsync(found, 0, 16, stream));  // the count, then the largest
   auto* const far = static_cast<unsigned long long*>(found);
   auto* const largest = reinterpret_cast<unsigned int*>(static_cast<char*>(found) + 8);
-  const auto blocks = static_cast<unsigned>(std::clamp<std::int64_t>((count + kThreads - 1) / kThreads, 1, kBlocks));
+  const auto blocks = static_cast<unsigned>(std::clamp<std::int64_t>(ceil_div(count, kThreads), 1, kBlocks));
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
     launch_kernel(largest_of_grid<T>, blocks, kThreads, 0, stream, static_cast<const T*>(a), count, largest);

@@ -8,6 +8,7 @@
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/tune.h>
 #include <frieze/core/error.h>
+#include <frieze/core/integers.h>
 #include <frieze/core/tuning_cache.h>
 #include <frieze/layers/conv2d/cuda/compare.h>
 #include <frieze/layers/conv2d/cuda/conv2d_paths.h>
@@ -105,7 +106,7 @@ class Trial {
   double microseconds() const { return microseconds_; }
 
  private:
-  static std::size_t rounded(std::int64_t bytes) { return (static_cast<std::size_t>(bytes) + 255) / 256 * 256; }
+  static std::size_t rounded(std::int64_t bytes) { return round_up(static_cast<std::size_t>(bytes), 256); }
   char* set(int i) const { return memory_.as<char>() + static_cast<std::size_t>(i) * (x_bytes_ + y_bytes_ + operand_bytes_); }
   char* y(int i) const { return set(i) + x_bytes_; }
   char* expected() const { return set(sets_); }

@@ -5,13 +5,12 @@
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/error.h>
+#include <frieze/core/integers.h>
 #include <frieze/core/parallel.h>
 #include <frieze/layers/conv2d/cuda/conv2d_paths.h>
 
 namespace frieze::cuda {
 namespace {
-
-std::int64_t round_up(std::int64_t v, std::int64_t step) { return (v + step - 1) / step * step; }
 
 // 31 bits with room for a kernel's reach on both sides.
 int extent(std::int64_t v, const char* what) {

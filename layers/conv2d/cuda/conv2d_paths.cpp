@@ -3,17 +3,13 @@
 #include <algorithm>
 
 #include <frieze/core/error.h>
+#include <frieze/core/integers.h>
 #include <frieze/layers/shared/cuda/gemm.h>
 
 namespace frieze::cuda {
 namespace {
 
-constexpr std::size_t round_up(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
-
-template <class I>
-constexpr I ceil_div(I a, I b) {
-  return (a + b - 1) / b;
-}
+constexpr std::size_t kAlignment = 256;
 
 bool is_pointwise(const ConvGeometry& g) { return g.taps() == 1 && g.stride_h == 1 && g.stride_w == 1 && g.pad_h == 0 && g.pad_w == 0; }
 
@@ -94,7 +90,7 @@ class ImplicitPath final : public ConvPath {
     }
   }
   std::size_t workspace_bytes() const override {
-    return pads_ ? round_up(static_cast<std::size_t>(copy_.pixels * p_.weights.tap_size) * size_of(p_.dtype)) : 0;
+    return pads_ ? round_up(static_cast<std::size_t>(copy_.pixels * p_.weights.tap_size) * size_of(p_.dtype), kAlignment) : 0;
   }
   std::string describe() const override {
     const ImplicitTile t = kImplicitTiles[tile_];
@@ -191,7 +187,7 @@ class ColumnsPath final : public ConvPath {
     }
   }
   std::size_t workspace_bytes() const override {
-    return gemm_.workspace_bytes() + round_up(static_cast<std::size_t>(gemm_.chunk_rows() * spec(p_).caller_row_bytes));
+    return gemm_.workspace_bytes() + round_up(static_cast<std::size_t>(gemm_.chunk_rows() * spec(p_).caller_row_bytes), kAlignment);
   }
   std::string describe() const override { return "columns and GEMM, " + gemm_.describe(); }
   bool only_own_kernels() const override { return gemm_.only_own_kernels(); }

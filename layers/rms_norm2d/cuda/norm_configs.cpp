@@ -2,14 +2,13 @@
 #include <numeric>
 
 #include <frieze/core/error.h>
+#include <frieze/core/integers.h>
 #include <frieze/layers/rms_norm2d/cuda/rms_norm2d_kernels.h>
 
 namespace frieze::cuda {
 namespace {
 
 using Path = NormConfig::Path;
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Packs of a thread that nchw_tile has kernels for, in rising order. Each was the choice somewhere on an H100 or H200 (tools/results,
 // NOTES.md); those of single elements serve pointers and rows off 16 bytes.

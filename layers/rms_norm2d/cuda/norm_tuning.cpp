@@ -13,6 +13,7 @@
 #include <frieze/core/cuda/tune.h>
 #include <frieze/core/error.h>
 #include <frieze/core/host_memory.h>
+#include <frieze/core/integers.h>
 #include <frieze/core/tuning_cache.h>
 
 namespace frieze::cuda {
@@ -34,7 +35,7 @@ class Buffers {
   Buffers(const NormProblem& p, bool residual, const DeviceInfo& device) {
     elements_ = static_cast<std::size_t>(p.images * p.channels * p.pixels);
     size_ = size_of(p.dtype);
-    bytes_ = (elements_ * size_ + 255) / 256 * 256;
+    bytes_ = round_up(elements_ * size_, 256);
     tensors_ = residual ? 3 : 2;
     // A tensor beyond the cache leaves nothing of its beginning there; others take turns.
     count_ = bytes_ > 4 * device.l2_bytes ? 1 : std::min(kMostBuffers, cold_buffers(bytes_, device.l2_bytes));

@@ -3,12 +3,13 @@
 #include <algorithm>
 
 #include <frieze/core/error.h>
+#include <frieze/core/integers.h>
 #include <frieze/layers/shared/cuda/gemm_kernels.h>
 
 namespace frieze::cuda {
 namespace {
 
-constexpr std::size_t round_up(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
+constexpr std::size_t kAlignment = 256;
 
 // Rows of one chunk: a multiple of 128, the rows of the libraries' tiles, which also keeps every chunk aligned.
 std::int64_t rows_within(std::int64_t workspace, std::int64_t row_bytes, std::int64_t m) {
@@ -85,12 +86,12 @@ bool Gemm::try_plan(Store store, int taken, const LtMatmulSpec& lt, const Prepar
 
 std::size_t Gemm::lt_workspace_bytes() const {
   if (store_ == Store::tiles) return 0;
-  return round_up(std::max(main_->workspace_bytes(), tail_ ? tail_->workspace_bytes() : 0));
+  return round_up(std::max(main_->workspace_bytes(), tail_ ? tail_->workspace_bytes() : 0), kAlignment);
 }
 
 std::size_t Gemm::workspace_bytes() const {
   const std::size_t scratch = store_ == Store::scratch ? static_cast<std::size_t>(chunk_rows_ * spec_.n) * 4 : 0;
-  return lt_workspace_bytes() + round_up(scratch);
+  return lt_workspace_bytes() + round_up(scratch, kAlignment);
 }
 
 void Gemm::launch(std::int64_t chunk, const void* x, void* y, const EpilogueArgs& epilogue, void* workspace, cudaStream_t stream) const {

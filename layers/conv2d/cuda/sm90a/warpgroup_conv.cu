@@ -36,7 +36,7 @@ struct WarpgroupArgs {
 template <int KH, int KW>
 struct Layout {
   static constexpr int kTaps = KH * KW, kPitch = kTileW + KW - 1, kRows = kTileH + KH - 1;  // of a slot, in pixels of 128 bytes
-  static constexpr int kHaloBytes = kRows * kPitch * 128, kSlotBytes = (kHaloBytes + 1023) / 1024 * 1024;
+  static constexpr int kHaloBytes = kRows * kPitch * 128, kSlotBytes = round_up(kHaloBytes, 1024);
   static constexpr int kWeights = kSlots * kSlotBytes, kStaging = kWeights + 2 * kStages * kWeightBytes;
   static constexpr int kBarriers = kStaging + kHalf * kPixels * 2, kBarrierCount = 2 * kSlots + 4 * kStages + 1;
   static constexpr int kSharedBytes = kBarriers + 8 * kBarrierCount + 1024;  // the start is rounded up to 1024
