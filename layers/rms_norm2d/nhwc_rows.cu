@@ -34,8 +34,9 @@ __global__ void __launch_bounds__(most_row_threads(R* P, kFull))
       if (pixel < pixels && c < channels) x[p][i] = *reinterpret_cast<const W*>(row + c);
     }
   }
-  pdl_trigger();
-  if (kFull && f.residual_mode == ResidualMode::before) {
+  // All loads are under way before the sums: behind them the block would wait for memory a second time.
+  W add[kFull ? P : 1][kFull ? R : 1];
+  if (kFull && f.residual_mode != ResidualMode::none) {
 #pragma unroll
     for (int p = 0; p < P; ++p) {
       const std::int64_t pixel = first + p * groups;
@@ -43,14 +44,26 @@ __global__ void __launch_bounds__(most_row_threads(R* P, kFull))
 #pragma unroll
       for (int i = 0; i < R; ++i) {
         const int c = (i * lanes + lane) * V;
-        if (pixel >= pixels || c >= channels) continue;
-        float v[V], add[V];
-        unpack<T, V>(x[p][i], v);
-        unpack<T, V>(*reinterpret_cast<const W*>(row + c), add);
-#pragma unroll
-        for (int j = 0; j < V; ++j) v[j] += add[j];
-        x[p][i] = pack<T, V>(v);
+        add[p][i] = W{};
+        if (pixel < pixels && c < channels) add[p][i] = *reinterpret_cast<const W*>(row + c);
       }
+    }
+  }
+  const T* __restrict__ weight = static_cast<const T*>(a.weight);
+  const T* __restrict__ bias = static_cast<const T*>(a.bias);
+  W weights[R], biases[R];
+#pragma unroll
+  for (int i = 0; i < R; ++i) {
+    const int c = (i * lanes + lane) * V;
+    if (weight != nullptr && c < channels) weights[i] = *reinterpret_cast<const W*>(weight + c);
+    if (bias != nullptr && c < channels) biases[i] = *reinterpret_cast<const W*>(bias + c);
+  }
+  pdl_trigger();
+  if (kFull && f.residual_mode == ResidualMode::before) {
+#pragma unroll
+    for (int p = 0; p < P; ++p) {
+#pragma unroll
+      for (int i = 0; i < R; ++i) x[p][i] = add_packs<T, V>(x[p][i], add[p][i]);
     }
   }
 
@@ -118,24 +131,13 @@ __global__ void __launch_bounds__(most_row_threads(R* P, kFull))
     for (int p = 0; p < P; ++p) r[p] = inverse_rms<T>(f, sums[p]);
   }
 
-  const T* __restrict__ weight = static_cast<const T*>(a.weight);
-  const T* __restrict__ bias = static_cast<const T*>(a.bias);
 #pragma unroll
   for (int i = 0; i < R; ++i) {
     const int c = (i * lanes + lane) * V;
     if (c >= channels) continue;
     float w[V], b[V];
-    if (weight != nullptr) unpack<T, V>(*reinterpret_cast<const W*>(weight + c), w);
-    if (bias != nullptr) unpack<T, V>(*reinterpret_cast<const W*>(bias + c), b);
-    W add[P];
-    if (kFull && f.residual_mode == ResidualMode::after) {
-#pragma unroll
-      for (int p = 0; p < P; ++p) {
-        const std::int64_t pixel = first + p * groups;
-        add[p] = W{};
-        if (pixel < pixels) add[p] = *reinterpret_cast<const W*>(static_cast<const T*>(a.residual) + pixel * channels + c);
-      }
-    }
+    if (weight != nullptr) unpack<T, V>(weights[i], w);
+    if (bias != nullptr) unpack<T, V>(biases[i], b);
 #pragma unroll
     for (int p = 0; p < P; ++p) {
       const std::int64_t pixel = first + p * groups;
@@ -149,7 +151,7 @@ __global__ void __launch_bounds__(most_row_threads(R* P, kFull))
       }
 #pragma unroll
       for (int j = 0; j < V; ++j) v[j] = scale_and_shift<T, kFull>(f, v[j], r[p], weight != nullptr, w[j], bias != nullptr, b[j]);
-      finish<T, kFull, V>(f, v, add[p]);
+      finish<T, kFull, V>(f, v, add[kFull ? p : 0][kFull ? i : 0]);
       *reinterpret_cast<W*>(static_cast<T*>(a.y) + pixel * channels + c) = pack<T, V>(v);
     }
   }
