@@ -121,10 +121,12 @@ class Session {
   bool evicted_ = false;
 };
 
-/// Traces, optimises, plans memory; on CUDA also prepares (tunes, warms up), captures and uploads. Other threads, and this one, may have
-/// captures open and use CUDA meanwhile. cudaDeviceSynchronize on another thread would break a capture in every mode: such calls are kept
-/// waiting while one is open, as far as that goes, and a capture that is broken even so is tried again for up to two seconds, after which
-/// CaptureError says so.
+/// Traces, optimises, plans memory; on CUDA also prepares (tunes, warms up), builds the graph and uploads it. Other threads, and this one,
+/// may have captures open and use CUDA meanwhile. A model of the library's own kernels alone is built node by node, which no thread
+/// disturbs. One that calls cuBLASLt or cuDNN, or has a kernel of the program's that does not derive from NodeKernel, is captured, and
+/// cudaDeviceSynchronize on another thread would break that in every mode: such calls are kept waiting while a capture is open, as far as
+/// that goes, and a capture that is broken even so is tried again for up to two seconds, after which CaptureError says so. Driver 580 may
+/// crash in such a call (core/cuda/capture_gate.h): a program that makes them in a loop should not compile such a model meanwhile.
 /// `model` may be a temporary.
 /// Throws what trace() and Plan::check_runnable() throw: a parameter without values or a layer that was never add()ed is refused.
 Session compile(const Module& model, const std::vector<InputSpec>& inputs, const Device& device, const CompileOptions& options = {});

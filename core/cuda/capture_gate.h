@@ -9,6 +9,8 @@ namespace frieze::cuda {
 /// cudaDeviceSynchronize is enough. A thread that came before waits for the device and sees no capture. So a kernel of one thread runs from
 /// a moment before the capture to its end, on a stream of its own. What else the program runs on the device goes on beside it.
 ///
+/// Only captures of cuBLASLt's and cuDNN's calls need it: own kernels become nodes without one (graph_nodes.h).
+///
 /// What waits for the whole device waits for this too, cudaFree included, which may hold up the capture in turn: hence kMostMicroseconds.
 /// A thread that synchronises only now and then may still come when the capture is open. Held under the capture lock. Nothing throws:
 /// without the kernel, a capture is only less safe.

@@ -6,6 +6,7 @@
 
 #include <frieze/core/cuda/capture_window.h>
 #include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/graph_nodes.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/integers.h>
 
@@ -26,11 +27,21 @@ Graph try_capture(cudaStream_t stream, const std::function<void(cudaStream_t)>& 
   return std::move(graph);
 }
 
+Graph build_graph(cudaStream_t stream, const std::function<void(cudaStream_t)>& enqueue) {
+  cudaGraph_t graph = nullptr;
+  CUDA_CHECK(cudaGraphCreate(&graph, 0));
+  Graph owned(graph);
+  GraphNodes nodes(graph);
+  const RecordNodes scope(nodes);
+  enqueue(stream);
+  return owned;
+}
+
 GraphExec capture_launches(cudaStream_t stream, const ColdCandidate& candidate, int buffers, int launches) {
   const auto enqueue_all = [&](cudaStream_t s) {
     for (int i = 0; i < launches; ++i) candidate.enqueue(i % buffers, s);
   };
-  Graph graph = try_capture(stream, enqueue_all);
+  Graph graph = candidate.builds_nodes ? build_graph(stream, enqueue_all) : try_capture(stream, enqueue_all);
   for (CaptureRetries retries; !graph; graph = try_capture(stream, enqueue_all)) {
     check<CudaError>(!invalidates_captures(stream, [&](cudaStream_t s) { candidate.enqueue(0, s); }),
                      "a launch to be timed makes a call that is not allowed inside a capture");

@@ -12,6 +12,7 @@ namespace frieze::cuda {
 /// Enqueues one launch, on tensors of its own for each `buffer`, 0 to buffers - 1. It must be fit for a capture.
 struct ColdCandidate {
   std::function<void(int buffer, cudaStream_t stream)> enqueue;
+  bool builds_nodes = false;  ///< as Kernel::builds_nodes(): the graph is made without a capture
 };
 
 /// Microseconds per launch, one number a round, for each candidate. The launches of a candidate are captured into one graph, going
@@ -19,7 +20,7 @@ struct ColdCandidate {
 /// all others were. The candidates are visited in turn in each round, because a GPU under load slows down within milliseconds. A replay
 /// is timed by events behind another replay of the same graph, which keeps the device busy while the host enqueues: the host's time is
 /// not in the numbers, the time between two dependent nodes of a graph is.
-/// Whoever wants it cold takes cold_buffers(). Waits for `stream`, which must not be capturing. Throws CaptureError if other
+/// For cold caches, callers take cold_buffers(). Waits for `stream`, which must not be capturing. Throws CaptureError if other
 /// threads invalidate its captures for kCaptureLimit (core/cuda/capture_window.h); CudaError, also if there is no candidate, or if buffers,
 /// rounds or launches_per_graph are not at least 1.
 std::vector<std::vector<double>> time_cold_rounds(cudaStream_t stream, std::span<const ColdCandidate> candidates, int buffers, int rounds,

@@ -63,6 +63,15 @@ class Kernel {
   virtual std::string describe() const { return {}; }
   /// True if every node that launch() enqueues is a kernel of our own, so that pointers may be patched after the capture.
   virtual bool rebindable() const { return true; }
+  /// True if launch() enqueues by launch_kernel() and enqueue_copy() alone: its graph nodes are then built without a stream capture, which
+  /// other threads can break. A kernel that launches in another way must leave it false.
+  virtual bool builds_nodes() const { return false; }
+};
+
+/// A kernel that enqueues by launch_kernel() and enqueue_copy() alone.
+class NodeKernel : public Kernel {
+ public:
+  bool builds_nodes() const override { return true; }
 };
 
 /// Loads kernel functions ahead of the capture, so that nothing is loaded lazily inside it. Throws CudaError.

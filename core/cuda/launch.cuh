@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include <frieze/core/cuda/checked_call.h>
+#include <frieze/core/cuda/graph_nodes.h>
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/core/integers.h>
 #include <frieze/core/layer.h>
@@ -16,26 +17,20 @@ namespace frieze::cuda {
 
 using frieze::ceil_div;  // for layers that name it with this namespace
 
-/// The only place that launches: a bad launch is reported here, not three layers later. `shared_bytes`: up to what the device allows, as
-/// with a LaunchShape; any number of threads may launch one kernel with different sizes.
-template <class... P, class... A>
-void launch_kernel(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream, A... args) {
-  if (shared_bytes > 0) allow_shared_memory(reinterpret_cast<const void*>(kernel), shared_bytes);
-  kernel<<<grid, block, shared_bytes, stream>>>(P(args)...);
-  FRIEZE_CUDA_CHECK(cudaGetLastError());
-}
-
-/// A launch with more to say than grid and block.
-struct LaunchShape {
-  dim3 grid, block;
-  std::size_t shared_bytes = 0;
-  int cluster = 1;         ///< blocks of a cluster, along x; more than 1 needs sm_90
-  bool dependent = false;  ///< the kernel calls pdl_wait() before it touches what earlier work wrote or reads
-};
-
-/// As above. A dependent launch is asked for only where the kernel's code for this device has the wait.
+/// The only place that launches, or adds a node while the thread records (core/cuda/graph_nodes.h): a bad launch is reported here, not
+/// three layers later. `shared_bytes`: up to what the device allows; any number of threads may launch one kernel with different sizes. A
+/// dependent launch is asked for only where the kernel's code for this device has the wait. Throws CudaError.
 template <class... P, class... A>
 void launch_kernel(void (*kernel)(P...), const LaunchShape& shape, cudaStream_t stream, A... args) {
+  const auto* const function = reinterpret_cast<const void*>(kernel);
+  if (shape.shared_bytes > 0) allow_shared_memory(function, shape.shared_bytes);
+  if (GraphNodes* const nodes = recorded_nodes()) {
+    const auto add = [&](P... converted) {
+      void* pointers[] = {const_cast<void*>(static_cast<const void*>(&converted))..., nullptr};
+      nodes->add_kernel(function, shape, pointers);
+    };
+    return add(P(args)...);
+  }
   cudaLaunchAttribute attributes[2] = {};
   cudaLaunchConfig_t config = {};
   config.gridDim = shape.grid;
@@ -43,19 +38,24 @@ void launch_kernel(void (*kernel)(P...), const LaunchShape& shape, cudaStream_t 
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
   config.attrs = attributes;
-  if (shape.shared_bytes > 0) allow_shared_memory(reinterpret_cast<const void*>(kernel), shape.shared_bytes);
   if (shape.cluster > 1) {
     cudaLaunchAttribute& cluster = attributes[config.numAttrs++];
     cluster.id = cudaLaunchAttributeClusterDimension;
     cluster.val.clusterDim.x = static_cast<unsigned>(shape.cluster);
     cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
   }
-  if (shape.dependent && waits_on_device(reinterpret_cast<const void*>(kernel))) {
+  if (shape.dependent && waits_on_device(function)) {
     cudaLaunchAttribute& dependent = attributes[config.numAttrs++];
     dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     dependent.val.programmaticStreamSerializationAllowed = 1;
   }
   FRIEZE_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, P(args)...));
+}
+
+/// As above, with nothing but grid and block to say.
+template <class... P, class... A>
+void launch_kernel(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream, A... args) {
+  launch_kernel(kernel, LaunchShape{.grid = grid, .block = block, .shared_bytes = shared_bytes}, stream, args...);
 }
 
 /// A grid of that many blocks along x. Throws CudaError where a cast to 32 bits would leave some out.

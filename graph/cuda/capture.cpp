@@ -9,6 +9,7 @@
 #include <frieze/core/cuda/capture_window.h>
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/fault.h>
+#include <frieze/core/cuda/graph_nodes.h>
 
 namespace frieze::cuda {
 namespace {
@@ -120,17 +121,22 @@ struct Attempt {
   CapturedGraph graph;
 };
 
-// The nodes of each step, out of a capture that ended well. Throws CaptureError for what a captured graph must not hold.
+// Throws CaptureError for what a captured graph must not hold.
+void check_nodes(const std::vector<cudaGraphNode_t>& nodes, const std::string& path) {
+  check<CaptureError>(!nodes.empty(), path, ": enqueued nothing on the stream that it was given");
+  for (const cudaGraphNode_t node : nodes) {
+    const std::string wrong = objection(node);
+    check<CaptureError>(wrong.empty(), path, ": ", wrong, ", which a captured graph must not");
+  }
+}
+
+// The nodes of each step, out of a capture that ended well.
 void assign_nodes(CapturedGraph& captured, const StepTails& tails, const CaptureSource& source) {
   captured.nodes.resize(source.steps);
   std::unordered_set<cudaGraphNode_t> seen;
   for (std::size_t i = 0; i < source.steps; ++i) {
     captured.nodes[i] = new_nodes(tails.of(i), seen);
-    check<CaptureError>(!captured.nodes[i].empty(), source.path(i), ": enqueued nothing on the stream that it was given");
-    for (const cudaGraphNode_t node : captured.nodes[i]) {
-      const std::string wrong = objection(node);
-      check<CaptureError>(wrong.empty(), source.path(i), ": ", wrong, ", which a captured graph must not");
-    }
+    check_nodes(captured.nodes[i], source.path(i));
   }
   std::size_t count = 0;
   CUDA_CHECK(cudaGraphGetNodes(captured.graph.get(), nullptr, &count));
@@ -163,6 +169,34 @@ Attempt attempt(cudaStream_t stream, const CaptureSource& source) {
   }
   assign_nodes(out.graph, tails, source);
   return out;
+}
+
+bool all_build_nodes(const CaptureSource& source) {
+  for (std::size_t i = 0; i < source.steps; ++i) {
+    if (!source.builds_nodes || !source.builds_nodes(i)) return false;
+  }
+  return true;
+}
+
+CapturedGraph build_nodes(cudaStream_t stream, const CaptureSource& source) {
+  CapturedGraph built;
+  cudaGraph_t graph = nullptr;
+  CUDA_CHECK_AT("cudaGraphCreate", cudaGraphCreate(&graph, 0));
+  built.graph = Graph(graph);
+  built.attempts = 0;
+  built.nodes.resize(source.steps);
+  GraphNodes nodes(graph);
+  const RecordNodes scope(nodes);
+  for (std::size_t i = 0; i < source.steps; ++i) {
+    try {
+      source.enqueue(i, stream);
+    } catch (const CudaError& e) {
+      throw CaptureError(concat_text(source.path(i), ": its graph nodes could not be built: ", e.what()));
+    }
+    built.nodes[i] = nodes.take_added();
+    check_nodes(built.nodes[i], source.path(i));
+  }
+  return built;
 }
 
 void count_edges(CapturedGraph& captured) {
@@ -214,6 +248,11 @@ std::string find_culprit(cudaStream_t stream, const CaptureSource& source) {
 CapturedGraph capture_steps(cudaStream_t stream, const CaptureSource& source) {
   check<CaptureError>(source.steps > 0, "the plan has no steps: there is nothing to capture");
   const BesideCaptures scope;
+  if (all_build_nodes(source)) {
+    CapturedGraph built = build_nodes(stream, source);
+    count_edges(built);
+    return built;
+  }
   for (CaptureRetries retries;;) {
     Attempt tried = attempt(stream, source);
     if (tried.end == Attempt::End::whole) {

@@ -373,7 +373,7 @@ class CudaExecutor final : public Executor {
 
   CaptureSource source() const {
     return {steps_.size(), [this](std::size_t i, cudaStream_t s) { enqueue_step(i, s); },
-            [this](std::size_t i) { return plan_.steps[i].path; }};
+            [this](std::size_t i) { return plan_.steps[i].path; }, [this](std::size_t i) { return steps_[i].kernel->builds_nodes(); }};
   }
 
   static std::size_t count_nodes(const CapturedGraph& graph) {
@@ -446,7 +446,8 @@ class CudaExecutor final : public Executor {
     if (touching.empty()) return;
     if (!rebindable) return update_all();
     const CaptureSource border{touching.size(), [&](std::size_t i, cudaStream_t s) { enqueue_step(touching[i], s); },
-                               [&](std::size_t i) { return plan_.steps[touching[i]].path; }};
+                               [&](std::size_t i) { return plan_.steps[touching[i]].path; },
+                               [&](std::size_t i) { return steps_[touching[i]].kernel->builds_nodes(); }};
     const CapturedGraph scratch = capture_steps(stream_.get(), border);
     for (std::size_t i = 0; i < touching.size(); ++i) {
       const auto &fresh = scratch.nodes[i], &old = captured_.nodes[touching[i]];

@@ -4,6 +4,7 @@
 
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/cold_timing.h>
+#include <frieze/core/cuda/graph_nodes.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/lt_matmul.h>
 #include <frieze/core/cuda/yardstick.h>
@@ -25,9 +26,8 @@ void measure_copies(DeviceRates& rates, cudaStream_t stream) {
   const DeviceBuffer from(largest), to(largest);
   fill_normal(from.data(), DType::f32, static_cast<std::int64_t>(largest / sizeof(float)), 1, stream);
   for (std::size_t bytes = kSmallest; bytes <= largest; bytes *= 2) {
-    const ColdCandidate ways[] = {
-        {[&](int, cudaStream_t s) { copy_16_bytes_a_thread(from.data(), to.data(), bytes, s); }},
-        {[&](int, cudaStream_t s) { CUDA_CHECK(cudaMemcpyAsync(to.data(), from.data(), bytes, cudaMemcpyDeviceToDevice, s)); }}};
+    const ColdCandidate ways[] = {{[&](int, cudaStream_t s) { copy_16_bytes_a_thread(from.data(), to.data(), bytes, s); }, true},
+                                  {[&](int, cudaStream_t s) { enqueue_copy(to.data(), from.data(), bytes, s); }, true}};
     const double moved = 2 * static_cast<double>(bytes);
     const std::vector<double> us = time_cold(stream, ways, 1, kRounds, launches(1 + moved / 2e6));
     rates.copies.push_back({moved, *std::min_element(us.begin(), us.end())});

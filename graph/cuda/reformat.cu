@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-class ReformatKernel final : public Kernel {
+class ReformatKernel final : public NodeKernel {
  public:
   ReformatKernel(const TensorSpec& in, const TensorSpec& out) : in_(in), out_(out) {
     dispatch_bits([&](auto t) {
@@ -60,7 +60,7 @@ class ReformatKernel final : public Kernel {
     const void* from = args.in[0].data;
     void* to = args.out.data;
     if (in_.format == out_.format || same_layout(in_.shape)) {
-      CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<std::size_t>(in_.bytes()), cudaMemcpyDeviceToDevice, stream));
+      enqueue_copy(to, from, static_cast<std::size_t>(in_.bytes()), stream);
       return;
     }
     dispatch_bits([&](auto t) { convert(static_cast<const decltype(t)*>(from), static_cast<decltype(t)*>(to), stream); });

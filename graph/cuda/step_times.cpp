@@ -62,7 +62,7 @@ void time_stamps(StepTimes& times, int rounds, cudaStream_t stream) {
   constexpr int kInARow = 20;
   const DeviceBuffer device(kStamps * sizeof(std::uint64_t));
   const CaptureSource chain{kStamps, [&](std::size_t i, cudaStream_t s) { stamp(device.as<std::uint64_t>() + i, s); },
-                            [](std::size_t) { return std::string("stamp"); }};
+                            [](std::size_t) { return std::string("stamp"); }, [](std::size_t) { return true; }};
   StampedGraph graph(chain, kStamps, rounds, stream, device.as<std::uint64_t>());
   const Event begin = make_event(true), end = make_event(true);
   std::vector<double> each, whole;
@@ -105,7 +105,7 @@ StepTimes time_steps(const CaptureSource& source, const std::function<void(cudaS
                                 source.enqueue(i, s);
                                 stamp(device.as<std::uint64_t>() + i + 1, s);
                               },
-                              source.path};
+                              source.path, source.builds_nodes};
   StampedGraph graph(stamped, stamps, rounds, stream, device.as<std::uint64_t>());
   const Event begin = make_event(true), end = make_event(true);
   const int in_a_row = runs_in_a_row(run, stream, begin, end);

@@ -5,6 +5,7 @@
 
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/driver.h>
+#include <frieze/core/cuda/graph_nodes.h>
 
 namespace frieze::cuda {
 
@@ -20,7 +21,7 @@ void Taps::capture(const CaptureSource& source, cudaStream_t stream) {
                                source.enqueue(i, s);
                                enqueue(i, s);
                              },
-                             source.path};
+                             source.path, source.builds_nodes};
   CapturedGraph fresh = capture_steps(stream, tapped);
   exec_ = instantiate(fresh, stream, tapped).exec;
   captured_ = std::move(fresh);
@@ -35,7 +36,7 @@ void Taps::enqueue(std::size_t step, cudaStream_t stream) const {
   const auto found = taps_.find(step);
   if (found == taps_.end()) return;
   const Tap& tap = found->second;
-  CUDA_CHECK(cudaMemcpyAsync(tap.memory.data(), tap.from, tap.memory.bytes(), cudaMemcpyDeviceToDevice, stream));
+  enqueue_copy(tap.memory.data(), tap.from, tap.memory.bytes(), stream);
 }
 
 void Taps::poison(cudaStream_t stream) const {

@@ -42,9 +42,9 @@ std::string Receipt::text() const {
     out += concat_text("captured: ", counted(launches_per_run, "launch"), " per run, ",
                        counted(static_cast<std::int64_t>(nodes.size()), "node"), " (", kinds_text(*this), "), ", counted(edges, "edge"),
                        ", ", counted(dependent_launches, "dependent launch"), ", ", counted(streams, "stream"), "\n");
-    out +=
-        concat_text("prepare ", fixed(prepare_ms, 2), " ms, capture ", fixed(capture_ms, 2), " ms (", counted(capture_attempts, "attempt"),
-                    "), instantiate ", fixed(instantiate_ms, 2), " ms, upload ", fixed(upload_ms, 2), " ms\n");
+    out += concat_text("prepare ", fixed(prepare_ms, 2), " ms, capture ", fixed(capture_ms, 2), " ms (",
+                       capture_attempts == 0 ? "nodes built one by one" : counted(capture_attempts, "attempt"), "), instantiate ",
+                       fixed(instantiate_ms, 2), " ms, upload ", fixed(upload_ms, 2), " ms\n");
   } else {
     out += "not captured: a run executes " + counted(static_cast<std::int64_t>(steps.size()), "step") + " one by one\n";
   }

@@ -5,7 +5,7 @@
 namespace frieze::cuda {
 namespace {
 
-class ActivationKernel final : public Kernel {
+class ActivationKernel final : public NodeKernel {
  public:
   ActivationKernel(Activation f, DType t) : f_(f) { preload_unary(t); }
 

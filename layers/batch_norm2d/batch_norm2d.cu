@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(kBlock)
 }
 
 // Runs only where no producer took the factors into its weights.
-class BatchNorm2dKernel final : public Kernel {
+class BatchNorm2dKernel final : public NodeKernel {
  public:
   BatchNorm2dKernel(const BatchNorm2d& layer, const PrepareArgs& args) : nhwc_(args.out.format == Format::nhwc) {
     const ChannelAffine affine = *layer.as_channel_affine();

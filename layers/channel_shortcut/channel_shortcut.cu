@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(kBlock) duplicate_channels_per_thread(const T*
 enum class Direction { average, duplicate };
 
 template <Direction kDirection>
-class ShortcutKernel final : public Kernel {
+class ShortcutKernel final : public NodeKernel {
  public:
   ShortcutKernel(std::int64_t factor, const PrepareArgs& args) {
     const Shape &x = args.in[0].shape, &y = args.out.shape;

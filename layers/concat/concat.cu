@@ -5,7 +5,7 @@
 namespace frieze::cuda {
 namespace {
 
-class ConcatKernel final : public Kernel {
+class ConcatKernel final : public NodeKernel {
  public:
   explicit ConcatKernel(DType t) { preload_copy(t); }
 

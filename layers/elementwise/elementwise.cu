@@ -5,7 +5,7 @@
 namespace frieze::cuda {
 namespace {
 
-class BinaryKernel final : public Kernel {
+class BinaryKernel final : public NodeKernel {
  public:
   BinaryKernel(BinaryOp op, DType t) : op_(op) { preload_binary(t); }
 
@@ -19,7 +19,7 @@ class BinaryKernel final : public Kernel {
   BinaryOp op_;
 };
 
-class ScaleKernel final : public Kernel {
+class ScaleKernel final : public NodeKernel {
  public:
   ScaleKernel(float factor, DType t) : factor_(factor) { preload_unary(t); }
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {

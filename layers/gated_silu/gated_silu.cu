@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(kBlock) gated_silu_pack_per_thread(const T* x,
   *reinterpret_cast<Pack<T, N>*>(y + pack * N) = out;
 }
 
-class GatedSiLUKernel final : public Kernel {
+class GatedSiLUKernel final : public NodeKernel {
  public:
   explicit GatedSiLUKernel(const PrepareArgs& args) {
     const Shape& y = args.out.shape;

@@ -38,6 +38,7 @@ class LinearKernel final : public Kernel {
   std::size_t weight_bytes() const override { return weight_.bytes() + bias_.bytes() + bias_f32_.bytes(); }
   std::string describe() const override { return gemm_->describe(); }
   bool rebindable() const override { return gemm_->only_own_kernels(); }
+  bool builds_nodes() const override { return rebindable(); }
 
  private:
   std::vector<EpilogueOp> epilogue_;

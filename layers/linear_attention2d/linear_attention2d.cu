@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(kBlock) multiply_q_block_per_tiles(const T* x,
   }
 }
 
-class LinearAttentionKernel final : public Kernel {
+class LinearAttentionKernel final : public NodeKernel {
  public:
   LinearAttentionKernel(const LinearAttention2d& layer, const PrepareArgs& args) {
     const Shape &x = args.in[0].shape, &y = args.out.shape;

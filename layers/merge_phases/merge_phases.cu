@@ -9,7 +9,7 @@ namespace frieze::cuda {
 namespace {
 
 // A copy, or a sum with the absorbed operand, between views of six axes; nhwc moves whole packs of channels.
-class MergePhasesKernel final : public Kernel {
+class MergePhasesKernel final : public NodeKernel {
  public:
   explicit MergePhasesKernel(const PrepareArgs& args) : adds_(!args.epilogue.empty()) {
     if (adds_) {
@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(kBlock) merge_element_per_thread(const T* x, c
   y[n * a.y[0] + o * a.y[1] + row * a.y[2] + column * a.y[3]] = narrow<T>(widen(v) + widen(added));
 }
 
-class MergeWithShortcutKernel final : public Kernel {
+class MergeWithShortcutKernel final : public NodeKernel {
  public:
   explicit MergeWithShortcutKernel(const PrepareArgs& args) {
     const Shape &x = args.in[0].shape, &s = args.in[1].shape, &y = args.out.shape;

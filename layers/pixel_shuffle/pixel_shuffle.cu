@@ -7,7 +7,7 @@ namespace {
 
 // A copy between two views of six axes. With r = 2 or 4 and rows (nchw) or channels (nhwc) of whole packs, it interleaves
 // r streams (nchw: r input planes make one output row) or r*r (nhwc: the channels of a pixel make a patch) in registers.
-class ShuffleKernel final : public Kernel {
+class ShuffleKernel final : public NodeKernel {
  public:
   ShuffleKernel(std::int64_t factor, bool to_space, DType t) : factor_(factor), to_space_(to_space) { preload_copy(t); }
 

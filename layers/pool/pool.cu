@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(kBlock) finish_means(T* y, PoolArgs a) {
   y[row] = narrow<T>(sum / static_cast<float>(a.pixels));
 }
 
-class PoolKernel final : public Kernel {
+class PoolKernel final : public NodeKernel {
  public:
   explicit PoolKernel(const PrepareArgs& args) {
     const Shape& x = args.in[0].shape;

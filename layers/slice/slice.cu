@@ -5,7 +5,7 @@
 namespace frieze::cuda {
 namespace {
 
-class SliceKernel final : public Kernel {
+class SliceKernel final : public NodeKernel {
  public:
   SliceKernel(std::int64_t begin, DType t) : begin_(begin) { preload_copy(t); }
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {

@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(kBlock)
   }
 }
 
-class SoftmaxKernel final : public Kernel {
+class SoftmaxKernel final : public NodeKernel {
  public:
   SoftmaxKernel(const Softmax& layer, const PrepareArgs& args) : format_(args.in[0].format) {
     const Shape& x = args.in[0].shape;

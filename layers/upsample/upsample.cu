@@ -5,7 +5,7 @@
 namespace frieze::cuda {
 namespace {
 
-class UpsampleKernel final : public Kernel {
+class UpsampleKernel final : public NodeKernel {
  public:
   UpsampleKernel(std::int64_t factor, DType t) : factor_(factor) { preload_copy(t); }
 

@@ -13,6 +13,7 @@
 #include <frieze/core/cuda/fault.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/graph/executor.h>
+#include <frieze/graph/session.h>
 #include <frieze/models/quickstart.h>
 
 #include "graph/device_layers.h"
@@ -97,7 +98,8 @@ TEST_F(FaultsGpuTest, ACompileThatFailsAnywhereLeaksNothing) {
       EXPECT_EQ(witness.output().floats(), right) << where;
     });
     allocations[shared ? 1 : 0] = points.at("cudaMalloc");
-    for (const char* name : {"cudaStreamCreateWithFlags", "kernel", "cudaStreamBeginCapture", "cudaGraphInstantiate", "cudaGraphLaunch"}) {
+    for (const char* name :
+         {"cudaStreamCreateWithFlags", "kernel", "cudaGraphCreate", "cudaGraphAddNode", "cudaGraphInstantiate", "cudaGraphLaunch"}) {
       EXPECT_EQ(points.count(name), 1U) << name;
     }
     // The driver keeps memory for graphs in steps of 2 MiB.
@@ -106,6 +108,18 @@ TEST_F(FaultsGpuTest, ACompileThatFailsAnywhereLeaksNothing) {
   }
   EXPECT_GT(allocations[0], 3);
   EXPECT_LT(allocations[1], allocations[0]) << "weights are not allocated again";
+}
+
+TEST_F(FaultsGpuTest, ACompileWithACaptureThatFailsAnywhereLeaksNothing) {
+  register_test_kernels();
+  const Times model{{.factor = 2, .workspace = true}};  // not of nodes alone: it is captured
+  const auto compile_it = [&] { compile(model, input_, Device::cuda(), {.tune = false}).run(); };
+  for (int i = 0; i < 3; ++i) compile_it();
+  const std::int64_t before = used();
+  const auto points = walk(compile_it, [](const std::string&) {});
+  EXPECT_EQ(points.count("cudaStreamBeginCapture"), 1U);
+  EXPECT_LE(used() - before, 4 << 20);
+  compile_it();
 }
 
 TEST_F(FaultsGpuTest, ARunThatFailsAnywhereLeavesTheSessionUsable) {

@@ -82,30 +82,34 @@ class HostileGpuTest : public ::testing::TestWithParam<const char*> {
   Quickstart model_;
 };
 
-TEST_P(HostileGpuTest, EveryCompileEndsRightOrWithOneCaptureErrorInTime) {
-  const std::string which = GetParam();
-  const InputSpec input{"x", {1, 3, 64, 96}, DType::f16};
-  Session quiet = compile(model_, {input}, Device::cuda(), {.tune = false});
-  const std::vector<float> x = random_values(3 * 64 * 96, 1, Fill::normal, DType::f16, 3);
+// Compiles `model` ten times beside the threads of `which`; every session must be right. What the compiles came to.
+struct Compiles {
+  int refused = 0, attempts = 0, failed_synchronisations = 0;
+};
+Compiles compile_beside(const Module& model, const InputSpec& input, std::string_view which) {
+  Session quiet = compile(model, {input}, Device::cuda(), {.tune = false});
+  const std::vector<float> x =
+      random_values(static_cast<std::size_t>(input.shape.elements()), 1, Fill::normal, input.dtype, input.shape[1]);
   quiet.input().copy_from(x);
   quiet.run();
   const std::vector<float> right = quiet.output().floats();
   Program program(which);
-  int compiled = 0, refused = 0, attempts = 0;
+  Compiles all;
+  int compiled = 0;
   double slowest = 0;
   std::string words;
   for (int i = 0; i < 10; ++i) {
     const auto begin = std::chrono::steady_clock::now();
     try {
-      Session net = compile(model_, {input}, Device::cuda(), {.tune = false});
+      Session net = compile(model, {input}, Device::cuda(), {.tune = false});
       ++compiled;
-      attempts = std::max(attempts, net.receipt().capture_attempts);
+      all.attempts = std::max(all.attempts, net.receipt().capture_attempts);
       net.input().copy_from(x);
       net.poison();
       net.run();
       EXPECT_EQ(net.output().floats(), right);
     } catch (const CaptureError& e) {
-      ++refused;
+      ++all.refused;
       words = e.what();
       EXPECT_TRUE(contains(words, "another thread")) << "no step of the model is to blame";
       EXPECT_EQ(words.find('\n'), std::string::npos);
@@ -113,25 +117,46 @@ TEST_P(HostileGpuTest, EveryCompileEndsRightOrWithOneCaptureErrorInTime) {
     slowest = std::max(slowest, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
   program.stop();
-  std::printf("%s: %d compiled in at most %d attempts, %d refused, slowest %.2f s, %d synchronisations failed %s\n", which.c_str(),
-              compiled, attempts, refused, slowest, program.failed_synchronisations(), words.c_str());
+  all.failed_synchronisations = program.failed_synchronisations();
+  std::printf("%s: %d compiled in at most %d attempts, %d refused, slowest %.2f s, %d synchronisations failed %s\n",
+              std::string(which).c_str(), compiled, all.attempts, all.refused, slowest, all.failed_synchronisations, words.c_str());
   EXPECT_LT(slowest, 20);  // the driver's lock is not fair: a loop of cudaFree was seen to keep a compile waiting for 5 s
   EXPECT_EQ(program.broken(), 0) << "calls of the program that our compiling broke";
-  if (which.find('s') == std::string::npos) {
-    EXPECT_EQ(refused, 0);
-  }
   // Nothing is left behind.
   EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   quiet.poison();
   quiet.run();
   EXPECT_EQ(quiet.output().floats(), right);
-  Session after = compile(model_, {input}, Device::cuda(), {.tune = false});
-  EXPECT_EQ(after.receipt().capture_attempts, 1);
+  return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(Threads, HostileGpuTest, ::testing::Values("s", "a", "c", "z", "l", "g"));
+// All steps of this model build their nodes: there is no capture that another thread could break.
+TEST_P(HostileGpuTest, NoThreadDisturbsNodesThatAreBuilt) {
+  const Compiles all = compile_beside(model_, {"x", {1, 3, 64, 96}, DType::f16}, GetParam());
+  EXPECT_EQ(all.attempts, 0);
+  EXPECT_EQ(all.refused, 0);
+  EXPECT_EQ(all.failed_synchronisations, 0);
+}
 
-// Taps, binds and timings capture too.
+INSTANTIATE_TEST_SUITE_P(Threads, HostileGpuTest, ::testing::Values("s", "a", "c", "z", "l", "g", "sac", "ssaa", "acl"));
+
+// A step that enqueues in another way is captured. Not beside several kinds of threads: with driver 580, cudaDeviceSynchronize beside a
+// capture may crash (core/cuda/capture_gate.h).
+class CapturedGpuTest : public HostileGpuTest {};
+
+TEST_P(CapturedGpuTest, EveryCompileEndsRightOrWithOneCaptureErrorInTime) {
+  const std::string which = GetParam();
+  const Times model{{.factor = 1.5F, .workspace = true}};
+  const Compiles all = compile_beside(model, {"x", {1, 3, 64, 96}, DType::f16}, which);
+  EXPECT_GE(all.attempts, 1);
+  if (which.find('s') == std::string::npos) {
+    EXPECT_EQ(all.refused, 0);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Threads, CapturedGpuTest, ::testing::Values("s", "a", "c", "z", "l", "g"));
+
+// Taps and binds build graphs too.
 TEST_P(HostileGpuTest, WhatCapturesLaterEndsTheSameWay) {
   const std::string which = GetParam();
   Session net = compile(model_, {{"x", {1, 3, 64, 96}, DType::f16}}, Device::cuda(), {.tune = false});
@@ -159,9 +184,7 @@ TEST_P(HostileGpuTest, WhatCapturesLaterEndsTheSameWay) {
   net.untap();
   program.stop();
   EXPECT_EQ(program.broken(), 0);
-  if (which.find('s') == std::string::npos) {
-    EXPECT_EQ(refused, 0);
-  }
+  EXPECT_EQ(refused, 0);
   attempt([&] { net.bind(port, nullptr); });
 }
 

@@ -6,6 +6,7 @@
 
 #include <frieze/graph/report/html.h>
 #include <frieze/graph/report/memory_text.h>
+#include <frieze/graph/session.h>
 #include <frieze/graph/step_times.h>
 
 #include "graph/test_layers.h"

@@ -10,6 +10,7 @@
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/error.h>
 #include <frieze/graph/executor.h>
+#include <frieze/graph/session.h>
 #include <frieze/layers/linear/linear.h>
 
 namespace frieze::test {

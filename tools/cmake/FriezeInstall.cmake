@@ -17,7 +17,7 @@ file(GLOB layers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} ${PROJECT_SOUR
 list(FILTER layers EXCLUDE REGEX "^layers/shared/")  # for layers of this tree
 list(APPEND FRIEZE_PUBLIC_HEADERS ${layers})
 if(FRIEZE_WITH_CUDA)  # for layers with kernels of their own; these include CUDA's headers
-  list(APPEND FRIEZE_PUBLIC_HEADERS core/cuda/checked_call.h core/cuda/kernel.h core/cuda/launch.cuh)
+  list(APPEND FRIEZE_PUBLIC_HEADERS core/cuda/checked_call.h core/cuda/graph_nodes.h core/cuda/kernel.h core/cuda/launch.cuh)
 endif()
 foreach(header ${FRIEZE_PUBLIC_HEADERS})
   get_filename_component(folder ${header} DIRECTORY)

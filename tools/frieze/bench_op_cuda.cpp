@@ -7,6 +7,7 @@
 
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/cold_timing.h>
+#include <frieze/core/cuda/graph_nodes.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/core/integers.h>
@@ -145,11 +146,9 @@ class Bench {
     result_.launches = round_up(std::max(wanted, result_.buffers), result_.buffers);
     // The layer comes last: what it leaves in y is checked, and a launch that does nothing leaves a copy of x.
     const cuda::ColdCandidate candidates[] = {
-        {[this](int i, cudaStream_t s) { copy_16_bytes_a_thread(buffer(i).x.data(), buffer(i).y.data(), bytes_, s); }},
-        {[this](int i, cudaStream_t s) {
-          CUDA_CHECK(cudaMemcpyAsync(buffer(i).y.data(), buffer(i).x.data(), bytes_, cudaMemcpyDeviceToDevice, s));
-        }},
-        {[this](int i, cudaStream_t s) { launch(i, s); }}};
+        {[this](int i, cudaStream_t s) { copy_16_bytes_a_thread(buffer(i).x.data(), buffer(i).y.data(), bytes_, s); }, true},
+        {[this](int i, cudaStream_t s) { cuda::enqueue_copy(buffer(i).y.data(), buffer(i).x.data(), bytes_, s); }, true},
+        {[this](int i, cudaStream_t s) { launch(i, s); }, kernel_->builds_nodes()}};
     const auto rounds = cuda::time_cold_rounds(stream_.get(), candidates, result_.buffers, settings_.rounds, result_.launches);
     result_.copy_kernel = summary(rounds[0]);
     result_.copy_node = summary(rounds[1]);

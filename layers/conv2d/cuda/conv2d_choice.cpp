@@ -118,7 +118,8 @@ class Trial {
   std::vector<double> time(const std::vector<NamedConvPath>& paths, const std::vector<std::size_t>& which, int rounds) const {
     std::vector<ColdCandidate> candidates;
     for (const std::size_t i : which) {
-      candidates.push_back({[this, path = paths[i].path.get()](int buffer, cudaStream_t) { run(*path, buffer, y(buffer)); }});
+      const ConvPath* const path = paths[i].path.get();
+      candidates.push_back({[this, path](int buffer, cudaStream_t) { run(*path, buffer, y(buffer)); }, path->only_own_kernels()});
     }
     const double flops = 2.0 * static_cast<double>(p_.g.pixels) * p_.g.taps() * p_.g.in_c * p_.g.out_c;
     const double guess = 3 + flops / 4e8 + static_cast<double>(x_bytes_ + y_bytes_) / 2e6;

@@ -67,6 +67,7 @@ class Conv2dKernel final : public Kernel {
   }
   std::string describe() const override { return path_->describe() + why_; }
   bool rebindable() const override { return path_->only_own_kernels(); }
+  bool builds_nodes() const override { return rebindable(); }
 
  private:
   void pack_weights(const Conv2d& layer) {

@@ -118,7 +118,7 @@ class Search {
   std::vector<double> time(std::span<const NormConfig> configs, std::span<const std::size_t> which, int rounds) const {
     std::vector<ColdCandidate> candidates;
     for (const std::size_t i : which) {
-      candidates.push_back({[this, config = configs[i]](int buffer, cudaStream_t stream) { launch(config, buffer, stream); }});
+      candidates.push_back({[this, config = configs[i]](int buffer, cudaStream_t stream) { launch(config, buffer, stream); }, true});
     }
     const int launches = static_cast<int>(std::clamp(kReplayMicroseconds / microseconds(), 1.0, static_cast<double>(kMostLaunches)));
     return time_cold(stream_, candidates, buffers_.count(), rounds, launches);

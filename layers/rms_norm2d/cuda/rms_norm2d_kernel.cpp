@@ -21,7 +21,7 @@ NormOptions with_chain(const RMSNorm2dOptions& own, std::span<const EpilogueOp> 
   return o;
 }
 
-class RMSNorm2dKernel final : public Kernel {
+class RMSNorm2dKernel final : public NodeKernel {
  public:
   RMSNorm2dKernel(const RMSNorm2d& layer, const PrepareArgs& prepare)
       : format_(prepare.out.format), device_(as_code_runs(*prepare.device)) {
