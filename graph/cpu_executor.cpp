@@ -70,6 +70,9 @@ class CpuExecutor final : public Executor {
   }
   void run_eager() override { run(); }
   void launch(cudaStream_t) override { run(); }
+  void record(cudaStream_t) override {
+    throw OptionError("record: this session runs on the CPU, where there is no stream to record into; use run()");
+  }
 
   TensorView port_view(int value) const override { return view(value); }
   void bind(int value, void* data) override {

@@ -32,6 +32,7 @@ class Executor {
   virtual void run() = 0;
   virtual void run_eager() = 0;
   virtual void launch(cudaStream_t stream) = 0;
+  virtual void record(cudaStream_t stream) = 0;
   /// Memory of a port now; `value` is the port's plan value.
   virtual TensorView port_view(int value) const = 0;
   virtual void bind(int value, void* data) = 0;

@@ -68,6 +68,7 @@ Executor& Session::executor() const {
 
 void Session::run() { executor().run(); }
 void Session::launch(cudaStream_t stream) { executor().launch(stream); }
+void Session::record(cudaStream_t stream) { executor().record(stream); }
 void Session::run_eager() { executor().run_eager(); }
 void Session::poison() { executor().poison(); }
 const Plan& Session::plan() const { return executor().plan(); }

@@ -62,9 +62,23 @@ class Session {
   /// One replay on the caller's stream; never synchronises, never allocates. CPU sessions run at once and ignore `stream`.
   /// Any stream of the session's device will do, default streams too (nullptr: the legacy one), and another one each time: each run comes
   /// after the one before, and reading or writing a port waits for it, even if the stream is gone by then. Throws OptionError for a stream
-  /// of another device, CaptureError for one that is being captured (or must wait for such a one, as the legacy stream must for every
-  /// blocking stream).
+  /// of another device, CaptureError for one that is being captured: see record() (or that must wait for such a one, as the legacy stream
+  /// must for every blocking stream).
   void launch(cudaStream_t stream);
+  /// Enqueues the steps into the caller's own capture of `stream`, for a program that builds a larger graph: behind what the stream holds,
+  /// before what comes next, bit for bit what run() computes. Runs nothing, never synchronises, never allocates. Neither ends nor restarts
+  /// the capture: an error in the middle of it (CaptureError naming the step) leaves its end to the caller.
+  /// The graph holds the addresses of now: ports as they are bound, the session's memory and its weights. So
+  ///  - the session (a copy of it, or a Port) must live as long as the graph can run, and so must bound memory; a later bind() reaches
+  ///  run()
+  ///    and launch(), not a graph that was recorded before: record again;
+  ///  - the session does not see the graph's replays. The caller keeps them apart from each other, from the session's own runs and from
+  ///  what
+  ///    reads or writes its ports: on one stream, by events, or by waiting. Recordings of one session in one capture wait for each other;
+  ///  - taps observe runs and launches; a recording has none.
+  /// Throws CaptureError if `stream` is not being captured; OptionError if it is another device's, if the session is an Engine's (those
+  /// share memory, which the graph could overwrite while another session runs: compile() one of its own) or on the CPU.
+  void record(cudaStream_t stream);
   /// The same steps, enqueued one by one without the graph, then wait. Bit for bit equal to run().
   void run_eager();
 

@@ -121,6 +121,13 @@ void DeviceArena::map_more(std::size_t bytes) {
   bytes_ += size;
 }
 
+void DeviceArena::check_recordable() const {
+  check<OptionError>(
+      !shared_,
+      "record: this session shares its memory with the other sessions of its engine, and replays of the caller's graph could not "
+      "take turns with those; compile() a session of its own");
+}
+
 void DeviceArena::begin_use(cudaStream_t stream, const std::shared_ptr<const LastUse>& user) {
   if (!shared_ || last_user_ == user) return;  // who used it last keeps its own work in order
   if (last_user_ != nullptr) last_user_->order(stream);

@@ -29,6 +29,8 @@ class DeviceArena final : public Arena {
   /// Before work that uses a shared arena is enqueued on `stream`: it is ordered behind the user before, and `user` is the next to wait
   /// for. The user records its last use when the work is enqueued. Nothing happens in an arena that is not shared.
   void begin_use(cudaStream_t stream, const std::shared_ptr<const LastUse>& user);
+  /// Throws OptionError in a shared arena: a graph of the caller's, whose replays nobody sees here, could not take its turn.
+  void check_recordable() const;
 
  private:
   struct Piece {

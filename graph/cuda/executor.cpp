@@ -14,10 +14,10 @@
 #include <frieze/graph/cuda/arena.h>
 #include <frieze/graph/cuda/capture.h>
 #include <frieze/graph/cuda/executor.h>
+#include <frieze/graph/cuda/record.h>
 #include <frieze/graph/cuda/reformat.h>
 #include <frieze/graph/cuda/stamps.h>
 #include <frieze/graph/cuda/taps.h>
-#include <frieze/graph/executor.h>
 #include <frieze/graph/memory_bill.h>
 #include <frieze/graph/port_memory.h>
 #include <frieze/graph/reformat.h>
@@ -35,7 +35,7 @@ class CudaExecutor final : public Executor {
  public:
   CudaExecutor(Plan plan, const CompileOptions& options, const DeviceInfo& device, const std::string& device_name,
                std::shared_ptr<Arena> arena)
-      : Executor(std::move(plan), options), device_(device), stream_(in_device(device.index)) {
+      : Executor(std::move(plan), options), device_(device), stream_(make_stream_on(device.index)) {
     const SessionScope scope(*this);
     last_use_ = std::make_shared<LastUse>();
     arena_ = arena ? std::static_pointer_cast<DeviceArena>(arena) : std::make_shared<DeviceArena>(device_.index, false);
@@ -85,6 +85,12 @@ class CudaExecutor final : public Executor {
     if (!exec_ || cudaGetDevice(&current) != cudaSuccess || current != device_.index) scope.emplace(device_.index);
     check_launch_stream(stream, device_.index);
     enqueue(stream);
+  }
+
+  void record(cudaStream_t stream) override {
+    const SessionScope scope(*this);
+    arena_->check_recordable();
+    recordings_.record(stream, device_.index, source());
   }
 
   void run_eager() override {
@@ -235,11 +241,6 @@ class CudaExecutor final : public Executor {
   }
 
   std::size_t port_bytes(int value) const { return static_cast<std::size_t>(plan_.spec(value).bytes()); }
-
-  static Stream in_device(int index) {
-    const DeviceScope scope(index);
-    return make_stream();
-  }
 
   void make_ports() {
     for (const auto* list : {&plan_.inputs, &plan_.outputs}) {
@@ -486,6 +487,7 @@ class CudaExecutor final : public Executor {
   std::unique_ptr<Taps> taps_;            // nullptr: the production graph runs
   cudaGraphExec_t last_graph_ = nullptr;  // nullptr: the last work was none
   std::shared_ptr<LastUse> last_use_;     // what the arena waits for too, after this session is gone
+  Recordings recordings_;
 };
 
 }  // namespace

@@ -26,15 +26,21 @@ void check_launch_stream(cudaStream_t stream, int device) {
     throw CaptureError("launch: the default stream waits for every blocking stream, and one of those is being captured");
   }
   CUDA_CHECK(status);
-  check<CaptureError>(capturing == cudaStreamCaptureStatusNone,
-                      "launch: the caller's stream is being captured; a session is a graph of its own");
+  check<CaptureError>(
+      capturing == cudaStreamCaptureStatusNone,
+      "launch: the caller's stream is being captured, and a session is a graph of its own; Session::record(stream) puts its "
+      "steps into the capture");
+  check_stream_device("launch", stream, device);
+}
+
+void check_stream_device(const char* what, cudaStream_t stream, int device) {
   if (is_default_stream(stream)) return;
   int of = 0;
   if (cudaStreamGetDevice(stream, &of) != cudaSuccess) {  // a driver that does not know the call
     (void)cudaGetLastError();
     return;
   }
-  check<OptionError>(of == device, "launch: the session is on device ", device, ", the stream on device ", of);
+  check<OptionError>(of == device, what, ": the session is on device ", device, ", the stream on device ", of);
 }
 
 }  // namespace frieze::cuda

@@ -22,6 +22,12 @@ class LastUse {
   bool pending_ = false;
 };
 
+/// A non-blocking stream of that device, whichever is current.
+inline Stream make_stream_on(int device) {
+  const DeviceScope scope(device);
+  return make_stream();
+}
+
 /// A default stream has one handle for all devices and, per thread, for all threads.
 inline bool is_default_stream(cudaStream_t stream) {
   return stream == nullptr || stream == cudaStreamLegacy || stream == cudaStreamPerThread;
@@ -30,5 +36,7 @@ inline bool is_default_stream(cudaStream_t stream) {
 /// Before a session of `device` is launched on a stream of the caller's. Throws CaptureError if that is being captured, or is the legacy
 /// stream while some blocking stream is, whose capture would break; OptionError if it is another device's. Leaves every capture alone.
 void check_launch_stream(cudaStream_t stream, int device);
+/// Throws OptionError, beginning with `what`, if a stream of the caller's is another device's than `device`.
+void check_stream_device(const char* what, cudaStream_t stream, int device);
 
 }  // namespace frieze::cuda

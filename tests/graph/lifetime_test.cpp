@@ -130,6 +130,7 @@ TEST(Lifetime, EveryMemberOfAMovedFromSessionThrows) {
   Session& gone = net;
   const std::vector<std::function<void()>> members{[&] { gone.run(); },
                                                    [&] { gone.launch(nullptr); },
+                                                   [&] { gone.record(nullptr); },
                                                    [&] { gone.run_eager(); },
                                                    [&] { (void)gone.input("x"); },
                                                    [&] { (void)gone.output("y"); },
@@ -193,9 +194,10 @@ TEST(Lifetime, AReferenceToAnEvictedSessionSaysSoUntilItIsThereAgain) {
   Session& held = engine.session(kMortalInputs);
   EXPECT_EQ(answer(held), right_answer());
   for (int n = 2; n < 5; ++n) (void)engine.session({{"x", {n, 2, 8, 9}}});
-  for (const auto& use : std::vector<std::function<void()>>{[&] { held.run(); }, [&] { (void)held.output(); }, [&] { (void)held.tap(); },
-                                                            [&] { held.untap(); }, [&] { (void)held.tapped_names(); },
-                                                            [&] { (void)held.device(); }, [&] { held.launch(nullptr); }}) {
+  for (const auto& use :
+       std::vector<std::function<void()>>{[&] { held.run(); }, [&] { (void)held.output(); }, [&] { (void)held.tap(); },
+                                          [&] { held.untap(); }, [&] { (void)held.tapped_names(); }, [&] { (void)held.device(); },
+                                          [&] { held.launch(nullptr); }, [&] { held.record(nullptr); }}) {
     EXPECT_TRUE(contains(message_of<OptionError>(use), "this session was evicted from its engine"));
   }
   EXPECT_EQ(&engine.session(kMortalInputs), &held);

@@ -162,6 +162,16 @@ TEST(SessionTest, AMovedSessionKeepsItsPortsAndMemory) {
   EXPECT_EQ(second.output().floats().size(), 2U);
 }
 
+TEST(SessionTest, ACpuSessionHasNoStreamToRecordInto) {
+  Session net = two_port_session();
+  for (const cudaStream_t stream : {cudaStream_t{nullptr}, reinterpret_cast<cudaStream_t>(&net)}) {
+    EXPECT_EQ(message_of<OptionError>([&] { net.record(stream); }),
+              "record: this session runs on the CPU, where there is no stream to record into; use run()");
+  }
+  Engine engine(chain(), Device::cpu());
+  EXPECT_THROW(engine.session({{"x", {1, 1, 2, 2}}}).record(nullptr), OptionError);
+}
+
 TEST(SessionTest, AnOutputMayBeAnInput) {
   const Lambda identity([](Value x) { return x; });
   Session net = compile(identity, {{"x", {3}}}, Device::cpu());
