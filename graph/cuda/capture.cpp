@@ -245,6 +245,12 @@ std::string find_culprit(cudaStream_t stream, const CaptureSource& source) {
 
 }  // namespace
 
+std::size_t CapturedGraph::node_count() const {
+  std::size_t count = 0;
+  for (const auto& step : nodes) count += step.size();
+  return count;
+}
+
 CapturedGraph capture_steps(cudaStream_t stream, const CaptureSource& source) {
   check<CaptureError>(source.steps > 0, "the plan has no steps: there is nothing to capture");
   const BesideCaptures scope;

@@ -24,6 +24,8 @@ struct CapturedGraph {
   int attempts = 1;                                 ///< at a stream capture; 0: there was none
   int edges = 0, dependent_launches = 0;
   std::vector<ReceiptEdge> edge_list;  ///< numbers of nodes as they stand in `nodes`, one step after the other
+
+  std::size_t node_count() const;
 };
 
 /// If all steps build nodes, the graph is made of these, and no other thread can disturb it. If one step calls a library, all are captured:

@@ -377,12 +377,6 @@ class CudaExecutor final : public Executor {
             [this](std::size_t i) { return plan_.steps[i].path; }, [this](std::size_t i) { return steps_[i].kernel->builds_nodes(); }};
   }
 
-  static std::size_t count_nodes(const CapturedGraph& graph) {
-    std::size_t count = 0;
-    for (const auto& step : graph.nodes) count += step.size();
-    return count;
-  }
-
   void capture() {
     const Stopwatch watch;
     captured_ = capture_steps(stream_.get(), source());
@@ -398,7 +392,7 @@ class CudaExecutor final : public Executor {
     receipt_.capture_attempts = captured_.attempts;
     receipt_.edges = captured_.edges;
     receipt_.edge_list = captured_.edge_list;
-    receipt_.streams = chains_of(count_nodes(captured_), captured_.edge_list);
+    receipt_.streams = chains_of(captured_.node_count(), captured_.edge_list);
     receipt_.dependent_launches = captured_.dependent_launches;
     for (std::size_t i = 0; i < steps_.size(); ++i) {
       const std::vector<ReceiptNode> nodes = describe_nodes(plan_.steps[i].label(), captured_.nodes[i]);
