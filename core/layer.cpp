@@ -50,6 +50,9 @@ std::optional<PrologueOp> Layer::as_prologue() const { return std::nullopt; }
 std::vector<std::shared_ptr<const Layer>> Layer::after_prologue(const PrologueOp&) const { return {}; }
 std::shared_ptr<const Layer> Layer::with_added(const Layer&, const TensorSpec&) const { return nullptr; }
 FormatRule Layer::formats(std::span<const TensorSpec>) const { return {}; }
+StrideRule Layer::strides(std::span<const TensorSpec>, std::span<const EpilogueOp>) const { return {}; }
+std::optional<Layout> Layer::output_layout(std::span<const TensorSpec>, std::size_t, const Layout&) const { return std::nullopt; }
+std::optional<Layout> Layer::input_layout(std::span<const TensorSpec>, std::size_t, const Layout&) const { return std::nullopt; }
 ErrorBudget Layer::budget(std::span<const TensorSpec>) const { return {}; }
 double Layer::typical_size(std::span<const TensorView>) const { return 0; }
 
@@ -62,10 +65,11 @@ std::shared_ptr<const Layer> Layer::sharing(const std::shared_ptr<Layer>& made) 
 
 Value Layer::forward(Value x) const {
   const Value inputs[] = {x};
-  return apply_member(inputs);
+  return only_output(outputs(inputs), path());
 }
 
-Value Layer::apply_member(std::span<const Value> inputs) const {
+std::vector<Value> Layer::outputs(std::span<const Value> inputs) const {
+  check<OptionError>(!inputs.empty(), path(), ": needs at least one value");
   // Not owned: a tracer that keeps the layer takes a shared_copy() of it.
   const std::shared_ptr<const Layer> self(std::shared_ptr<const Layer>(), this);
   Tracer& tracer = inputs.front().tracer();
@@ -76,6 +80,11 @@ Value Layer::apply_member(std::span<const Value> inputs) const {
 }
 
 void check_inputs(std::string_view who, std::span<const TensorSpec> in, std::size_t count) {
+  check_any_inputs(who, in, count);
+  check<DTypeError>(count == 0 || !is_integer(in.front().dtype), who, " takes f32, f16 or bf16, got ", in.front().dtype);
+}
+
+void check_any_inputs(std::string_view who, std::span<const TensorSpec> in, std::size_t count) {
   check<ShapeError>(in.size() == count, who, " takes ", count, count == 1 ? " input" : " inputs", ", got ", in.size());
   for (const TensorSpec& x : in) {
     check<ShapeError>(x.shape.elements() > 0, who, " expects extents of at least 1, got ", x.shape);

@@ -5,6 +5,8 @@
 ///   prepare + launch  the CUDA side, see core/cuda/kernel.h              layers/<name>/<name>.cu
 #include <optional>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include <frieze/core/module.h>
 
@@ -22,9 +24,13 @@ double activate(Activation a, double x);
 
 /// What `infer` says of one application of a layer.
 struct Inferred {
-  TensorSpec out;    ///< format is left at nchw: the format pass decides
-  double flops = 0;  ///< additions and multiplications
-  double bytes = 0;  ///< least traffic: every input, parameter and output once
+  std::vector<TensorSpec> out;  ///< of every output, at least one; formats are left at nchw: the format pass decides
+  double flops = 0;             ///< additions and multiplications
+  double bytes = 0;             ///< least traffic: every input, parameter and output once
+
+  Inferred() = default;
+  Inferred(const TensorSpec& only, double flops = 0, double bytes = 0) : out{only}, flops(flops), bytes(bytes) {}
+  Inferred(std::vector<TensorSpec> all, double flops, double bytes) : out(std::move(all)), flops(flops), bytes(bytes) {}
 };
 
 /// An elementwise step y = f(x) or y = x (op) operand, as its producer may absorb it.
@@ -63,12 +69,25 @@ struct FormatRule {
   std::optional<Format> prefers;  ///< none: takes what its first input has
 };
 
-/// Host memory for `reference`. Any strides, any of the three types; inputs and output need not agree in type: a fused
+/// What memory a layer's kernels take beside tensors that are contiguous in the step's format and begin at a multiple of 16 bytes.
+enum class Strided : std::uint8_t {
+  no,        ///< none
+  channels,  ///< a range of the channels of a wider such tensor, if its beginning, and in nhwc the way to the next pixel, in nchw to the
+             ///< next image, are multiples of 16 bytes
+  any,       ///< any strides that are not negative, and any beginning
+};
+struct StrideRule {
+  Strided in = Strided::no;        ///< the layer's own inputs
+  Strided operands = Strided::no;  ///< of what it absorbed
+  Strided out = Strided::no;
+};
+
+/// Host memory for `reference`. Any strides, any of the types that the layer takes; inputs and outputs need not agree in type: a fused
 /// chain is referenced with f32 in between and is rounded once at its end, as the kernel does.
 struct ReferenceArgs {
   std::span<const TensorView> in;
-  TensorView out;
-  DType run_dtype = DType::f32;  ///< parameters are rounded to this type
+  std::span<const TensorView> out;  ///< one for each output of infer()
+  DType run_dtype = DType::f32;     ///< parameters are rounded to this type
 };
 
 class Layer : public Module {
@@ -76,7 +95,7 @@ class Layer : public Module {
   /// Checks shapes and types of the inputs, without touching any device; every message begins with the layer's type and
   /// says expected, got and the whole shapes (the tracer adds the module path in front). Throws ShapeError, DTypeError.
   virtual Inferred infer(std::span<const TensorSpec> in) const = 0;
-  /// Computes the output on the CPU. Must support every option that the kernel does.
+  /// Computes every output on the CPU. Must support every option that the kernel does.
   virtual void reference(const ReferenceArgs& args) const = 0;
 
   /// How this layer looks to a producer that may absorb it: input 0 is the producer's output, input 1, if any, the
@@ -97,6 +116,14 @@ class Layer : public Module {
   /// cheaper to make again, where it is added, than to write and to read.
   virtual std::shared_ptr<const Layer> with_added(const Layer& other, const TensorSpec& in) const;
   virtual FormatRule formats(std::span<const TensorSpec> in) const;
+  /// What its kernels take with these inputs, in the step's format, and this epilogue. By default contiguous tensors only.
+  virtual StrideRule strides(std::span<const TensorSpec> in, std::span<const EpilogueOp> epilogue) const;
+  /// Of a layer of one input that only looks at it another way (a slice, a reshape): where output `output` lies if the input lies at
+  /// `input`. nullopt, always so by default: nowhere in that memory.
+  virtual std::optional<Layout> output_layout(std::span<const TensorSpec> in, std::size_t output, const Layout& input) const;
+  /// Of a layer of one output whose inputs can be its parts (a concatenation, a reshape): where input `input` lies if the output lies at
+  /// `output`. nullopt, always so by default: nowhere in that memory.
+  virtual std::optional<Layout> input_layout(std::span<const TensorSpec> in, std::size_t input, const Layout& output) const;
   virtual ErrorBudget budget(std::span<const TensorSpec> in) const;
   /// The size that an output has if it is a sum whose products do not happen to cancel, from the sizes of what is multiplied: where there
   /// are few outputs, all may be far smaller than what their error is made of. `terms` is measured against no less. 0: no sum.
@@ -108,26 +135,26 @@ class Layer : public Module {
   /// Options in one line for tables and receipts, e.g. "64->128 3x3 stride 2".
   virtual std::string describe() const { return {}; }
 
-  /// Applies the layer to values; also for layers with several inputs.
+  /// Applies the layer to values; also for layers with several inputs. Throws OptionError if the layer has several outputs.
   Value forward(Value x) const final;
   template <class... More>
   Value operator()(Value x, More... more) const {
     const Value inputs[] = {x, more...};
-    return apply_member(inputs);
+    return only_output(outputs(inputs), path());
   }
+  /// Applies the layer to values and gives all that it makes, in the order of infer(). Throws OptionError without inputs.
+  std::vector<Value> outputs(std::span<const Value> inputs) const;
   std::string_view type_name() const override = 0;
 
  protected:
   /// `made`, a layer of the same class and options, with the values of this one's parameters and its path.
   std::shared_ptr<const Layer> sharing(const std::shared_ptr<Layer>& made) const;
-
- private:
-  Value apply_member(std::span<const Value> inputs) const;
 };
 
 /// Helpers for infer(). `who` is the layer's type name.
-void check_inputs(std::string_view who, std::span<const TensorSpec> in, std::size_t count);  ///< count, one dtype, no zero extent
-void check_image(std::string_view who, const TensorSpec& x);                                 ///< rank 4, [N,C,H,W]
+void check_inputs(std::string_view who, std::span<const TensorSpec> in, std::size_t count);  ///< count, one type of floats, no zero extent
+void check_any_inputs(std::string_view who, std::span<const TensorSpec> in, std::size_t count);  ///< the same, integers too
+void check_image(std::string_view who, const TensorSpec& x);                                     ///< rank 4, [N,C,H,W]
 /// sqrt(mean v^2) of the finite values, 0 without any.
 double root_mean_square(std::span<const float> values);
 /// Cost of a layer that reads each input once, writes `out` once and spends `flops_per_element` on each output element.

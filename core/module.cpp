@@ -16,7 +16,16 @@
 
 namespace frieze {
 
+Value only_output(const std::vector<Value>& values, std::string_view who) {
+  check<OptionError>(values.size() == 1, who, ": makes ", values.size(), " values where one is taken");
+  return values.front();
+}
+
 Value apply(std::shared_ptr<const Layer> layer, std::string_view op, std::span<const Value> inputs) {
+  return only_output(apply_all(std::move(layer), op, inputs), op);
+}
+
+std::vector<Value> apply_all(std::shared_ptr<const Layer> layer, std::string_view op, std::span<const Value> inputs) {
   check<OptionError>(!inputs.empty(), op, ": needs at least one value");
   Tracer& tracer = inputs.front().tracer();
   for (const Value& v : inputs) {

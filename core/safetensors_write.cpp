@@ -20,7 +20,16 @@ std::string quoted(const std::string& text, const std::string& file) {
   }
 }
 
-std::string_view file_dtype(DType t) { return t == DType::f32 ? "F32" : t == DType::f16 ? "F16" : "BF16"; }
+std::string_view file_dtype(DType t) {
+  switch (t) {
+    case DType::f32: return "F32";
+    case DType::f16: return "F16";
+    case DType::bf16: return "BF16";
+    case DType::i32: return "I32";
+    case DType::i64: return "I64";
+  }
+  return "?";
+}
 
 // The header, padded with spaces so that the data begins at a multiple of 8 bytes.
 std::string header_text(const std::vector<Item>& order, const std::map<std::string, std::string>& metadata, const std::string& file) {

@@ -1,6 +1,7 @@
 #include <frieze/core/tensor.h>
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 #include <ostream>
 #include <string>
@@ -103,6 +104,34 @@ std::vector<float> to_floats(const TensorView& view) {
   return values;
 }
 
+std::vector<std::int64_t> to_integers(const TensorView& view) {
+  check<DTypeError>(is_integer(view.dtype), "expected integers, got a tensor of ", view.dtype);
+  std::vector<std::int64_t> values(static_cast<std::size_t>(view.shape.elements()));
+  for_each_element(view, [&](std::size_t i, std::size_t offset) { values[i] = load_integer(view.dtype, view.data, offset); });
+  return values;
+}
+
+void from_integers(std::span<const std::int64_t> values, const TensorView& view) {
+  check<DTypeError>(is_integer(view.dtype), "integers cannot fill a tensor of ", view.dtype);
+  check<ShapeError>(static_cast<std::int64_t>(values.size()) == view.shape.elements(), "writing ", values.size(),
+                    " values into a tensor of shape ", view.shape);
+  for_each_element(view, [&](std::size_t i, std::size_t offset) { store_integer(view.dtype, view.data, offset, values[i]); });
+}
+
+void convert(const TensorView& from, const TensorView& to) {
+  check<ShapeError>(from.shape == to.shape, "converting a tensor of shape ", from.shape, " into one of ", to.shape);
+  if (is_integer(from.dtype) && is_integer(to.dtype)) return from_integers(to_integers(from), to);
+  if (from.dtype != to.dtype) return from_floats(to_floats(from), to);
+  // Bits: a signalling NaN stays one.
+  const std::size_t bytes = size_of(from.dtype);
+  std::vector<std::byte> packed(bytes * static_cast<std::size_t>(from.shape.elements()));
+  const auto at = [bytes](const TensorView& view, std::size_t offset) {
+    return view.as<std::byte>() + static_cast<std::ptrdiff_t>(offset) * static_cast<std::ptrdiff_t>(bytes);
+  };
+  for_each_element(from, [&](std::size_t i, std::size_t offset) { std::memcpy(packed.data() + i * bytes, at(from, offset), bytes); });
+  for_each_element(to, [&](std::size_t i, std::size_t offset) { std::memcpy(at(to, offset), packed.data() + i * bytes, bytes); });
+}
+
 void from_doubles(std::span<const double> values, const TensorView& view) { write_all(values, view); }
 void from_floats(std::span<const float> values, const TensorView& view) { write_all(values, view); }
 
@@ -121,6 +150,12 @@ HostTensor::HostTensor(const TensorSpec& spec) : spec_(spec), bytes_(static_cast
 
 HostTensor::HostTensor(const TensorSpec& spec, std::span<const float> values) : HostTensor(spec) { from_floats(values, view()); }
 
-HostTensor HostTensor::converted(DType dtype, Format format) const { return HostTensor({spec_.shape, dtype, format}, floats()); }
+HostTensor::HostTensor(const TensorSpec& spec, std::span<const std::int64_t> values) : HostTensor(spec) { from_integers(values, view()); }
+
+HostTensor HostTensor::converted(DType dtype, Format format) const {
+  HostTensor out({spec_.shape, dtype, format});
+  convert(view(), out.view());
+  return out;
+}
 
 }  // namespace frieze

@@ -34,6 +34,13 @@ std::ostream& operator<<(std::ostream& out, const TensorSpec& spec);  ///< "[1,6
 using Strides = std::array<std::int64_t, Shape::kMaxRank>;
 Strides contiguous_strides(const Shape& shape, Format format);
 
+/// Where the elements of a view lie in its storage: the first one, and the strides, in elements.
+struct Layout {
+  std::int64_t offset = 0;
+  Strides strides{};
+  friend bool operator==(const Layout&, const Layout&) = default;
+};
+
 /// True if both formats put every element at the same place: rank other than 4, C = 1, or H*W = 1.
 bool same_layout(const Shape& shape);
 
@@ -67,6 +74,14 @@ std::vector<float> to_floats(const TensorView& view);
 void from_doubles(std::span<const double> values, const TensorView& view);
 void from_floats(std::span<const float> values, const TensorView& view);
 
+/// The same for integers. Throw DTypeError on a view of floats, ShapeError on a wrong count; values past i32 wrap.
+std::vector<std::int64_t> to_integers(const TensorView& view);
+void from_integers(std::span<const std::int64_t> values, const TensorView& view);
+/// Writes every element of one *host* view into another of the same shape, converted once where the types differ: floats to floats
+/// rounded to nearest even; floats to integers as to_integer() does; integers to f32 rounded to nearest even, and from there to the
+/// 16-bit types; i64 to i32 modulo 2^32. Equal types: bit for bit. Throws ShapeError on shapes that differ.
+void convert(const TensorView& from, const TensorView& to);
+
 /// A contiguous tensor in host memory, 64-byte aligned, uninitialised at first.
 class HostTensor {
  public:
@@ -75,6 +90,8 @@ class HostTensor {
   explicit HostTensor(const TensorSpec& spec);
   /// Row-major `values`, each rounded once to the type of `spec`.
   HostTensor(const TensorSpec& spec, std::span<const float> values);
+  /// Throws DTypeError unless `spec` is one of integers.
+  HostTensor(const TensorSpec& spec, std::span<const std::int64_t> values);
 
   const TensorSpec& spec() const { return spec_; }
   TensorView view() const { return TensorView(data_.get(), spec_); }
@@ -82,7 +99,9 @@ class HostTensor {
   std::size_t bytes() const { return bytes_; }
   /// Row-major (N,C,H,W) values whatever the format is.
   std::vector<float> floats() const { return to_floats(view()); }
-  /// The same values in another type and format.
+  /// Throws DTypeError unless these are integers.
+  std::vector<std::int64_t> integers() const { return to_integers(view()); }
+  /// The same values in another type and format, as convert() does it.
   HostTensor converted(DType dtype, Format format) const;
 
  private:

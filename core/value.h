@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <frieze/core/tensor.h>
 
@@ -32,8 +33,9 @@ class Value {
 class Tracer {
  public:
   virtual ~Tracer() = default;
-  /// One leaf layer applied to values. `path` is the module path of the step. Errors of `layer->infer` name the path.
-  virtual Value step(std::shared_ptr<const Layer> layer, const std::string& path, std::span<const Value> inputs) = 0;
+  /// One leaf layer applied to values; gives every value that it makes. `path` is the module path of the step. Errors of `layer->infer`
+  /// name the path.
+  virtual std::vector<Value> step(std::shared_ptr<const Layer> layer, const std::string& path, std::span<const Value> inputs) = 0;
   virtual const TensorSpec& spec(int id) const = 0;
   /// Modules on the way down; functional layers are named after the innermost one.
   virtual void enter(const Module& module) = 0;
@@ -45,7 +47,12 @@ class Tracer {
 inline const TensorSpec& Value::spec() const { return tracer_->spec(id_); }
 
 /// Applies a layer that is nobody's member, as the free functions (silu, concat, operator+ …) do.
-/// Throws OptionError if the values belong to different traces.
+/// Throws OptionError if the values belong to different traces, or if the layer has several outputs.
 Value apply(std::shared_ptr<const Layer> layer, std::string_view op, std::span<const Value> inputs);
+/// The same for a layer of several outputs, in the order in which it names them.
+std::vector<Value> apply_all(std::shared_ptr<const Layer> layer, std::string_view op, std::span<const Value> inputs);
+
+/// The value of a step that makes one. Throws OptionError, naming `who`, if it makes several.
+Value only_output(const std::vector<Value>& values, std::string_view who);
 
 }  // namespace FRIEZE_API

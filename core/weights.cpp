@@ -203,9 +203,12 @@ std::vector<float> Weights::floats(const std::string& name) const {
 
 HostTensor Weights::tensor(const std::string& name) const {
   const WeightsTensor& tensor = at(name);
-  const bool known = tensor.dtype == "F32" || tensor.dtype == "F16" || tensor.dtype == "BF16";
-  check<WeightsError>(known, source(), ": tensor '", printable(name), "': dtype: got ", tensor.dtype, ", expected F32, F16 or BF16");
-  HostTensor out({tensor.shape, tensor.dtype == "F32" ? DType::f32 : tensor.dtype == "F16" ? DType::f16 : DType::bf16});
+  constexpr std::pair<std::string_view, DType> kTypes[] = {
+      {"F32", DType::f32}, {"F16", DType::f16}, {"BF16", DType::bf16}, {"I32", DType::i32}, {"I64", DType::i64}};
+  const auto* const type = std::find_if(std::begin(kTypes), std::end(kTypes), [&](const auto& t) { return t.first == tensor.dtype; });
+  check<WeightsError>(type != std::end(kTypes), source(), ": tensor '", printable(name), "': dtype: got ", tensor.dtype,
+                      ", expected F32, F16, BF16, I32 or I64");
+  HostTensor out({tensor.shape, type->second});
   content_->read(tensor, 0, {static_cast<std::byte*>(out.data()), out.bytes()});
   return out;
 }

@@ -50,7 +50,7 @@ class Weights {
   /// Values of an F32, F16, BF16 or F64 tensor as f32 (F64 rounded to nearest, to infinity past the largest f32). Throws
   /// WeightsError for other types, IoError if the file was shortened or lengthened since it was opened.
   std::vector<float> floats(const std::string& name) const;
-  /// An F32, F16 or BF16 tensor in its own type, contiguous nchw. Throws like floats().
+  /// An F32, F16, BF16, I32 or I64 tensor in its own type, contiguous nchw. Throws like floats().
   HostTensor tensor(const std::string& name) const;
   /// The same tensors under names without `prefix`, which all of them begin with. Throws WeightsError if one does not.
   Weights without_prefix(const std::string& prefix) const;

@@ -64,8 +64,10 @@ class CpuExecutor final : public Executor {
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
       const Step& step = plan_.steps[i];
       run_step(step);
-      const auto tapped = taps_.find(static_cast<int>(i));
-      if (tapped != taps_.end()) std::memcpy(tapped->second.data(), view(step.output).data, tapped->second.bytes());
+      for (const int value : step.outputs) {
+        const auto tapped = taps_.find(value);
+        if (tapped != taps_.end()) std::memcpy(tapped->second.data(), view(value).data, tapped->second.bytes());
+      }
     }
   }
   void run_eager() override { run(); }
@@ -88,25 +90,25 @@ class CpuExecutor final : public Executor {
     return out;
   }
 
-  void tap(const std::vector<int>& steps) override {
+  void tap(const std::vector<int>& values) override {
     std::map<int, HostTensor> taps;
-    for (const int step : steps) {
-      HostTensor tensor(plan_.spec(plan_.steps[static_cast<std::size_t>(step)].output));
+    for (const int value : values) {
+      HostTensor tensor(plan_.spec(value));
       std::memset(tensor.data(), 0xFF, tensor.bytes());
-      taps.emplace(step, std::move(tensor));
+      taps.emplace(value, std::move(tensor));
     }
     taps_ = std::move(taps);
   }
 
-  HostTensor read_tap(int step) const override {
-    const HostTensor& from = taps_.at(step);
+  HostTensor read_tap(int value) const override {
+    const HostTensor& from = taps_.at(value);
     HostTensor out(from.spec());
     std::memcpy(out.data(), from.data(), out.bytes());
     return out;
   }
 
   void poison() override {
-    for (const auto& [step, tensor] : taps_) std::memset(tensor.data(), 0xFF, tensor.bytes());
+    for (const auto& [value, tensor] : taps_) std::memset(tensor.data(), 0xFF, tensor.bytes());
     if (memory_.arena_bytes > 0) std::memset(arena_->data(), 0xFF, static_cast<std::size_t>(memory_.arena_bytes));
     for (const PlanPort& port : plan_.outputs) std::memset(memory_of_ports_.bound.at(port.value), 0xFF, ports_.at(port.value).bytes());
   }
@@ -144,9 +146,10 @@ class CpuExecutor final : public Executor {
 
  private:
   void run_step(const Step& step) const {
-    std::vector<TensorView> in;
+    std::vector<TensorView> in, out;
     for (const int id : step.inputs) in.push_back(view(id));
-    reference_step(step, in, view(step.output), plan_.spec(step.inputs.front()).dtype);
+    for (const int id : step.outputs) out.push_back(view(id));
+    reference_step(step, in, out, run_dtype(plan_, step));
   }
 
   TensorView view(int value) const {
@@ -159,7 +162,7 @@ class CpuExecutor final : public Executor {
   std::shared_ptr<HostArena> arena_;
   std::map<int, HostTensor> ports_;
   PortMemory memory_of_ports_;
-  std::map<int, HostTensor> taps_;  // by step
+  std::map<int, HostTensor> taps_;  // by value
 };
 
 class CpuBackend final : public Backend {

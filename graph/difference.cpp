@@ -88,6 +88,26 @@ Difference difference(std::span<const float> got, std::span<const float> ref, DT
   return found;
 }
 
+Difference difference(std::span<const std::int64_t> got, std::span<const std::int64_t> ref) {
+  check<ShapeError>(got.size() == ref.size(), "comparing ", got.size(), " values with ", ref.size(), " of the reference");
+  double largest = 0, energy = 0, error_energy = 0;
+  Difference found;
+  for (std::size_t i = 0; i < ref.size(); ++i) {
+    const double r = static_cast<double>(ref[i]);
+    largest = std::max(largest, std::abs(r));
+    energy += r * r;
+    if (got[i] == ref[i]) continue;
+    const double d = std::max(1.0, std::abs(static_cast<double>(got[i]) - r));  // of large neighbours the doubles may be equal
+    if (found.max_abs == 0) found.worst_index = static_cast<std::int64_t>(i);
+    found.max_abs = found.max_ulp = std::max(found.max_abs, d);
+    found.share = found.excess = kInfinity;
+    error_energy += d * d;
+  }
+  found.max_rel = ratio(found.max_abs, largest);
+  found.nmse = ratio(error_energy, energy);
+  return found;
+}
+
 ErrorBudget step_budget(const Plan& plan, const Step& step) {
   std::vector<TensorSpec> in;
   for (std::size_t i = 0; i < step.layer_inputs(); ++i) in.push_back(plan.spec(step.inputs[i]));
@@ -96,7 +116,7 @@ ErrorBudget step_budget(const Plan& plan, const Step& step) {
 
   // The layer's last rounding moves to the end of the chain. What it rounds to T before that, if anything, passes through
   // the chain like every other error, so it is counted in f32 terms of the chain's scale.
-  const TensorSpec& out = plan.spec(step.output);
+  const TensorSpec& out = plan.spec(step.outputs.front());
   const TensorSpec between{out.shape, DType::f32, out.format};
   const TensorSpec pair[] = {between, between};
   budget.terms += std::max(0.0, budget.roundings - 1) * unit_roundoff(out.dtype) / unit_roundoff(DType::f32);

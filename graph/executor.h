@@ -41,10 +41,10 @@ class Executor {
   /// Any port; with keep_values any value. In the value's own type and format.
   virtual HostTensor read_value(int value) const = 0;
   virtual void poison() = 0;
-  /// From the next run on, exactly these steps' outputs are copied behind them; indices into the plan's steps, ascending.
-  virtual void tap(const std::vector<int>& steps) = 0;
-  /// What the last run left in the tap of a step, in the value's own type and format.
-  virtual HostTensor read_tap(int step) const = 0;
+  /// From the next run on, exactly these values of the plan are copied behind the steps that make them.
+  virtual void tap(const std::vector<int>& values) = 0;
+  /// What the last run left in the tap of a value, in its own type and format.
+  virtual HostTensor read_tap(int value) const = 0;
   /// Runs many times on what the inputs hold. At least one round.
   virtual StepTimes time_steps(int rounds) = 0;
 

@@ -55,19 +55,21 @@ std::string first_step(Session& net) {
     std::int64_t bytes = 0;
     std::size_t end = first;
     for (; end < plan.steps.size() && (group.empty() || bytes < kAtOnce); ++end) {
-      bytes += plan.spec(plan.steps[end].output).bytes();
-      group.push_back(static_cast<int>(end));
+      for (const int value : plan.steps[end].outputs) {
+        bytes += plan.spec(value).bytes();
+        group.push_back(value);
+      }
     }
     net.executor().tap(group);
     net.run();
-    for (const int i : group) {
-      const Step& step = plan.steps[static_cast<std::size_t>(i)];
-      const std::vector<float> values = net.executor().read_tap(i).floats();
+    for (const int value : group) {
+      const Step& step = plan.steps[static_cast<std::size_t>(plan.values[static_cast<std::size_t>(value)].producer)];
+      const std::vector<float> values = net.executor().read_tap(value).floats();
       const Count found = count(values);
       if (found.all() == 0) continue;
       net.executor().tap({});
       const std::string options = step.layer->describe();
-      const DType t = plan.spec(step.output).dtype;
+      const DType t = plan.spec(value).dtype;
       return concat_text(step.label(), " (", step.layer->type_name(), options.empty() ? "" : " ", options,
                          ") is the first to make some: ", text_of(found, values.size()), " in ", t,
                          t == DType::f16    ? "; bf16 or f32 hold larger values"

@@ -25,8 +25,9 @@ std::vector<Placement> lifetimes(const Plan& plan, const std::vector<std::int64_
   const auto aligned = [](std::int64_t bytes) { return checked_add(bytes, kAlign - 1, "arena") / kAlign * kAlign; };
   std::vector<Placement> all;
   for (std::size_t i = 0; i < plan.steps.size(); ++i) {
-    const int step = static_cast<int>(i), value = plan.steps[i].output;
-    if (!is_port[static_cast<std::size_t>(value)]) {
+    const int step = static_cast<int>(i);
+    for (const int value : plan.steps[i].outputs) {
+      if (is_port[static_cast<std::size_t>(value)]) continue;
       // A value that nobody uses still lives while it is written.
       const int last = keep_values ? last_step : std::max(step, last_use[static_cast<std::size_t>(value)]);
       all.push_back({value, 0, aligned(plan.spec(value).bytes()), keep_values ? 0 : step, last});

@@ -22,9 +22,10 @@ std::optional<Plan> with_one_image_more(const Plan& plan) {
       const std::vector<EpilogueOp> ops = step.ops();
       if (!runs || (!ops.empty() && step.layer->absorbs(in, ops) != ops.size())) return std::nullopt;
       for (std::size_t i = step.layer_inputs(); i < step.inputs.size(); ++i) {
-        if (spec(step.inputs[i]).shape != inferred.out.shape) return std::nullopt;
+        if (spec(step.inputs[i]).shape != inferred.out.front().shape) return std::nullopt;
       }
-      spec(step.output).shape = inferred.out.shape;
+      if (inferred.out.size() != step.outputs.size()) return std::nullopt;
+      for (std::size_t i = 0; i < step.outputs.size(); ++i) spec(step.outputs[i]).shape = inferred.out[i].shape;
     }
   } catch (const Error&) {
     return std::nullopt;

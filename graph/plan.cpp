@@ -9,11 +9,18 @@
 
 namespace frieze {
 
+int Step::output() const {
+  check<Error>(outputs.size() == 1, "plan: step '", path, "' makes ", outputs.size(), " values where one is taken");
+  return outputs.front();
+}
+
 std::size_t Step::layer_inputs() const {
   const auto operands =
       std::count_if(epilogue.begin(), epilogue.end(), [](const FusedOp& f) { return f.op.kind != EpilogueOp::Kind::activation; });
   return inputs.size() - static_cast<std::size_t>(operands);
 }
+
+std::string output_name(const std::string& step, std::size_t i, std::size_t count) { return count == 1 ? step : concat_text(step, ".", i); }
 
 std::vector<EpilogueOp> Step::ops() const {
   std::vector<EpilogueOp> ops;
@@ -31,6 +38,21 @@ std::string Step::label() const {
     }
   }
   return text;
+}
+
+std::string outputs_text(const Plan& plan, const Step& step) {
+  std::string text;
+  for (const int id : step.outputs) text += concat_text(text.empty() ? "" : ", ", plan.spec(id));
+  return text;
+}
+
+DType run_dtype(const Plan& plan, const Step& step) {
+  for (const auto* ids : {&step.outputs, &step.inputs}) {
+    for (const int id : *ids) {
+      if (!is_integer(plan.spec(id).dtype)) return plan.spec(id).dtype;
+    }
+  }
+  return DType::f32;
 }
 
 namespace {
@@ -63,11 +85,15 @@ void Plan::validate() const {
     for (const int id : step.inputs) {
       check<Error>(valid(id) && made[static_cast<std::size_t>(id)], "plan: step '", step.path, "' uses value ", id, " before it is made");
     }
-    check<Error>(valid(step.output) && !made[static_cast<std::size_t>(step.output)], "plan: step '", step.path, "' makes value ",
-                 step.output, " again");
-    check<Error>(values[static_cast<std::size_t>(step.output)].producer == static_cast<int>(i), "plan: value ", step.output,
-                 " names another producer than step '", step.path, "'");
-    made[static_cast<std::size_t>(step.output)] = 1;
+    check<Error>(!step.outputs.empty(), "plan: step '", step.path, "' makes nothing");
+    check<Error>(step.epilogue.empty() || step.outputs.size() == 1, "plan: step '", step.path, "' makes ", step.outputs.size(),
+                 " values and has an epilogue, which takes one");
+    for (const int id : step.outputs) {
+      check<Error>(valid(id) && !made[static_cast<std::size_t>(id)], "plan: step '", step.path, "' makes value ", id, " again");
+      check<Error>(values[static_cast<std::size_t>(id)].producer == static_cast<int>(i), "plan: value ", id,
+                   " names another producer than step '", step.path, "'");
+      made[static_cast<std::size_t>(id)] = 1;
+    }
   }
   for (const PlanPort& port : outputs) {
     check<Error>(valid(port.value) && made[static_cast<std::size_t>(port.value)], "plan: output '", port.name, "' is never made");
@@ -113,7 +139,7 @@ void Plan::check_runnable() const {
                       " no values: call load() or init_random() before compiling");
   check<WeightsError>(faults.incomplete.empty(), first_of(faults.incomplete));
   for (const Step& step : steps) {
-    for (const Parameter* p : step.layer->parameters()) check_range(step, *p, spec(step.inputs.front()).dtype);
+    for (const Parameter* p : step.layer->parameters()) check_range(step, *p, run_dtype(*this, step));
   }
 }
 

@@ -29,14 +29,16 @@ struct FusedOp {
 struct Step {
   std::shared_ptr<const Layer> layer;
   std::string path;
-  std::vector<int> inputs;  ///< the layer's inputs, then one operand for each add/mul of the epilogue
-  std::vector<FusedOp> epilogue;
-  int output = -1;
-  Format format = Format::nchw;  ///< what the step runs in
+  std::vector<int> inputs;        ///< the layer's inputs, then one operand for each add/mul of the epilogue
+  std::vector<FusedOp> epilogue;  ///< only of a step with one output
+  std::vector<int> outputs = {};  ///< one value for each output of the layer
+  Format format = Format::nchw;   ///< what the step runs in
   double flops = 0, bytes = 0;
   std::vector<std::string> merged = {};    ///< paths of steps that a pass made part of this one, and whose value is what this one makes
   std::vector<std::string> replaced = {};  ///< … and whose value nobody makes any more
 
+  /// The value that a step with one output makes. Throws Error if it makes none or several.
+  int output() const;
   /// How many of `inputs` are the layer's own.
   std::size_t layer_inputs() const;
   /// The epilogue without its provenance, as kernels take it.
@@ -50,6 +52,9 @@ struct PlanValue {
   std::string name;   ///< path of the step that makes it, or the input's name
   int producer = -1;  ///< index of that step; -1 for an input of the model
 };
+
+/// What output `i` of a step of `count` outputs is called: the step's own name where it is the only one, else "split.0", "split.1".
+std::string output_name(const std::string& step, std::size_t i, std::size_t count);
 
 struct PlanPort {
   std::string name;
@@ -105,6 +110,10 @@ struct PassOptions {
 /// weights first.
 Plan optimize(Plan plan, const PassOptions& options = {});
 
+/// The type that a step's parameters are rounded to: that of the first of its outputs, then of its inputs, that is no integer; else f32.
+DType run_dtype(const Plan& plan, const Step& step);
+/// Specs of all that a step makes: "[1,64,8,8] bf16 nhwc, [1,64,8,8] bf16 nhwc".
+std::string outputs_text(const Plan& plan, const Step& step);
 /// The table that `frieze inspect` prints; Graphviz; JSON. Throw OptionError if a borrowed layer is gone.
 std::string plan_text(const Plan& plan);
 std::string plan_dot(const Plan& plan);

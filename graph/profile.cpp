@@ -83,7 +83,7 @@ ProfileReport profile(Session& net, const ProfileOptions& options) {
     one.layer = std::string(step.layer->type_name());
     if (const std::string options_text = step.layer->describe(); !options_text.empty()) one.layer += " " + options_text;
     one.algorithm = made.algorithm;
-    one.output = concat_text(plan.spec(step.output));
+    one.output = outputs_text(plan, step);
     one.nodes = made.nodes;
     one.us = without_stamp(times.steps[i].mid);
     one.low_us = without_stamp(times.steps[i].low);

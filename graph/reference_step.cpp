@@ -23,19 +23,22 @@ bool takes_operand(const EpilogueOp& op) { return op.kind != EpilogueOp::Kind::a
 
 }  // namespace
 
-double reference_step(const Step& step, std::span<const TensorView> in, const TensorView& out, DType run_dtype) {
+double reference_step(const Step& step, std::span<const TensorView> in, std::span<const TensorView> out, DType run_dtype) {
   check<Error>(in.size() == step.inputs.size(), step.path, ": the reference of this step takes ", step.inputs.size(), " tensors, got ",
                in.size());
+  check<Error>(out.size() == step.outputs.size(), step.path, ": the reference of this step makes ", step.outputs.size(), " tensors, got ",
+               out.size());
   const std::span<const TensorView> own = in.first(step.layer_inputs());
   if (step.epilogue.empty()) {
     step.layer->reference({own, out, run_dtype});
     return step.layer->typical_size(own);
   }
 
-  const TensorSpec between{out.shape, DType::f32, Format::nchw};
+  const TensorSpec between{out.front().shape, DType::f32, Format::nchw};
   HostTensor value(between), next;
   if (step.epilogue.size() > 1) next = HostTensor(between);
-  step.layer->reference({own, value.view(), run_dtype});
+  const TensorView first[] = {value.view()};
+  step.layer->reference({own, first, run_dtype});
   double scale = std::max(max_magnitude(value), step.layer->typical_size(own));
   std::size_t operand = own.size();
   for (std::size_t i = 0; i < step.epilogue.size(); ++i) {
@@ -44,7 +47,8 @@ double reference_step(const Step& step, std::span<const TensorView> in, const Te
     if (takes_operand(fused.op)) inputs[1] = in[operand++];
     if (fused.op.kind == EpilogueOp::Kind::mul) scale *= max_magnitude(to_floats(inputs[1]));
     const bool last = i + 1 == step.epilogue.size();
-    fused.layer->reference({std::span(inputs, takes_operand(fused.op) ? 2 : 1), last ? out : next.view(), run_dtype});
+    const TensorView made[] = {last ? out.front() : next.view()};
+    fused.layer->reference({std::span(inputs, takes_operand(fused.op) ? 2 : 1), made, run_dtype});
     if (last) break;  // the output's own size is difference()'s business
     std::swap(value, next);
     scale = std::max(scale, max_magnitude(value));

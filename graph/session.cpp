@@ -20,15 +20,39 @@ const std::string& Port::name() const { return executor(), port_->name; }
 const TensorSpec& Port::spec() const { return executor().plan().spec(port_->value); }
 TensorView Port::view() const { return executor().port_view(port_->value); }
 
+namespace {
+
+void check_count(const Port& port, std::size_t count) {
+  check<ShapeError>(static_cast<std::int64_t>(count) == port.spec().shape.elements(), "port '", port.name(), "': expected ",
+                    port.spec().shape.elements(), " values for ", port.spec().shape, ", got ", count);
+}
+
+void check_kind(const Port& port, DType given) {
+  check<DTypeError>(is_integer(port.spec().dtype) == is_integer(given), "port '", port.name(), "': expected ", port.spec().dtype, ", got ",
+                    given);
+}
+
+}  // namespace
+
+void Port::copy_from(std::span<const std::int64_t> values) {
+  check_kind(*this, DType::i64);
+  check_count(*this, values.size());
+  for (const std::int64_t v : values) {
+    check<DTypeError>(wrap_integer(spec().dtype, v) == v, "port '", name(), "': i32 cannot hold ", v);
+  }
+  executor().write_port(port_->value, HostTensor(spec(), values));
+}
+
 void Port::copy_from(std::span<const float> values) {
-  check<ShapeError>(static_cast<std::int64_t>(values.size()) == spec().shape.elements(), "port '", name(), "': expected ",
-                    spec().shape.elements(), " values for ", spec().shape, ", got ", values.size());
+  check_kind(*this, DType::f32);
+  check_count(*this, values.size());
   executor().write_port(port_->value, HostTensor(spec(), values));
 }
 
 void Port::copy_from(const HostTensor& tensor) {
   check<ShapeError>(tensor.spec().shape == spec().shape, "port '", name(), "': expected shape ", spec().shape, ", got ",
                     tensor.spec().shape);
+  check_kind(*this, tensor.spec().dtype);
   if (tensor.spec() == spec()) {
     executor().write_port(port_->value, tensor);
   } else {
@@ -39,10 +63,17 @@ void Port::copy_from(const HostTensor& tensor) {
 HostTensor Port::to_host() const { return executor().read_value(port_->value); }
 
 struct Session::Taps {
-  std::vector<int> steps;  // ascending
-  // Of all steps of the plan, made when first asked for.
-  std::vector<std::string> names;
+  std::vector<int> set;  // indices of points, ascending
+  // All of the plan's, made when first asked for.
+  std::vector<TapPoint> points;
   std::unordered_map<std::string, int> by_name;
+
+  std::vector<int> values(const std::vector<int>& indices) const {
+    std::vector<int> ids;
+    for (const int i : indices) ids.push_back(at(i).value);
+    return ids;
+  }
+  const TapPoint& at(int i) const { return points[static_cast<std::size_t>(i)]; }
 };
 
 Session::Session(std::shared_ptr<Executor> executor, Device device)
@@ -125,52 +156,52 @@ HostTensor Session::value(int plan_value) const {
 std::vector<std::string> Session::tap(std::string_view pattern) {
   Executor& own = executor();
   Taps& taps = *taps_;
-  if (taps.names.empty()) {
-    taps.names = tap_names(plan());
-    for (std::size_t i = 0; i < taps.names.size(); ++i) taps.by_name.emplace(taps.names[i], static_cast<int>(i));
+  if (taps.points.empty()) {
+    taps.points = tap_points(plan());
+    for (std::size_t i = 0; i < taps.points.size(); ++i) taps.by_name.emplace(taps.points[i].name, static_cast<int>(i));
   }
-  const std::vector<int> more = steps_matching(plan(), taps.names, pattern);
+  const std::vector<int> more = points_matching(plan(), taps.points, pattern);
   std::vector<int> all;
-  std::set_union(taps.steps.begin(), taps.steps.end(), more.begin(), more.end(), std::back_inserter(all));
-  if (all != taps.steps) own.tap(all);
-  taps.steps = std::move(all);
+  std::set_union(taps.set.begin(), taps.set.end(), more.begin(), more.end(), std::back_inserter(all));
+  if (all != taps.set) own.tap(taps.values(all));
+  taps.set = std::move(all);
   std::vector<std::string> meant;
-  for (const int step : more) meant.push_back(taps.names[static_cast<std::size_t>(step)]);
+  for (const int i : more) meant.push_back(taps.at(i).name);
   return meant;
 }
 
 void Session::untap() {
   Executor& own = executor();
-  if (!taps_->steps.empty()) own.tap({});
-  taps_->steps.clear();
+  if (!taps_->set.empty()) own.tap({});
+  taps_->set.clear();
 }
 
 std::vector<std::string> Session::tapped_names() const {
   (void)executor();
   std::vector<std::string> tapped;
-  for (const int step : taps_->steps) tapped.push_back(taps_->names[static_cast<std::size_t>(step)]);
+  for (const int i : taps_->set) tapped.push_back(taps_->at(i).name);
   return tapped;
 }
 
 HostTensor Session::tapped(std::string_view name) const {
   Executor& own = executor();
-  const std::vector<int>& steps = taps_->steps;
-  const auto named = taps_->by_name.find(std::string(name));
-  if (named != taps_->by_name.end() && std::binary_search(steps.begin(), steps.end(), named->second)) return own.read_tap(named->second);
-  std::vector<int> below;
-  for (const int step : steps) {
-    const Step& s = plan().steps[static_cast<std::size_t>(step)];
-    if (stands_for(s, name)) return own.read_tap(step);
-    if (lies_below(s, name)) below.push_back(step);
+  const Taps& taps = *taps_;
+  const auto named = taps.by_name.find(std::string(name));
+  if (named != taps.by_name.end() && std::binary_search(taps.set.begin(), taps.set.end(), named->second)) {
+    return own.read_tap(taps.at(named->second).value);
   }
-  if (below.size() == 1) return own.read_tap(below.front());
+  std::vector<int> below;
+  for (const int i : taps.set) {
+    if (stands_for(plan(), taps.at(i), name)) return own.read_tap(taps.at(i).value);
+    if (lies_below(plan(), taps.at(i), name)) below.push_back(i);
+  }
+  if (below.size() == 1) return own.read_tap(taps.at(below.front()).value);
   constexpr std::size_t kListed = 12;
   std::string list;
-  const std::vector<int>& candidates = below.empty() ? steps : below;
-  for (std::size_t i = 0; i < std::min(kListed, candidates.size()); ++i)
-    list += (i == 0 ? "" : ", ") + taps_->names[static_cast<std::size_t>(candidates[i])];
+  const std::vector<int>& candidates = below.empty() ? taps.set : below;
+  for (std::size_t i = 0; i < std::min(kListed, candidates.size()); ++i) list += (i == 0 ? "" : ", ") + taps.at(candidates[i]).name;
   if (candidates.size() > kListed) list += concat_text(" and ", candidates.size() - kListed, " more");
-  check<OptionError>(below.empty(), "'", name, "' is a container of several tapped steps: name one of ", list);
+  check<OptionError>(below.empty(), "'", name, "' stands for several tapped values: name one of ", list);
   throw OptionError(concat_text("'", name, "' is not tapped: ", list.empty() ? "nothing is" : "these are: " + list));
 }
 

@@ -29,11 +29,15 @@ class Port {
 
   /// Copies from host memory; waits until the session is idle and the copy is done. Values are row-major N,C,H,W and are
   /// rounded to the port's type. Throws ShapeError on a wrong count or shape.
+  /// Floats go to ports of floats and integers to ports of integers. Throws DTypeError otherwise, and for a value that i32 cannot hold.
   void copy_from(std::span<const float> values);
+  void copy_from(std::span<const std::int64_t> values);
   void copy_from(const HostTensor& tensor);
   /// Copies to host memory after the last run has finished.
   HostTensor to_host() const;
   std::vector<float> floats() const { return to_host().floats(); }
+  /// Throws DTypeError unless the port is one of integers.
+  std::vector<std::int64_t> integers() const { return to_host().integers(); }
 
  private:
   friend class Session;

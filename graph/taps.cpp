@@ -7,16 +7,19 @@
 
 namespace frieze {
 
-std::vector<std::string> tap_names(const Plan& plan) {
+std::vector<TapPoint> tap_points(const Plan& plan) {
   std::map<std::string, int> seen;
-  std::vector<std::string> names;
-  for (const Step& step : plan.steps) {
-    std::string name = step.label();
-    const int count = ++seen[name];
-    if (count > 1) name += "#" + std::to_string(count);
-    names.push_back(std::move(name));
+  std::vector<TapPoint> points;
+  for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+    const Step& step = plan.steps[i];
+    for (std::size_t k = 0; k < step.outputs.size(); ++k) {
+      std::string name = output_name(step.label(), k, step.outputs.size());
+      const int count = ++seen[name];
+      if (count > 1) name += "#" + std::to_string(count);
+      points.push_back({std::move(name), step.outputs[k], static_cast<int>(i), static_cast<int>(k)});
+    }
   }
-  return names;
+  return points;
 }
 
 // Greedy, with one point to go back to: the last '*' takes one character more.
@@ -42,10 +45,12 @@ bool matches(std::string_view pattern, std::string_view text) {
 
 namespace {
 
-// Calls `test` for the path of the step and of all that it absorbed until it says yes.
+// Calls `test` for the path of the value and of all that its step absorbed until it says yes.
 template <class Test>
-bool any_path(const Step& step, const Test& test) {
-  return test(step.path) || std::any_of(step.epilogue.begin(), step.epilogue.end(), [&](const FusedOp& f) { return test(f.path); }) ||
+bool any_path(const Plan& plan, const TapPoint& point, const Test& test) {
+  const Step& step = plan.steps[static_cast<std::size_t>(point.step)];
+  return test(output_name(step.path, static_cast<std::size_t>(point.output), step.outputs.size())) ||
+         std::any_of(step.epilogue.begin(), step.epilogue.end(), [&](const FusedOp& f) { return test(f.path); }) ||
          std::any_of(step.merged.begin(), step.merged.end(), test);
 }
 
@@ -60,32 +65,32 @@ bool means(std::string_view pattern, std::string_view path) {
 
 }  // namespace
 
-bool stands_for(const Step& step, std::string_view path) {
-  return any_path(step, [&](std::string_view own) { return own == path; });
+bool stands_for(const Plan& plan, const TapPoint& point, std::string_view path) {
+  return any_path(plan, point, [&](std::string_view own) { return own == path; });
 }
 
-bool lies_below(const Step& step, std::string_view path) {
-  return any_path(step, [&](std::string_view own) { return own.size() > path.size() && own.starts_with(path) && own[path.size()] == '.'; });
+bool lies_below(const Plan& plan, const TapPoint& point, std::string_view path) {
+  return any_path(plan, point,
+                  [&](std::string_view own) { return own.size() > path.size() && own.starts_with(path) && own[path.size()] == '.'; });
 }
 
-std::vector<int> steps_matching(const Plan& plan, const std::vector<std::string>& names, std::string_view pattern) {
+std::vector<int> points_matching(const Plan& plan, const std::vector<TapPoint>& points, std::string_view pattern) {
   std::vector<int> found;
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    const Step& step = plan.steps[i];
-    if (matches(pattern, names[i]) || any_path(step, [&](std::string_view path) { return means(pattern, path); }))
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    if (matches(pattern, points[i].name) || any_path(plan, points[i], [&](std::string_view path) { return means(pattern, path); }))
       found.push_back(static_cast<int>(i));
   }
   if (!found.empty()) return found;
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    for (const std::string& path : plan.steps[i].replaced) {
-      check<OptionError>(!means(pattern, path), "'", path, "' has no value of its own: a rewrite made it part of '", names[i],
+  for (const TapPoint& point : points) {
+    for (const std::string& path : plan.steps[static_cast<std::size_t>(point.step)].replaced) {
+      check<OptionError>(!means(pattern, path), "'", path, "' has no value of its own: a rewrite made it part of '", point.name,
                          "'; tap that, or compile with passes.rewrite and passes.fuse off");
     }
   }
   constexpr std::size_t kListed = 12;
   std::string list;
-  for (std::size_t i = 0; i < std::min(kListed, names.size()); ++i) list += (i == 0 ? "" : ", ") + names[i];
-  if (names.size() > kListed) list += concat_text(" and ", names.size() - kListed, " more");
+  for (std::size_t i = 0; i < std::min(kListed, points.size()); ++i) list += (i == 0 ? "" : ", ") + points[i].name;
+  if (points.size() > kListed) list += concat_text(" and ", points.size() - kListed, " more");
   throw OptionError(concat_text("no step matches the tap '", pattern, "': the model has ", list));
 }
 

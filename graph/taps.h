@@ -1,5 +1,5 @@
 #pragma once
-/// Which steps of a plan a tap's pattern means, and what their values are called.
+/// Which values of a plan a tap's pattern means, and what they are called.
 #include <string>
 #include <string_view>
 #include <vector>
@@ -8,22 +8,30 @@
 
 namespace frieze {
 
-/// The name of what each step makes, as taps know it: its label, "conv1" or "conv1+silu"; "#2", "#3" … behind it where
-/// a module is used several times.
-std::vector<std::string> tap_names(const Plan& plan);
+/// A value that can be tapped.
+struct TapPoint {
+  std::string name;
+  int value = -1;
+  int step = -1;   ///< the step that makes it
+  int output = 0;  ///< as which of its outputs
+};
+
+/// All values that steps make, in their order. Each is called by its step's label, "conv1" or "conv1+silu", with ".0", ".1" … behind it
+/// where the step makes several; "#2", "#3" … behind that where a module is used several times.
+std::vector<TapPoint> tap_points(const Plan& plan);
 
 /// True if all of `text` fits `pattern`: '*' stands for any characters, '?' for one, everything else for itself.
 bool matches(std::string_view pattern, std::string_view text);
 
-/// True if what the module at `path` makes is what the step makes: its own path, that of an operation that it absorbed, or of a step that
-/// a pass merged into it.
-bool stands_for(const Step& step, std::string_view path);
-/// True if the step, or anything in it, lies below the container at `path`.
-bool lies_below(const Step& step, std::string_view path);
+/// True if what the module at `path` makes is the value at `point`: its step's own path (with ".0" … behind it where the step makes
+/// several), that of an operation that the step absorbed, or of a step that a pass merged into it.
+bool stands_for(const Plan& plan, const TapPoint& point, std::string_view path);
+/// True if the value's path, or that of anything in its step, lies below `path`: a container, or a step of several outputs.
+bool lies_below(const Plan& plan, const TapPoint& point, std::string_view path);
 
-/// Indices of the steps that `pattern` means, in order: by their name in `names`, which are those of tap_names(), or by module path: their
-/// own, that of an operation that they absorbed or that was merged into them, or that of a container of these.
+/// Indices of the `points`, which are those of tap_points(), that `pattern` means, in order: by name, or by module path: their own, that
+/// of an operation that their step absorbed or that was merged into it, or that of a container of these.
 /// Throws OptionError, naming the step that took its place or listing names, if there is none.
-std::vector<int> steps_matching(const Plan& plan, const std::vector<std::string>& names, std::string_view pattern);
+std::vector<int> points_matching(const Plan& plan, const std::vector<TapPoint>& points, std::string_view pattern);
 
 }  // namespace frieze

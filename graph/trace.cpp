@@ -36,7 +36,7 @@ class PlanTracer final : public Tracer {
     return Value(*this, id);
   }
 
-  Value step(std::shared_ptr<const Layer> layer, const std::string& path, std::span<const Value> inputs) override {
+  std::vector<Value> step(std::shared_ptr<const Layer> layer, const std::string& path, std::span<const Value> inputs) override {
     Step step;
     std::vector<TensorSpec> specs;
     for (const Value& v : inputs) {
@@ -56,10 +56,16 @@ class PlanTracer final : public Tracer {
     step.path = name;
     step.flops = inferred.flops;
     step.bytes = inferred.bytes;
-    step.output = static_cast<int>(plan_.values.size());
-    plan_.values.push_back({{inferred.out.shape, inferred.out.dtype, Format::nchw}, name, static_cast<int>(plan_.steps.size())});
+    check<OptionError>(!inferred.out.empty(), name, ": ", step.layer->type_name(), " infers no output");
+    std::vector<Value> made;
+    for (std::size_t i = 0; i < inferred.out.size(); ++i) {
+      step.outputs.push_back(static_cast<int>(plan_.values.size()));
+      made.emplace_back(*this, step.outputs.back());
+      const TensorSpec spec{inferred.out[i].shape, inferred.out[i].dtype, Format::nchw};
+      plan_.values.push_back({spec, output_name(name, i, inferred.out.size()), static_cast<int>(plan_.steps.size())});
+    }
     plan_.steps.push_back(std::move(step));
-    return Value(*this, plan_.steps.back().output);
+    return made;
   }
 
   const TensorSpec& spec(int id) const override { return plan_.spec(id); }
@@ -174,7 +180,8 @@ Plan trace(const Module& model, const std::vector<InputSpec>& inputs) {
   if (const auto* layer = dynamic_cast<const Layer*>(&model)) {
     std::vector<Value> bare;
     for (const NamedValue& v : values) bare.push_back(v.value);
-    outputs.push_back({"y", tracer.step(std::shared_ptr<const Layer>(std::shared_ptr<const Layer>(), layer), model.path(), bare)});
+    const std::vector<Value> made = tracer.step(std::shared_ptr<const Layer>(std::shared_ptr<const Layer>(), layer), model.path(), bare);
+    for (std::size_t i = 0; i < made.size(); ++i) outputs.push_back({output_name("y", i, made.size()), made[i]});
   } else {
     outputs = model.forward_named(values);
   }

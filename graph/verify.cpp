@@ -13,6 +13,7 @@
 #include <frieze/graph/memory_growth.h>
 #include <frieze/graph/other_shape.h>
 #include <frieze/graph/reference_step.h>
+#include <frieze/graph/taps.h>
 
 namespace frieze {
 namespace {
@@ -59,7 +60,7 @@ using Checksums = std::vector<std::pair<int, std::uint64_t>>;  // plan value, ch
 
 std::vector<int> made_values(const Plan& plan) {
   std::vector<int> ids;
-  for (const Step& step : plan.steps) ids.push_back(step.output);
+  for (const Step& step : plan.steps) ids.insert(ids.end(), step.outputs.begin(), step.outputs.end());
   return ids;
 }
 
@@ -106,16 +107,16 @@ Plan as_traced(const Plan& plan) {
     next.inputs.resize(operand);
     next.format = Format::nchw;
     for (const FusedOp& fused : step.epilogue) {
-      const TensorSpec& spec = plan.spec(step.output);
+      const TensorSpec& spec = plan.spec(step.output());
+      const int before = static_cast<int>(out.values.size());
       out.values.push_back({{spec.shape, spec.dtype, Format::nchw}, next.path, static_cast<int>(out.steps.size())});
-      next.output = static_cast<int>(out.values.size()) - 1;
-      const int before = next.output;
+      next.outputs = {before};
       out.steps.push_back(std::move(next));
-      next = Step{fused.layer, fused.path, {before}, {}, step.output, Format::nchw, 0, 0};
+      next = Step{fused.layer, fused.path, {before}, {}, {}, Format::nchw, 0, 0};
       if (fused.op.kind != EpilogueOp::Kind::activation) next.inputs.push_back(step.inputs[operand++]);
     }
-    next.output = step.output;
-    out.values[static_cast<std::size_t>(step.output)].producer = static_cast<int>(out.steps.size());
+    next.outputs = step.outputs;
+    for (const int id : step.outputs) out.values[static_cast<std::size_t>(id)].producer = static_cast<int>(out.steps.size());
     out.steps.push_back(std::move(next));
   }
   out.validate();
@@ -187,42 +188,52 @@ class Verifier {
       const std::vector<float> values = session.value(port.value).floats();
       report_.inputs_non_finite += std::count_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
     }
-    for (const Step& step : plan_.steps) {
-      VerifyLayer layer{step.path, layer_text(step), plan_.spec(step.output), {}, {}};
-      const std::vector<float> got = session.value(step.output).floats();
-      layer.isolated = isolated(session, step, got);
-      layer.accumulated = difference(got, whole.value(step.output).floats(), layer.spec.dtype, {});
-      layer.drift_nmse = layer.accumulated.nmse;
+    for (const Step& step : plan_.steps) compare_step(session, whole, step);
+    for (const PlanPort& port : plan_.outputs) {
+      const auto found = drift_.find(port.value);
+      if (found != drift_.end()) report_.output_nmse = std::max(report_.output_nmse, found->second);
+    }
+  }
+
+  // Every output of a step; the reference runs once for all.
+  void compare_step(const Session& session, const Session& whole, const Step& step) {
+    std::vector<HostTensor> inputs, expected;
+    std::vector<TensorView> in, out;
+    for (const int id : step.inputs) {
+      // Row-major, so that a layer that mistakes one format for another does not make the same mistake twice.
+      inputs.push_back(session.value(id).converted(plan_.spec(id).dtype, Format::nchw));
+      in.push_back(inputs.back().view());
+    }
+    for (const int id : step.outputs) {
+      const DType dtype = plan_.spec(id).dtype;
+      expected.emplace_back(TensorSpec{plan_.spec(id).shape, is_integer(dtype) ? dtype : DType::f32, Format::nchw});
+      std::memset(expected.back().data(), 0, expected.back().bytes());  // unlike the poison: what nobody writes must not look equal
+      out.push_back(expected.back().view());
+    }
+    const double scale = reference_step(step, in, out, run_dtype(plan_, step));
+    for (std::size_t k = 0; k < step.outputs.size(); ++k) {
+      const int id = step.outputs[k];
+      VerifyLayer layer{output_name(step.path, k, step.outputs.size()), layer_text(step), plan_.spec(id), {}, {}};
+      const HostTensor made = session.value(id), drifted = whole.value(id);
+      const std::vector<float> got = made.floats();
+      ErrorBudget budget = step_budget(plan_, step);
+      if (report_.tf32 && layer.spec.dtype == DType::f32) budget = widened_for_tf32(budget);
+      const bool integers = is_integer(layer.spec.dtype);
+      layer.isolated = integers ? difference(made.integers(), expected[k].integers())
+                                : difference(got, expected[k].floats(), layer.spec.dtype, budget, scale);
+      layer.accumulated =
+          integers ? difference(made.integers(), drifted.integers()) : difference(got, drifted.floats(), layer.spec.dtype, {});
+      layer.drift_nmse = drift_[id] = layer.accumulated.nmse;
       for (const float v : got) {
         layer.nan += std::isnan(v) ? 1 : 0;
         layer.inf += std::isinf(v) ? 1 : 0;
       }
-      if (report_.first_non_finite.empty() && layer.nan + layer.inf > 0) report_.first_non_finite = step.label();
+      if (report_.first_non_finite.empty() && layer.nan + layer.inf > 0)
+        report_.first_non_finite = output_name(step.label(), k, step.outputs.size());
       if (report_.first_divergent.empty() && !layer.ok()) report_.first_divergent = layer.path;
       report_.worst_share = std::max(report_.worst_share, layer.isolated.share);
       report_.layers.push_back(std::move(layer));
     }
-    for (const PlanPort& port : plan_.outputs) {
-      const int maker = plan_.values[static_cast<std::size_t>(port.value)].producer;
-      if (maker >= 0) report_.output_nmse = std::max(report_.output_nmse, report_.layers[static_cast<std::size_t>(maker)].drift_nmse);
-    }
-  }
-
-  Difference isolated(const Session& session, const Step& step, const std::vector<float>& got) const {
-    std::vector<HostTensor> inputs;
-    std::vector<TensorView> views;
-    for (const int id : step.inputs) {
-      // Row-major, so that a layer that mistakes one format for another does not make the same mistake twice.
-      inputs.push_back(session.value(id).converted(plan_.spec(id).dtype, Format::nchw));
-      views.push_back(inputs.back().view());
-    }
-    const TensorSpec& spec = plan_.spec(step.output);
-    HostTensor expected({spec.shape, DType::f32, Format::nchw});
-    std::memset(expected.data(), 0, expected.bytes());  // unlike the poison: what nobody writes must not look equal
-    const double scale = reference_step(step, views, expected.view(), plan_.spec(step.inputs.front()).dtype);
-    ErrorBudget budget = step_budget(plan_, step);
-    if (report_.tf32 && spec.dtype == DType::f32) budget = widened_for_tf32(budget);
-    return difference(got, expected.floats(), spec.dtype, budget, scale);
   }
 
   // As `net` is compiled: the arena hands the same bytes to one value after the other, and taps show each before it is gone.
@@ -239,9 +250,8 @@ class Verifier {
     set_inputs(session, *given_);
     session.poison();
     session.run();
-    const std::vector<std::string> names = session.tapped_names();
     Checksums seen;
-    for (std::size_t i = 0; i < names.size(); ++i) seen.emplace_back(plan_.steps[i].output, checksum(session.tapped(names[i])));
+    for (const TapPoint& point : tap_points(plan_)) seen.emplace_back(point.value, checksum(session.tapped(point.name)));
     session.untap();
     report_.reused_memory_equal = same(values, seen, "reused memory");
     report_.reused_memory_equal &= same(outputs_of(values), replay(session, output_values(plan_)), "reused memory, untapped");
@@ -329,6 +339,7 @@ class Verifier {
   std::vector<HostTensor> inputs_, changed_;
   const std::vector<HostTensor>* given_ = nullptr;
   std::vector<std::string> algorithms_;
+  std::map<int, double> drift_;  // of each value that a step makes
   int replays_ = 0;
   VerifyReport report_;
 };

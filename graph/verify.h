@@ -29,6 +29,9 @@ struct Difference {
 /// Throws ShapeError if the counts differ.
 Difference difference(std::span<const float> got, std::span<const float> ref, DType dtype, const ErrorBudget& budget, double scale = 0);
 
+/// The same for integers, which are right or wrong: a difference anywhere is a share of infinity.
+Difference difference(std::span<const std::int64_t> got, std::span<const std::int64_t> ref);
+
 /// The budget of a step with its epilogue, to be used with the scale of reference_step(). Derived in graph/BUDGETS.md.
 ErrorBudget step_budget(const Plan& plan, const Step& step);
 

@@ -34,19 +34,22 @@ DeviceInfo device_info(int index);
 
 /// What a factory is given. The session's device is current; `stream` is idle and not capturing.
 struct PrepareArgs {
-  std::span<const TensorSpec> in;  ///< layer's inputs, then one operand per add/mul of the epilogue
-  TensorSpec out;
+  std::span<const TensorSpec> in;        ///< layer's inputs, then one operand per add/mul of the epilogue
+  std::span<const TensorSpec> out;       ///< one for each output of infer()
   std::span<const EpilogueOp> epilogue;  ///< in order; only what the layer's absorbs() agreed to
   const DeviceInfo* device = nullptr;
   cudaStream_t stream = nullptr;  ///< for warm-up and tuning, on memory of the factory's own
   bool allow_tf32 = false;        ///< f32 matrix products may use TF32
   bool tune = true;               ///< false: take the default configuration, time nothing
+  /// The tensors as launch() will be given them, without memory; empty: contiguous in the formats above. Only kernels of layers with
+  /// strides() meet others.
+  std::span<const TensorView> in_views = {}, out_views = {};
 };
 
 /// What `launch` is given: device views, alive until the work is done. Never aliases unless the layer allows it.
 struct LaunchArgs {
   std::span<const TensorView> in;
-  TensorView out;
+  std::span<const TensorView> out;
   void* workspace = nullptr;  ///< workspace_bytes() bytes, 256-byte aligned, contents undefined
 };
 

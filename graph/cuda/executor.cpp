@@ -139,16 +139,16 @@ class CudaExecutor final : public Executor {
     return out;
   }
 
-  void tap(const std::vector<int>& steps) override {
+  void tap(const std::vector<int>& values) override {
     const SessionScope scope(*this);
     last_use_->wait();
-    std::map<std::size_t, Taps::Tapped> wanted;
-    for (const int step : steps) {
-      const int value = plan_.steps[static_cast<std::size_t>(step)].output;
-      wanted[static_cast<std::size_t>(step)] = {view(value).data, static_cast<std::size_t>(plan_.spec(value).bytes())};
+    std::vector<Taps::Tapped> wanted;
+    for (const int value : values) {
+      const auto step = static_cast<std::size_t>(plan_.values[static_cast<std::size_t>(value)].producer);
+      wanted.push_back({value, step, view(value).data, static_cast<std::size_t>(plan_.spec(value).bytes())});
     }
     std::unique_ptr<Taps> fresh;
-    if (!steps.empty()) {
+    if (!values.empty()) {
       fresh = std::make_unique<Taps>(wanted, stream_.get());
       if (exec_) {
         fresh->capture(source(), stream_.get());
@@ -159,11 +159,11 @@ class CudaExecutor final : public Executor {
     taps_ = std::move(fresh);
   }
 
-  HostTensor read_tap(int step) const override {
+  HostTensor read_tap(int value) const override {
     const SessionScope scope(*this);
     last_use_->wait();
-    HostTensor out(plan_.spec(plan_.steps[static_cast<std::size_t>(step)].output));
-    copy(out.data(), taps_->memory(static_cast<std::size_t>(step)).data(), out.bytes(), cudaMemcpyDeviceToHost);
+    HostTensor out(plan_.spec(value));
+    copy(out.data(), taps_->memory(value).data(), out.bytes(), cudaMemcpyDeviceToHost);
     return out;
   }
 
@@ -196,8 +196,7 @@ class CudaExecutor final : public Executor {
 
   struct Prepared {
     std::unique_ptr<Kernel> kernel;
-    std::vector<TensorView> in;
-    TensorView out;
+    std::vector<TensorView> in, out;
     void* workspace = nullptr;
   };
 
@@ -265,12 +264,13 @@ class CudaExecutor final : public Executor {
     const Stopwatch watch;
     const TuningCacheScope cache(options_.tuning_cache);
     for (const Step& step : plan_.steps) {
-      std::vector<TensorSpec> in;
+      std::vector<TensorSpec> in, out;
       for (const int id : step.inputs) in.push_back(seen(step, id));
+      for (const int id : step.outputs) out.push_back(seen(step, id));
       const std::vector<EpilogueOp> ops = step.ops();
       PrepareArgs args;
       args.in = in;
-      args.out = seen(step, step.output);
+      args.out = out;
       args.epilogue = ops;
       args.device = &device_;
       args.stream = stream_.get();
@@ -279,7 +279,7 @@ class CudaExecutor final : public Executor {
       Prepared prepared;
       try {
         const bool reformat = dynamic_cast<const Reformat*>(step.layer.get()) != nullptr;
-        prepared.kernel = reformat ? make_reformat_kernel(in[0], args.out) : kernel_registry().prepare(*step.layer, args);
+        prepared.kernel = reformat ? make_reformat_kernel(in[0], out[0]) : kernel_registry().prepare(*step.layer, args);
       } catch (const CudaError& e) {
         throw CudaError(step.path + ": " + e.what(), e.code());
       } catch (const CaptureError& e) {  // while it was tuned
@@ -317,11 +317,14 @@ class CudaExecutor final : public Executor {
   }
 
   void refresh_views() {
+    const auto views = [this](const Step& step, const std::vector<int>& ids) {
+      std::vector<TensorView> all;
+      for (const int id : ids) all.emplace_back(view(id).data, seen(step, id));
+      return all;
+    };
     for (std::size_t i = 0; i < steps_.size(); ++i) {
-      const Step& step = plan_.steps[i];
-      steps_[i].in.clear();
-      for (const int id : step.inputs) steps_[i].in.emplace_back(view(id).data, seen(step, id));
-      steps_[i].out = TensorView(view(step.output).data, seen(step, step.output));
+      steps_[i].in = views(plan_.steps[i], plan_.steps[i].inputs);
+      steps_[i].out = views(plan_.steps[i], plan_.steps[i].outputs);
     }
   }
 
@@ -422,7 +425,9 @@ class CudaExecutor final : public Executor {
   void capture_taps() {
     if (!taps_) return;
     last_use_->wait();
-    for (std::size_t i = 0; i < steps_.size(); ++i) taps_->moved(i, steps_[i].out.data);
+    for (const Step& step : plan_.steps) {
+      for (const int id : step.outputs) taps_->moved(id, view(id).data);
+    }
     if (exec_) taps_->capture(source(), stream_.get());
   }
 
@@ -434,7 +439,8 @@ class CudaExecutor final : public Executor {
     bool rebindable = true;
     for (std::size_t i = 0; i < steps_.size(); ++i) {
       const Step& step = plan_.steps[i];
-      if (step.output != value && std::find(step.inputs.begin(), step.inputs.end(), value) == step.inputs.end()) continue;
+      const auto holds = [value](const std::vector<int>& ids) { return std::find(ids.begin(), ids.end(), value) != ids.end(); };
+      if (!holds(step.outputs) && !holds(step.inputs)) continue;
       touching.push_back(i);
       rebindable &= steps_[i].kernel->rebindable();
     }

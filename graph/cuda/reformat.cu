@@ -58,7 +58,7 @@ class ReformatKernel final : public NodeKernel {
 
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
     const void* from = args.in[0].data;
-    void* to = args.out.data;
+    void* to = args.out[0].data;
     if (in_.format == out_.format || same_layout(in_.shape)) {
       enqueue_copy(to, from, static_cast<std::size_t>(in_.bytes()), stream);
       return;

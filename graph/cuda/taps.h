@@ -8,7 +8,7 @@
 
 namespace frieze::cuda {
 
-/// Device memory for copies of some steps' outputs, and the graph that fills it.
+/// Device memory for copies of some values, and the graph that fills it.
 ///
 /// Measured against copy nodes in the production graph that are switched off (cudaGraphNodeSetEnabled): 40 of them made a
 /// replay of 40 empty kernels 51.3 us long instead of 39.2 on an H100, 0.3 us each (switched on, 64 KiB each: 1.2 us), so that tapping
@@ -17,32 +17,35 @@ namespace frieze::cuda {
 class Taps {
  public:
   struct Tapped {
-    const void* from = nullptr;  ///< the step's output in the arena, or a port
+    int value = -1;
+    std::size_t step = 0;        ///< behind which the value is there
+    const void* from = nullptr;  ///< where it lies: in the arena, or a port
     std::size_t bytes = 0;
   };
 
-  /// Memory for the outputs of `tapped`, by step, poisoned on `stream`. Throws CudaError.
-  Taps(const std::map<std::size_t, Tapped>& tapped, cudaStream_t stream);
+  /// Memory for what is tapped, poisoned on `stream`. Throws CudaError.
+  Taps(const std::vector<Tapped>& tapped, cudaStream_t stream);
 
-  /// Captures `source` with a copy behind each tapped step. Throws CaptureError, CudaError.
+  /// Captures `source` with a copy of each tapped value behind its step. Throws CaptureError, CudaError.
   void capture(const CaptureSource& source, cudaStream_t stream);
-  /// The address of a tapped step's output has changed.
-  void moved(std::size_t step, const void* from);
-  /// Enqueues the copy behind `step`, if that is tapped.
+  /// The address of a value, tapped or not, has changed.
+  void moved(int value, const void* from);
+  /// Enqueues the copies behind `step`.
   void enqueue(std::size_t step, cudaStream_t stream) const;
   void poison(cudaStream_t stream) const;
 
   bool captured() const { return static_cast<bool>(exec_); }
   cudaGraphExec_t exec() const { return exec_.get(); }
   const CapturedGraph& graph() const { return captured_; }
-  const DeviceBuffer& memory(std::size_t step) const { return taps_.at(step).memory; }
+  const DeviceBuffer& memory(int value) const { return taps_.at(value).memory; }
 
  private:
   struct Tap {
     const void* from;
     DeviceBuffer memory;
   };
-  std::map<std::size_t, Tap> taps_;
+  std::map<int, Tap> taps_;                            // by value
+  std::map<std::size_t, std::vector<int>> of_step_{};  // the values that are there behind a step
   CapturedGraph captured_;
   GraphExec exec_;
 };
@@ -60,7 +63,7 @@ struct KernelFacts {
 KernelFacts kernel_facts(cudaGraphNode_t node);
 
 /// Throws CaptureError naming the first step whose nodes in `tapped` are not those of `production`, in number, kind, kernel and
-/// launch shape, followed by at most one copy. Parameters are not compared: structures among them may hold undefined padding.
+/// launch shape, followed by copies. Parameters are not compared: structures among them may hold undefined padding.
 void check_only_copies_added(const CapturedGraph& production, const CapturedGraph& tapped, const CaptureSource& source);
 
 }  // namespace frieze::cuda

@@ -20,7 +20,7 @@ class FormatChooser {
     for (Step& step : plan_.steps) {
       step.format = choose(step);
       for (int& id : step.inputs) id = in_format(id, step.format);
-      set_format(step.output, step.format);
+      for (const int id : step.outputs) set_format(id, step.format);
       done_.push_back(std::move(step));
     }
     finish_outputs();
@@ -75,15 +75,16 @@ class FormatChooser {
     step.layer = std::make_shared<Reformat>();
     step.path = value.name;
     step.inputs = {id};
-    step.output = static_cast<int>(plan_.values.size());
+    const int made = static_cast<int>(plan_.values.size());
+    step.outputs = {made};
     step.format = format;
     step.bytes = 2.0 * static_cast<double>(value.spec.bytes());
     plan_.values.push_back(std::move(value));
     variants_.emplace_back();
     variants_.back().fill(-1);
-    variants_.back()[index(format)] = step.output;
+    variants_.back()[index(format)] = made;
     done_.push_back(std::move(step));
-    return done_.back().output;
+    return made;
   }
 
   void finish_outputs() {

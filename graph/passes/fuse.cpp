@@ -47,7 +47,8 @@ class Fuser {
     const std::size_t own_inputs = plan_.steps[at].inputs.size();
     for (;;) {
       const Step& producer = plan_.steps[at];
-      const std::size_t next = users(producer.output).only();
+      if (producer.outputs.size() != 1) return;
+      const std::size_t next = users(producer.output()).only();
       if (next == kOutside) return;
       std::optional<Absorbed> absorbed = match(producer, plan_.steps[next]);
       if (!absorbed) return;
@@ -67,9 +68,10 @@ class Fuser {
   };
 
   std::optional<Absorbed> match(const Step& producer, const Step& consumer) const {
-    if (!consumer.epilogue.empty() || consumer.inputs.size() > 2) return std::nullopt;  // an epilogue takes one operand at most
+    // An epilogue takes one operand at most, and makes one value.
+    if (!consumer.epilogue.empty() || consumer.inputs.size() > 2 || consumer.outputs.size() != 1) return std::nullopt;
     std::vector<int> inputs = consumer.inputs;
-    const auto self = std::find(inputs.begin(), inputs.end(), producer.output);
+    const auto self = std::find(inputs.begin(), inputs.end(), producer.output());
     std::iter_swap(inputs.begin(), self);  // add and mul commute: the producer's value comes first
     std::vector<TensorSpec> specs;
     for (const int id : inputs) specs.push_back(plan_.spec(id));
@@ -89,7 +91,7 @@ class Fuser {
       merged.inputs.push_back(*absorbed.operand);
       merged.bytes += static_cast<double>(plan_.spec(*absorbed.operand).bytes());
     }
-    merged.output = consumer.output;
+    merged.outputs = consumer.outputs;
     removed_[at] = true;
     consumer = std::move(merged);
   }
@@ -104,7 +106,7 @@ class Fuser {
     if (operand == step.inputs[0] || users(operand).count != 1 || producer < 0) return;
     const auto i = static_cast<std::size_t>(producer);
     const Step& maker = plan_.steps[i];
-    if (i >= at || removed_[i] || maker.inputs.size() != 1 || !maker.epilogue.empty()) return;
+    if (i >= at || removed_[i] || maker.inputs.size() != 1 || maker.outputs.size() != 1 || !maker.epilogue.empty()) return;
     std::shared_ptr<const Layer> both = step.layer->with_added(*maker.layer, plan_.spec(maker.inputs[0]));
     if (both == nullptr) return;
     step.inputs[1] = maker.inputs[0];

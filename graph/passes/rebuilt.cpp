@@ -18,7 +18,7 @@ Plan rebuilt(const Plan& plan, std::vector<Step> steps) {
   for (const PlanPort& port : plan.inputs) out.inputs.push_back({port.name, keep(port.value, -1)});
   for (Step& step : steps) {
     for (int& id : step.inputs) id = keep(id, -1);
-    step.output = keep(step.output, static_cast<int>(out.steps.size()));
+    for (int& id : step.outputs) id = keep(id, static_cast<int>(out.steps.size()));
     out.steps.push_back(std::move(step));
   }
   for (const PlanPort& port : plan.outputs) out.outputs.push_back({port.name, keep(port.value, -1)});

@@ -28,9 +28,9 @@ class Rewriter {
  private:
   // The step that makes the only input of `step`, if nobody else uses what it makes; else nullptr.
   std::optional<Step>* producer(const Step& step) {
-    if (step.inputs.size() != 1 || uses_[static_cast<std::size_t>(step.inputs[0])] != 1) return nullptr;
+    if (step.inputs.size() != 1 || step.outputs.size() != 1 || uses_[static_cast<std::size_t>(step.inputs[0])] != 1) return nullptr;
     const std::size_t maker = makers_[static_cast<std::size_t>(step.inputs[0])];
-    return maker != kNobody && done_[maker]->inputs.size() == 1 ? &done_[maker] : nullptr;
+    return maker != kNobody && done_[maker]->inputs.size() == 1 && done_[maker]->outputs.size() == 1 ? &done_[maker] : nullptr;
   }
 
   void add(Step step) {
@@ -51,14 +51,14 @@ class Rewriter {
     }
     if (layers.empty()) return keep(std::move(step));
     append(first.replaced, step.replaced);
-    makers_[static_cast<std::size_t>(first.output)] = kNobody;
+    makers_[static_cast<std::size_t>(first.output())] = kNobody;
     before->reset();
-    replace(first, step.output, layers);
+    replace(first, step.output(), layers);
   }
 
   void keep(Step step) {
     makers_.resize(plan_.values.size(), kNobody);
-    makers_[static_cast<std::size_t>(step.output)] = done_.size();
+    for (const int id : step.outputs) makers_[static_cast<std::size_t>(id)] = done_.size();
     done_.emplace_back(std::move(step));
   }
 
@@ -78,11 +78,11 @@ class Rewriter {
       step.bytes = inferred.bytes;
       if (i + 1 < layers.size()) {
         from = static_cast<int>(plan_.values.size());
-        plan_.values.push_back({inferred.out, step.path, -1});
+        plan_.values.push_back({inferred.out.front(), step.path, -1});
         uses_.push_back(1);
-        step.output = from;
+        step.outputs = {from};
       } else {
-        step.output = output;
+        step.outputs = {output};
         step.merged = first.merged;
         step.replaced = first.replaced;
       }

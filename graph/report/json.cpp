@@ -55,7 +55,7 @@ std::string plan_json(const Plan& plan) {
                      {"layer", step.layer->type_name()},
                      {"options", step.layer->describe()},
                      {"inputs", step.inputs},
-                     {"output", step.output},
+                     {"outputs", step.outputs},
                      {"format", name(step.format)},
                      {"fused", std::move(fused)},
                      {"flops", number(step.flops)},

@@ -34,7 +34,7 @@ std::string plan_text(const Plan& plan) {
   double flops = 0, bytes = 0;
   for (std::size_t i = 0; i < plan.steps.size(); ++i) {
     const Step& step = plan.steps[i];
-    table.row({std::to_string(i), step.path, layer_text(step), step.label().substr(step.path.size()), concat_text(plan.spec(step.output)),
+    table.row({std::to_string(i), step.path, layer_text(step), step.label().substr(step.path.size()), outputs_text(plan, step),
                fixed(step.flops / 1e6, 2), fixed(step.bytes / 1e6, 2)});
     flops += step.flops;
     bytes += step.bytes;

@@ -11,7 +11,7 @@ void ActivationLayer::reference(const ReferenceArgs& args) const {
   const std::vector<float> x = to_floats(args.in[0]);
   std::vector<double> y(x.size());
   for (std::size_t i = 0; i < x.size(); ++i) y[i] = activate(f_, x[i]);
-  from_doubles(y, args.out);
+  from_doubles(y, args.out[0]);
 }
 
 std::optional<EpilogueOp> ActivationLayer::as_epilogue(std::span<const TensorSpec>) const {

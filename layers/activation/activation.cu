@@ -11,7 +11,7 @@ class ActivationKernel final : public NodeKernel {
 
   // 2 * elements * sizeof(T) bytes, and up to 40 instructions an element: bound by memory on every GPU but for gelu in bf16,
   // which comes near its limit of instructions.
-  void launch(const LaunchArgs& args, cudaStream_t stream) const override { launch_unary({f_, 1}, args.in[0], args.out, stream); }
+  void launch(const LaunchArgs& args, cudaStream_t stream) const override { launch_unary({f_, 1}, args.in[0], args.out[0], stream); }
   std::string describe() const override { return "16 bytes a thread"; }
 
  private:
@@ -20,7 +20,7 @@ class ActivationKernel final : public NodeKernel {
 
 template <class L>
 std::unique_ptr<Kernel> make(const L& layer, const PrepareArgs& args) {
-  return std::make_unique<ActivationKernel>(layer.function(), args.out.dtype);
+  return std::make_unique<ActivationKernel>(layer.function(), args.out[0].dtype);
 }
 
 }  // namespace

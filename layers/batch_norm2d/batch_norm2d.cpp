@@ -37,13 +37,13 @@ std::optional<ChannelAffine> BatchNorm2d::as_channel_affine() const {
 void BatchNorm2d::reference(const ReferenceArgs& args) const {
   const ChannelAffine affine = *as_channel_affine();
   const std::vector<float> x = to_floats(args.in[0]);
-  const auto pixels = static_cast<std::size_t>(args.out.shape.h() * args.out.shape.w());
+  const auto pixels = static_cast<std::size_t>(args.out[0].shape.h() * args.out[0].shape.w());
   std::vector<double> y(x.size());
   for (std::size_t i = 0; i < y.size(); ++i) {
     const std::size_t c = i / pixels % affine.scale.size();
     y[i] = static_cast<double>(x[i]) * round_to(args.run_dtype, affine.scale[c]) + round_to(args.run_dtype, affine.shift[c]);
   }
-  from_doubles(y, args.out);
+  from_doubles(y, args.out[0]);
 }
 
 // One fused multiply-add in f32, on the factors that the reference takes too, and the store.

@@ -23,26 +23,26 @@ __global__ void __launch_bounds__(kBlock)
 // Runs only where no producer took the factors into its weights.
 class BatchNorm2dKernel final : public NodeKernel {
  public:
-  BatchNorm2dKernel(const BatchNorm2d& layer, const PrepareArgs& args) : nhwc_(args.out.format == Format::nhwc) {
+  BatchNorm2dKernel(const BatchNorm2d& layer, const PrepareArgs& args) : nhwc_(args.out[0].format == Format::nhwc) {
     const ChannelAffine affine = *layer.as_channel_affine();
     const auto rounded = [&](const std::vector<double>& values) {
       std::vector<float> out;
-      for (const double v : values) out.push_back(round_to(args.out.dtype, v));
+      for (const double v : values) out.push_back(round_to(args.out[0].dtype, v));
       return to_device(out, DType::f32);
     };
     scale_ = rounded(affine.scale);
     shift_ = rounded(affine.shift);
-    dispatch(args.out.dtype, [](auto t) { preload(reinterpret_cast<const void*>(&scale_and_shift_element_per_thread<decltype(t)>)); });
+    dispatch(args.out[0].dtype, [](auto t) { preload(reinterpret_cast<const void*>(&scale_and_shift_element_per_thread<decltype(t)>)); });
   }
 
   // One read and one write of an element a thread; bound by memory.
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
-    const Shape& s = args.out.shape;
-    dispatch(args.out.dtype, [&](auto t) {
+    const Shape& s = args.out[0].shape;
+    dispatch(args.out[0].dtype, [&](auto t) {
       using T = decltype(t);
       launch_kernel(&scale_and_shift_element_per_thread<T>, dim3(static_cast<unsigned>(ceil_div<std::int64_t>(s.elements(), kBlock))),
-                    dim3(kBlock), 0, stream, args.in[0].as<const T>(), args.out.as<T>(), scale_.as<const float>(), shift_.as<const float>(),
-                    s.elements(), s.c(), s.h() * s.w(), nhwc_);
+                    dim3(kBlock), 0, stream, args.in[0].as<const T>(), args.out[0].as<T>(), scale_.as<const float>(),
+                    shift_.as<const float>(), s.elements(), s.c(), s.h() * s.w(), nhwc_);
     });
   }
   std::size_t weight_bytes() const override { return scale_.bytes() + shift_.bytes(); }

@@ -34,7 +34,7 @@ Inferred AveragingShortcut::infer(std::span<const TensorSpec> in) const {
 
 void AveragingShortcut::reference(const ReferenceArgs& args) const {
   const std::vector<float> wide = to_floats(shuffle_view_fine(args.in[0], factor_));  // [N,C,H,r,W,r], i and j among the pixels
-  const Shape &x = args.in[0].shape, &out = args.out.shape;
+  const Shape &x = args.in[0].shape, &out = args.out[0].shape;
   const std::int64_t r = factor_, group = x.c() * r * r / out_channels_, h = out.h(), w = out.w();
   std::vector<double> y(static_cast<std::size_t>(out.elements()));
   for (std::int64_t at = 0; at < static_cast<std::int64_t>(wide.size()); ++at) {
@@ -44,7 +44,7 @@ void AveragingShortcut::reference(const ReferenceArgs& args) const {
     y[static_cast<std::size_t>(to)] += wide[static_cast<std::size_t>(at)];
   }
   for (double& v : y) v /= static_cast<double>(group);
-  from_doubles(y, args.out);
+  from_doubles(y, args.out[0]);
 }
 
 // A sum of g values in f32, against the largest mean: they may cancel, sqrt(g) for values of random sign.
@@ -79,7 +79,7 @@ void DuplicatingShortcut::reference(const ReferenceArgs& args) const {
     wide[static_cast<std::size_t>(at)] = from[static_cast<std::size_t>(at / pixels / repeat * pixels + at % pixels)];
   }
   const TensorSpec spec{Shape{x.n(), x.c() * repeat, x.h(), x.w()}, DType::f32};
-  from_floats(to_floats(shuffle_view_wide(TensorView(wide.data(), spec), factor_)), shuffle_view_fine(args.out, factor_));
+  from_floats(to_floats(shuffle_view_wide(TensorView(wide.data(), spec), factor_)), shuffle_view_fine(args.out[0], factor_));
 }
 
 std::string DuplicatingShortcut::describe() const { return concat_text("to ", out_channels_, " channels, x", factor_); }

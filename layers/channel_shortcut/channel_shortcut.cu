@@ -82,18 +82,18 @@ template <Direction kDirection>
 class ShortcutKernel final : public NodeKernel {
  public:
   ShortcutKernel(std::int64_t factor, const PrepareArgs& args) {
-    const Shape &x = args.in[0].shape, &y = args.out.shape;
+    const Shape &x = args.in[0].shape, &y = args.out[0].shape;
     const std::int64_t patch = factor * factor;
     args_.channels = y.c();
     args_.height = y.h();
     args_.width = y.w();
     args_.factor = static_cast<int>(factor);
     args_.group = static_cast<int>(kDirection == Direction::average ? x.c() * patch / y.c() : y.c() * patch / x.c());
-    args_.nhwc = args.out.format == Format::nhwc;
-    const Strides in = contiguous_strides(x, args.in[0].format), out = contiguous_strides(y, args.out.format);
+    args_.nhwc = args.out[0].format == Format::nhwc;
+    const Strides in = contiguous_strides(x, args.in[0].format), out = contiguous_strides(y, args.out[0].format);
     args_.x_n = in[0], args_.x_c = in[1], args_.x_h = in[2], args_.x_w = in[3];
     args_.y_n = out[0], args_.y_c = out[1], args_.y_h = out[2], args_.y_w = out[3];
-    dispatch(args.out.dtype, [](auto t) {
+    dispatch(args.out[0].dtype, [](auto t) {
       using T = decltype(t);
       preload(reinterpret_cast<const void*>(kernel<T, 16 / sizeof(T)>()));
       preload(reinterpret_cast<const void*>(kernel<T, 1>()));
@@ -102,14 +102,14 @@ class ShortcutKernel final : public NodeKernel {
 
   // x is read once from memory (neighbouring threads share its cache lines), y written once, in packs where channels allow.
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
-    dispatch(args.out.dtype, [&](auto t) {
+    dispatch(args.out[0].dtype, [&](auto t) {
       using T = decltype(t);
       constexpr int kPack = 16 / sizeof(T);
-      const bool packs = args_.nhwc && args_.channels % kPack == 0 && is_aligned(args.out.data, 16);
+      const bool packs = args_.nhwc && args_.channels % kPack == 0 && is_aligned(args.out[0].data, 16);
       ShortcutArgs a = args_;
-      a.threads = args.out.shape.elements() / (packs ? kPack : 1);
+      a.threads = args.out[0].shape.elements() / (packs ? kPack : 1);
       launch_kernel(packs ? kernel<T, kPack>() : kernel<T, 1>(), dim3(static_cast<unsigned>(ceil_div<std::int64_t>(a.threads, kBlock))),
-                    dim3(kBlock), 0, stream, args.in[0].as<const T>(), args.out.as<T>(), a);
+                    dim3(kBlock), 0, stream, args.in[0].as<const T>(), args.out[0].as<T>(), a);
     });
   }
   std::string describe() const override { return args_.nhwc ? "nhwc, a pack of channels a thread" : "nchw, an element a thread"; }

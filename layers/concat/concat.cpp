@@ -6,7 +6,7 @@ namespace frieze {
 
 Inferred Concat::infer(std::span<const TensorSpec> in) const {
   check<ShapeError>(!in.empty(), type_name(), " takes at least 1 input, got 0");
-  check_inputs(type_name(), in, in.size());
+  check_any_inputs(type_name(), in, in.size());
   const Shape& first = in[0].shape;
   check<ShapeError>(first.rank() >= 2, type_name(), " expects rank 2 or more as [N,C,...], got ", first, " of rank ", first.rank());
   std::int64_t channels = 0;
@@ -19,12 +19,12 @@ Inferred Concat::infer(std::span<const TensorSpec> in) const {
 }
 
 void Concat::reference(const ReferenceArgs& args) const {
-  TensorView part = args.out;
+  TensorView part = args.out[0];
   std::int64_t channel = 0;
   for (const TensorView& x : args.in) {
     part.shape = x.shape;
-    part.data = args.out.as<char>() + channel * args.out.stride(1) * static_cast<std::int64_t>(size_of(args.out.dtype));
-    from_floats(to_floats(x), part);
+    part.data = args.out[0].as<char>() + channel * args.out[0].stride(1) * static_cast<std::int64_t>(size_of(args.out[0].dtype));
+    convert(x, part);
     channel += x.shape[1];
   }
 }

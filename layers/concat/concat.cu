@@ -13,14 +13,14 @@ class ConcatKernel final : public NodeKernel {
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
     std::int64_t channel = 0;
     for (const TensorView& x : args.in) {
-      launch_copy(x, slice_view(args.out, 1, channel, x.shape[1]), stream);
+      launch_copy(x, slice_view(args.out[0], 1, channel, x.shape[1]), stream);
       channel += x.shape[1];
     }
   }
   std::string describe() const override { return "a strided copy per input"; }
 };
 
-std::unique_ptr<Kernel> make(const Concat&, const PrepareArgs& args) { return std::make_unique<ConcatKernel>(args.out.dtype); }
+std::unique_ptr<Kernel> make(const Concat&, const PrepareArgs& args) { return std::make_unique<ConcatKernel>(args.out[0].dtype); }
 
 }  // namespace
 

@@ -7,7 +7,7 @@
 namespace frieze FRIEZE_API {
 
 /// y[n, c0 + c, ...] = x_i[n, c, ...], c0 the channels of the inputs before x_i: the inputs side by side along axis 1.
-/// x_i: [N,C_i,...] of one rank, at least 2, with equal extents but for axis 1; f32|f16|bf16, one type, one format.
+/// x_i: [N,C_i,...] of one rank, at least 2, with equal extents but for axis 1; f32|f16|bf16|i32|i64, one type, one format.
 /// y: [N,sum C_i,...]; must not overlap an input. Moves every bit as it is. 2*elements(y)*sizeof(T) bytes, no arithmetic.
 /// Throws ShapeError without inputs, on ranks that differ or are below 2, on extents that differ beside axis 1; DTypeError on
 /// types that differ.

@@ -78,11 +78,11 @@ Inferred Conv2d::infer(std::span<const TensorSpec> in) const {
   check<ShapeError>(h > 0 && w > 0, "Conv2d expects an image at least as large as its kernel, got ", x.h(), "x", x.w(), " padded by ",
                     padding_, " for a ", kernel_.h, "x", kernel_.w, " kernel with dilation ", dilation(), " (x ", x, " as [N,C,H,W])");
   Inferred inferred;
-  inferred.out = {Shape{x.n(), out_channels_, h, w}, in[0].dtype};
+  inferred.out = {{Shape{x.n(), out_channels_, h, w}, in[0].dtype}};
   const double k = static_cast<double>(weight_.shape.elements()) / static_cast<double>(out_channels_);
   const auto parameters = static_cast<double>(weight_.shape.elements() + (has_bias() ? out_channels_ : 0));
-  inferred.flops = (2 * k - (has_bias() ? 0 : 1)) * static_cast<double>(inferred.out.shape.elements());
-  inferred.bytes = static_cast<double>(in[0].bytes()) + static_cast<double>(inferred.out.bytes()) +
+  inferred.flops = (2 * k - (has_bias() ? 0 : 1)) * static_cast<double>(inferred.out[0].shape.elements());
+  inferred.bytes = static_cast<double>(in[0].bytes()) + static_cast<double>(inferred.out[0].bytes()) +
                    parameters * static_cast<double>(size_of(in[0].dtype));
   return inferred;
 }

@@ -87,7 +87,7 @@ void store_rows(const TensorView& out, std::int64_t n, std::int64_t channel, std
 }  // namespace
 
 void Conv2d::reference(const ReferenceArgs& args) const {
-  const Problem p{args.in[0].shape,        args.out.shape,          kernel_, stride(), padding_, dilation(),
+  const Problem p{args.in[0].shape,        args.out[0].shape,       kernel_, stride(), padding_, dilation(),
                   in_channels_ / groups(), out_channels_ / groups()};
   const std::vector<float> x = to_floats(args.in[0]);
   const std::vector<float> weight = weight_.rounded(args.run_dtype);
@@ -115,7 +115,7 @@ void Conv2d::reference(const ReferenceArgs& args) const {
       }
       for (std::int64_t o = 0; o < p.out_per_group; ++o) {
         const std::int64_t channel = group * p.out_per_group + o;
-        store_rows(args.out, n, channel, row, count, sums.data() + o * pixels, bias[static_cast<std::size_t>(channel)]);
+        store_rows(args.out[0], n, channel, row, count, sums.data() + o * pixels, bias[static_cast<std::size_t>(channel)]);
       }
     }
   });

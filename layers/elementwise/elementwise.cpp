@@ -25,10 +25,10 @@ std::vector<double> broadcast(const TensorView& x, const Shape& shape) {
 
 template <class Op>
 void reference_binary(const ReferenceArgs& args, Op op) {
-  std::vector<double> y = broadcast(args.in[0], args.out.shape);
-  const std::vector<double> b = broadcast(args.in[1], args.out.shape);
+  std::vector<double> y = broadcast(args.in[0], args.out[0].shape);
+  const std::vector<double> b = broadcast(args.in[1], args.out[0].shape);
   for (std::size_t i = 0; i < y.size(); ++i) y[i] = op(y[i], b[i]);
-  from_doubles(y, args.out);
+  from_doubles(y, args.out[0]);
 }
 
 std::optional<EpilogueOp> epilogue(EpilogueOp::Kind kind, std::span<const TensorSpec> in) {
@@ -76,7 +76,7 @@ void Scale::reference(const ReferenceArgs& args) const {
   const std::vector<float> x = to_floats(args.in[0]);
   std::vector<double> y(x.begin(), x.end());
   for (double& v : y) v *= factor_;
-  from_doubles(y, args.out);
+  from_doubles(y, args.out[0]);
 }
 ErrorBudget Scale::budget(std::span<const TensorSpec>) const { return kOneStore; }
 std::string Scale::describe() const { return concat_text("by ", factor_); }

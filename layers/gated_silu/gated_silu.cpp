@@ -21,7 +21,7 @@ void GatedSiLU::reference(const ReferenceArgs& args) const {
     const float *value = x.data() + 2 * n * half, *gate = value + half;
     for (std::size_t i = 0; i < half; ++i) y[n * half + i] = value[i] * activate(Activation::silu, gate[i]);
   }
-  from_doubles(y, args.out);
+  from_doubles(y, args.out[0]);
 }
 
 // No sum: the store, and in f32 the few ulp of expf, the division and the product.

@@ -26,10 +26,10 @@ __global__ void __launch_bounds__(kBlock) gated_silu_pack_per_thread(const T* x,
 class GatedSiLUKernel final : public NodeKernel {
  public:
   explicit GatedSiLUKernel(const PrepareArgs& args) {
-    const Shape& y = args.out.shape;
-    const bool nhwc = args.out.format == Format::nhwc && y.rank() == 4;
+    const Shape& y = args.out[0].shape;
+    const bool nhwc = args.out[0].format == Format::nhwc && y.rank() == 4;
     half_ = nhwc ? y.c() : y.elements() / y[0];
-    dispatch(args.out.dtype, [](auto t) {
+    dispatch(args.out[0].dtype, [](auto t) {
       using T = decltype(t);
       preload(reinterpret_cast<const void*>(&gated_silu_pack_per_thread<T, 16 / sizeof(T)>));
       preload(reinterpret_cast<const void*>(&gated_silu_pack_per_thread<T, 1>));
@@ -38,14 +38,14 @@ class GatedSiLUKernel final : public NodeKernel {
 
   // Two reads and a write of 16 bytes a thread: bound by memory.
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
-    dispatch(args.out.dtype, [&](auto t) {
+    dispatch(args.out[0].dtype, [&](auto t) {
       using T = decltype(t);
       constexpr int kPack = 16 / sizeof(T);
-      const bool packs = half_ % kPack == 0 && is_aligned(args.in[0].data, 16) && is_aligned(args.out.data, 16);
-      const std::int64_t count = args.out.shape.elements() / (packs ? kPack : 1);
+      const bool packs = half_ % kPack == 0 && is_aligned(args.in[0].data, 16) && is_aligned(args.out[0].data, 16);
+      const std::int64_t count = args.out[0].shape.elements() / (packs ? kPack : 1);
       const auto kernel = packs ? &gated_silu_pack_per_thread<T, kPack> : &gated_silu_pack_per_thread<T, 1>;
       launch_kernel(kernel, dim3(static_cast<unsigned>(ceil_div<std::int64_t>(count, kBlock))), dim3(kBlock), 0, stream,
-                    args.in[0].as<const T>(), args.out.as<T>(), count, half_);
+                    args.in[0].as<const T>(), args.out[0].as<T>(), count, half_);
     });
   }
   std::string describe() const override { return "16 bytes a thread"; }

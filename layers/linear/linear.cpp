@@ -26,11 +26,11 @@ Inferred Linear::infer(std::span<const TensorSpec> in) const {
   check<ShapeError>(x[-1] == in_features_, "Linear expects ", in_features_, " input features, got ", x[-1], " (x ", x,
                     " as [...,features], weight ", weight_.shape, " as [out,in])");
   Inferred inferred;
-  inferred.out = {x.with(-1, out_features_), in[0].dtype};
+  inferred.out = {{x.with(-1, out_features_), in[0].dtype}};
   const auto parameters = static_cast<double>(weight_.shape.elements() + (has_bias() ? out_features_ : 0));
   const double k = static_cast<double>(in_features_);
-  inferred.flops = (2 * k - (has_bias() ? 0 : 1)) * static_cast<double>(inferred.out.shape.elements());
-  inferred.bytes = static_cast<double>(in[0].bytes()) + static_cast<double>(inferred.out.bytes()) +
+  inferred.flops = (2 * k - (has_bias() ? 0 : 1)) * static_cast<double>(inferred.out[0].shape.elements());
+  inferred.bytes = static_cast<double>(in[0].bytes()) + static_cast<double>(inferred.out[0].bytes()) +
                    parameters * static_cast<double>(size_of(in[0].dtype));
   return inferred;
 }
@@ -48,7 +48,7 @@ void Linear::reference(const ReferenceArgs& args) const {
   matmul(MatrixView<const float>(x.data(), rows, in_features_),
          MatrixView<const float>(weight.data(), out_features_, in_features_).transposed(),
          MatrixView<double>(y.data(), rows, out_features_), add_bias);
-  from_doubles(y, args.out);
+  from_doubles(y, args.out[0]);
 }
 
 std::size_t Linear::absorbs(std::span<const TensorSpec>, std::span<const EpilogueOp> chain) const {

@@ -10,7 +10,7 @@ namespace {
 class LinearKernel final : public Kernel {
  public:
   LinearKernel(const Linear& layer, const PrepareArgs& args) : epilogue_(args.epilogue.begin(), args.epilogue.end()) {
-    const DType t = args.out.dtype;
+    const DType t = args.out[0].dtype;
     const std::int64_t in = layer.in_features(), out = layer.out_features();
     // Rows of weights at multiples of 16 bytes: cuBLASLt has its fast kernels for those only.
     const std::int64_t per_16_bytes = 16 / static_cast<std::int64_t>(size_of(t)), ldw = round_up(in, per_16_bytes);
@@ -29,9 +29,9 @@ class LinearKernel final : public Kernel {
 
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
     const EpilogueArgs epilogue = make_epilogue(epilogue_, args.in.subspan(1));
-    const std::int64_t chunk_bytes = gemm_->chunk_rows() * args.in[0].shape[-1] * static_cast<std::int64_t>(size_of(args.out.dtype));
+    const std::int64_t chunk_bytes = gemm_->chunk_rows() * args.in[0].shape[-1] * static_cast<std::int64_t>(size_of(args.out[0].dtype));
     for (std::int64_t i = 0; i < gemm_->chunks(); ++i) {
-      gemm_->launch(i, args.in[0].as<const char>() + i * chunk_bytes, args.out.data, epilogue, args.workspace, stream);
+      gemm_->launch(i, args.in[0].as<const char>() + i * chunk_bytes, args.out[0].data, epilogue, args.workspace, stream);
     }
   }
   std::size_t workspace_bytes() const override { return gemm_->workspace_bytes(); }

@@ -26,11 +26,11 @@ Inferred LinearAttention2d::infer(std::span<const TensorSpec> in) const {
 
 void LinearAttention2d::reference(const ReferenceArgs& args) const {
   using Rows = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  const Eigen::Index d = head_dim_, tokens = args.out.shape.h() * args.out.shape.w();
+  const Eigen::Index d = head_dim_, tokens = args.out[0].shape.h() * args.out[0].shape.w();
   const std::vector<float> x = to_floats(args.in[0]);
-  std::vector<double> y(static_cast<std::size_t>(args.out.shape.elements()));
+  std::vector<double> y(static_cast<std::size_t>(args.out[0].shape.elements()));
   const auto relu = [](double v) { return activate(Activation::relu, v); };
-  parallel_for(args.out.shape.elements() / (d * tokens), [&](std::int64_t first, std::int64_t last) {
+  parallel_for(args.out[0].shape.elements() / (d * tokens), [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t group = first; group < last; ++group) {
       const Rows m = Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(
                          x.data() + group * 3 * d * tokens, 3 * d, tokens)
@@ -41,7 +41,7 @@ void LinearAttention2d::reference(const ReferenceArgs& args) const {
       Eigen::Map<Rows>(y.data() + group * d * tokens, d, tokens) = (values.array().rowwise() / (sums.array() + eps_)).matrix();
     }
   });
-  from_doubles(y, args.out);
+  from_doubles(y, args.out[0]);
 }
 
 // The weights are not negative, so the sums below the line are exact to a few units; those above cancel as the signs of v do: against

@@ -129,11 +129,11 @@ __global__ void __launch_bounds__(kBlock) multiply_q_block_per_tiles(const T* x,
 class LinearAttentionKernel final : public NodeKernel {
  public:
   LinearAttentionKernel(const LinearAttention2d& layer, const PrepareArgs& args) {
-    const Shape &x = args.in[0].shape, &y = args.out.shape;
+    const Shape &x = args.in[0].shape, &y = args.out[0].shape;
     plan_.d = layer.head_dim();
     plan_.tokens = x.h() * x.w();
     plan_.groups = y.c() / plan_.d;
-    plan_.nhwc = args.out.format == Format::nhwc;
+    plan_.nhwc = args.out[0].format == Format::nhwc;
     plan_.eps = static_cast<float>(layer.eps());
     tasks_ = x.n() * plan_.groups;
     // Segments until there are two blocks an SM, but none shorter than four tiles.
@@ -142,13 +142,13 @@ class LinearAttentionKernel final : public NodeKernel {
     const std::int64_t segments = std::clamp<std::int64_t>(wanted, 1, most);
     plan_.segment = ceil_div<std::int64_t>(ceil_div<std::int64_t>(plan_.tokens, segments), kTile) * kTile;
     plan_.segments = static_cast<int>(ceil_div<std::int64_t>(plan_.tokens, plan_.segment));
-    dispatch(args.out.dtype, [](auto t) {
+    dispatch(args.out[0].dtype, [](auto t) {
       using T = decltype(t);
       for (const int d : {16, 32, LinearAttention2d::kMaxHeadDim}) preload(reinterpret_cast<const void*>(sum_kernel<T>(d)));
       preload(reinterpret_cast<const void*>(&multiply_q_block_per_tiles<T>));
     });
     if (plan_.d != 32 || !plan_.nhwc) return;
-    preload_attention_head32(args.out.dtype);
+    preload_attention_head32(args.out[0].dtype);
     // Adding up K costs a block as much as a few hundred pixels; so many of them, where there are enough to keep the GPU busy.
     const bool many = tasks_ * plan_.tokens >= 4 * kHead32Tokens * 3 * args.device->sm_count;
     block_tokens_ = many ? 4 * kHead32Tokens : kHead32Tokens;
@@ -160,19 +160,19 @@ class LinearAttentionKernel final : public NodeKernel {
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
     AttentionArgs a = plan_;
     a.partial = static_cast<float*>(args.workspace);
-    if (block_tokens_ > 0 && is_aligned(args.in[0].data, 16) && is_aligned(args.out.data, 16)) {
-      return launch_attention_head32(args.out.dtype, args.in[0].data, args.out.data, a, tasks_, block_tokens_, stream);
+    if (block_tokens_ > 0 && is_aligned(args.in[0].data, 16) && is_aligned(args.out[0].data, 16)) {
+      return launch_attention_head32(args.out[0].dtype, args.in[0].data, args.out[0].data, a, tasks_, block_tokens_, stream);
     }
     const std::int64_t per_group = ceil_div<std::int64_t>(a.tokens, kTile * kTilesPerBlock);
     const std::size_t d = static_cast<std::size_t>(a.d), tile = kTile;
     const std::size_t sum_bytes = tile * (2 * d + 1) * sizeof(float);
     const std::size_t multiply_bytes = ((d + 1 + tile) * (d + 1) + tile) * sizeof(float);
-    dispatch(args.out.dtype, [&](auto t) {
+    dispatch(args.out[0].dtype, [&](auto t) {
       using T = decltype(t);
       const T* x = args.in[0].as<const T>();
       launch_kernel(sum_kernel<T>(a.d), dim3(static_cast<unsigned>(tasks_ * a.segments)), dim3(kBlock), sum_bytes, stream, x, a);
       launch_kernel(&multiply_q_block_per_tiles<T>, dim3(static_cast<unsigned>(tasks_ * per_group)), dim3(kBlock), multiply_bytes, stream,
-                    x, args.out.as<T>(), a, per_group);
+                    x, args.out[0].as<T>(), a, per_group);
     });
   }
   std::string describe() const override {

@@ -40,14 +40,15 @@ Inferred MergePhases::infer(std::span<const TensorSpec> in) const {
 }
 
 void MergePhases::reference(const ReferenceArgs& args) const {
-  const TensorView merged = merge_phases_view_input(args.in[0]), out = merge_phases_view_output(args.out);
+  const TensorView merged = merge_phases_view_input(args.in[0]), out = merge_phases_view_output(args.out[0]);
   if (shortcut_channels_ == 0) return from_floats(to_floats(merged), out);
   // The shortcut as its own layer makes it, which rounds nothing.
-  const HostTensor added({args.out.shape, DType::f32});
+  const HostTensor added({args.out[0].shape, DType::f32});
   const TensorSpec s{args.in[1].shape, DType::f32};
   const HostTensor from(s, to_floats(args.in[1]));
   const TensorView inputs[] = {from.view()};
-  DuplicatingShortcut(args.out.shape.c(), 2).reference({inputs, added.view(), DType::f32});
+  const TensorView shortcut[] = {added.view()};
+  DuplicatingShortcut(args.out[0].shape.c(), 2).reference({inputs, shortcut, DType::f32});
   const std::vector<float> a = to_floats(merged), b = to_floats(merge_phases_view_output(added.view()));
   std::vector<double> sums(a.begin(), a.end());
   for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += b[i];

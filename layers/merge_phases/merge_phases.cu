@@ -13,13 +13,13 @@ class MergePhasesKernel final : public NodeKernel {
  public:
   explicit MergePhasesKernel(const PrepareArgs& args) : adds_(!args.epilogue.empty()) {
     if (adds_) {
-      preload_binary(args.out.dtype);
+      preload_binary(args.out[0].dtype);
     } else {
-      preload_copy(args.out.dtype);
+      preload_copy(args.out[0].dtype);
     }
   }
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
-    const TensorView x = merge_phases_view_input(args.in[0]), y = merge_phases_view_output(args.out);
+    const TensorView x = merge_phases_view_input(args.in[0]), y = merge_phases_view_output(args.out[0]);
     if (adds_) {
       launch_binary(BinaryOp::add, x, merge_phases_view_output(args.in[1]), y, stream);
     } else {
@@ -88,17 +88,17 @@ __global__ void __launch_bounds__(kBlock) merge_element_per_thread(const T* x, c
 class MergeWithShortcutKernel final : public NodeKernel {
  public:
   explicit MergeWithShortcutKernel(const PrepareArgs& args) {
-    const Shape &x = args.in[0].shape, &s = args.in[1].shape, &y = args.out.shape;
+    const Shape &x = args.in[0].shape, &s = args.in[1].shape, &y = args.out[0].shape;
     a_.channels = y.c();
     a_.height = s.h();
     a_.width = s.w();
     a_.repeat = static_cast<int>(x.c() / s.c());
-    a_.x = contiguous_strides(x, args.out.format);
-    a_.s = contiguous_strides(s, args.out.format);
-    a_.y = contiguous_strides(y, args.out.format);
-    patches_ = args.out.format == Format::nhwc && a_.channels % static_cast<std::int64_t>(16 / size_of(args.out.dtype)) == 0 &&
+    a_.x = contiguous_strides(x, args.out[0].format);
+    a_.s = contiguous_strides(s, args.out[0].format);
+    a_.y = contiguous_strides(y, args.out[0].format);
+    patches_ = args.out[0].format == Format::nhwc && a_.channels % static_cast<std::int64_t>(16 / size_of(args.out[0].dtype)) == 0 &&
                (a_.repeat == 1 || a_.repeat == 2 || a_.repeat == 4);
-    dispatch(args.out.dtype, [](auto t) {
+    dispatch(args.out[0].dtype, [](auto t) {
       using T = decltype(t);
       for (const int repeat : {1, 2, 4}) preload(reinterpret_cast<const void*>(patch<T>(repeat)));
       preload(reinterpret_cast<const void*>(&merge_element_per_thread<T>));
@@ -108,15 +108,16 @@ class MergeWithShortcutKernel final : public NodeKernel {
   // Reads x and s and writes y once. 256->128 channels @ 1024^2 bf16: 0.27 + 0.13 + 0.27 GB = 0.22 ms at 3 TB/s; the addition of a
   // shortcut that was written before moves 1.2 GB.
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
-    dispatch(args.out.dtype, [&](auto t) {
+    dispatch(args.out[0].dtype, [&](auto t) {
       using T = decltype(t);
       constexpr int kPack = 16 / sizeof(T);
-      const bool patches = patches_ && is_aligned(args.in[0].data, 16) && is_aligned(args.in[1].data, 16) && is_aligned(args.out.data, 16);
+      const bool patches =
+          patches_ && is_aligned(args.in[0].data, 16) && is_aligned(args.in[1].data, 16) && is_aligned(args.out[0].data, 16);
       MergeArgs a = a_;
-      a.threads = args.out.shape.elements() / (patches ? 4 * kPack : 1);
+      a.threads = args.out[0].shape.elements() / (patches ? 4 * kPack : 1);
       launch_kernel(patches ? patch<T>(a.repeat) : &merge_element_per_thread<T>,
                     dim3(static_cast<unsigned>(ceil_div<std::int64_t>(a.threads, kBlock))), dim3(kBlock), 0, stream,
-                    args.in[0].as<const T>(), args.in[1].as<const T>(), args.out.as<T>(), a);
+                    args.in[0].as<const T>(), args.in[1].as<const T>(), args.out[0].as<T>(), a);
     });
   }
   std::string describe() const override { return patches_ ? "nhwc, a pack of channels of a patch a thread" : "an element a thread"; }

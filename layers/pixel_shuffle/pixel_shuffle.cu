@@ -13,9 +13,9 @@ class ShuffleKernel final : public NodeKernel {
 
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
     if (to_space_) {
-      launch_copy(shuffle_view_wide(args.in[0], factor_), shuffle_view_fine(args.out, factor_), stream);
+      launch_copy(shuffle_view_wide(args.in[0], factor_), shuffle_view_fine(args.out[0], factor_), stream);
     } else {
-      launch_copy(shuffle_view_fine(args.in[0], factor_), shuffle_view_wide(args.out, factor_), stream);
+      launch_copy(shuffle_view_fine(args.in[0], factor_), shuffle_view_wide(args.out[0], factor_), stream);
     }
   }
   std::string describe() const override { return "a strided copy"; }
@@ -26,10 +26,10 @@ class ShuffleKernel final : public NodeKernel {
 };
 
 std::unique_ptr<Kernel> make_shuffle(const PixelShuffle& layer, const PrepareArgs& args) {
-  return std::make_unique<ShuffleKernel>(layer.factor(), true, args.out.dtype);
+  return std::make_unique<ShuffleKernel>(layer.factor(), true, args.out[0].dtype);
 }
 std::unique_ptr<Kernel> make_unshuffle(const PixelUnshuffle& layer, const PrepareArgs& args) {
-  return std::make_unique<ShuffleKernel>(layer.factor(), false, args.out.dtype);
+  return std::make_unique<ShuffleKernel>(layer.factor(), false, args.out[0].dtype);
 }
 
 }  // namespace

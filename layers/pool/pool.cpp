@@ -24,7 +24,7 @@ void GlobalAvgPool::reference(const ReferenceArgs& args) const {
     for (std::size_t p = 0; p < pixels; ++p) sum += x[row * pixels + p];
     y[row] = sum / static_cast<double>(pixels);
   }
-  from_doubles(y, args.out);
+  from_doubles(y, args.out[0]);
 }
 
 // The errors of n additions are relative to the partial sums. For values of mixed sign these grow like sqrt(n), and so does the

@@ -141,7 +141,7 @@ class PoolKernel final : public NodeKernel {
     const std::int64_t segments = std::max<std::int64_t>(1, std::min(wanted, plan_.pixels / filled));
     plan_.segment = ceil_div(ceil_div(plan_.pixels, segments), pack) * pack;
     plan_.segments = static_cast<int>(ceil_div(plan_.pixels, plan_.segment));
-    dispatch(args.out.dtype, [](auto t) {
+    dispatch(args.out[0].dtype, [](auto t) {
       using T = decltype(t);
       for (auto kernel : {&mean_lanes_per_row<T, 32>, &mean_lanes_per_row<T, kBlock>}) preload(reinterpret_cast<const void*>(kernel));
       for (auto kernel : {&mean_block_per_channel_tile<T, 1>, &mean_block_per_channel_tile<T, 16 / sizeof(T)>}) {
@@ -163,14 +163,14 @@ class PoolKernel final : public NodeKernel {
   // Reads x once: elements * sizeof(T) bytes, one addition each; bound by memory.
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
     check<CudaError>(args.in[0].is_contiguous(nhwc_ ? Format::nhwc : Format::nchw), "GlobalAvgPool's kernel takes contiguous inputs only");
-    check<CudaError>(args.out.is_contiguous(Format::nchw), "GlobalAvgPool's kernel takes a contiguous output only");
+    check<CudaError>(args.out[0].is_contiguous(Format::nchw), "GlobalAvgPool's kernel takes a contiguous output only");
     PoolArgs a = plan_;
     a.partial = static_cast<float*>(args.workspace);
     const bool packs = whole_packs_ && reinterpret_cast<std::uintptr_t>(args.in[0].data) % 16 == 0;
-    dispatch(args.out.dtype, [&](auto t) {
+    dispatch(args.out[0].dtype, [&](auto t) {
       using T = decltype(t);
       const T* x = args.in[0].as<const T>();
-      T* y = args.out.as<T>();
+      T* y = args.out[0].as<T>();
       if (nhwc_) {
         launch_nhwc(x, y, a, packs, stream);
       } else {

@@ -147,7 +147,7 @@ void RMSNorm2d::reference(const ReferenceArgs& args) const {
     if (options_.residual == ResidualMode::after) t += image(residual, i);
     Eigen::Map<Plane>(y.data() + i * c * pixels, c, pixels) = t;
   }
-  from_doubles(y, args.out);
+  from_doubles(y, args.out[0]);
 }
 
 std::size_t RMSNorm2d::absorbs(std::span<const TensorSpec>, std::span<const EpilogueOp> chain) const {

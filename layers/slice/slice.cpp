@@ -9,7 +9,7 @@ Slice::Slice(std::int64_t begin, std::int64_t end) : begin_(begin), end_(end) {
 }
 
 Inferred Slice::infer(std::span<const TensorSpec> in) const {
-  check_inputs(type_name(), in, 1);
+  check_any_inputs(type_name(), in, 1);
   const Shape& x = in[0].shape;
   check<ShapeError>(x.rank() >= 2, type_name(), " expects rank 2 or more as [N,C,...], got ", x, " of rank ", x.rank());
   check<ShapeError>(end_ <= x[1], type_name(), " expects at least ", end_, " channels for [", begin_, ",", end_, "), got ", x[1], " (x ", x,
@@ -20,9 +20,9 @@ Inferred Slice::infer(std::span<const TensorSpec> in) const {
 
 void Slice::reference(const ReferenceArgs& args) const {
   TensorView part = args.in[0];
-  part.shape = args.out.shape;
+  part.shape = args.out[0].shape;
   part.data = part.as<char>() + begin_ * part.stride(1) * static_cast<std::int64_t>(size_of(part.dtype));
-  from_floats(to_floats(part), args.out);
+  convert(part, args.out[0]);
 }
 
 std::string Slice::describe() const { return concat_text("channels [", begin_, ",", end_, ")"); }

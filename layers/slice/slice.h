@@ -8,7 +8,7 @@
 namespace frieze FRIEZE_API {
 
 /// y[n, c, ...] = x[n, begin + c, ...] for begin + c < end.
-/// x: [N,C,...] of rank 2 or more, y: [N,end-begin,...]; f32|f16|bf16, same type and format; must not overlap. Moves every bit
+/// x: [N,C,...] of rank 2 or more, y: [N,end-begin,...]; f32|f16|bf16|i32|i64, same type and format; must not overlap. Moves every bit
 /// as it is. 2*elements(y)*sizeof(T) bytes, no arithmetic.
 /// Throws OptionError unless 0 <= begin < end; ShapeError on other than one input, a rank below 2, or end > C.
 /// Source: x[:, begin:end] of NumPy and PyTorch.

@@ -30,7 +30,7 @@ void Softmax::reference(const ReferenceArgs& args) const {
     for (std::size_t j = 0; j < length; ++j) sum += y[first + j * step] = std::exp(x[first + j * step] - top);
     for (std::size_t j = 0; j < length; ++j) y[first + j * step] /= sum;
   }
-  from_doubles(y, args.out);
+  from_doubles(y, args.out[0]);
 }
 
 // The sum has positive terms only, so its error is relative: below sqrt(n) * u for n independent roundings. 16: two exp (2 ulp

@@ -140,7 +140,7 @@ class SoftmaxKernel final : public NodeKernel {
     length_ = x[axis];
     stride_ = contiguous_strides(x, format_)[static_cast<std::size_t>(axis)];
     lines_ = x.elements() / length_;
-    dispatch(args.out.dtype, [](auto t) {
+    dispatch(args.out[0].dtype, [](auto t) {
       using T = decltype(t);
       for (auto kernel : {&softmax_lanes_per_line<T, 32>, &softmax_lanes_per_line<T, kBlock>})
         preload(reinterpret_cast<const void*>(kernel));
@@ -155,12 +155,12 @@ class SoftmaxKernel final : public NodeKernel {
   }
 
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
-    check<CudaError>(args.in[0].is_contiguous(format_) && args.out.is_contiguous(format_), "Softmax's kernel takes contiguous ", format_,
+    check<CudaError>(args.in[0].is_contiguous(format_) && args.out[0].is_contiguous(format_), "Softmax's kernel takes contiguous ", format_,
                      " tensors only");
-    dispatch(args.out.dtype, [&](auto t) {
+    dispatch(args.out[0].dtype, [&](auto t) {
       using T = decltype(t);
       const T* x = args.in[0].as<const T>();
-      T* y = args.out.as<T>();
+      T* y = args.out[0].as<T>();
       constexpr int kPack = 16 / sizeof(T);
       const bool aligned = (reinterpret_cast<std::uintptr_t>(x) | reinterpret_cast<std::uintptr_t>(y)) % 16 == 0;
       const bool packs = aligned && (stride_ > 1 ? stride_ : length_) % kPack == 0;

@@ -12,7 +12,7 @@ class UpsampleKernel final : public NodeKernel {
   // nhwc copies whole packs of channels; nchw with r = 2 or 4 interleaves a pack of a row with itself; else element by element,
   // with neighbours' reads served by the cache.
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
-    launch_copy(upsample_view_input(args.in[0], factor_), upsample_view_output(args.out, factor_), stream);
+    launch_copy(upsample_view_input(args.in[0], factor_), upsample_view_output(args.out[0], factor_), stream);
   }
   std::string describe() const override { return "a strided copy"; }
 
@@ -21,7 +21,7 @@ class UpsampleKernel final : public NodeKernel {
 };
 
 std::unique_ptr<Kernel> make(const Upsample& layer, const PrepareArgs& args) {
-  return std::make_unique<UpsampleKernel>(layer.factor(), args.out.dtype);
+  return std::make_unique<UpsampleKernel>(layer.factor(), args.out[0].dtype);
 }
 
 }  // namespace

@@ -35,13 +35,20 @@ std::uint16_t stored(DType t, double v) {
 }
 
 TEST(DType, NamesAndSizes) {
-  for (const DType t : {DType::f32, DType::f16, DType::bf16}) EXPECT_EQ(parse_dtype(name(t)), t);
+  for (const DType t : {DType::f32, DType::f16, DType::bf16, DType::i32, DType::i64}) EXPECT_EQ(parse_dtype(name(t)), t);
   EXPECT_EQ(parse_dtype("float32"), DType::f32);
   EXPECT_EQ(parse_dtype("half"), DType::f16);
   EXPECT_EQ(parse_dtype("bfloat16"), DType::bf16);
   EXPECT_EQ(size_of(DType::f32), 4U);
   EXPECT_EQ(size_of(DType::f16), 2U);
   EXPECT_EQ(size_of(DType::bf16), 2U);
+  EXPECT_EQ(size_of(DType::i32), 4U);
+  EXPECT_EQ(size_of(DType::i64), 8U);
+  EXPECT_EQ(parse_dtype("int32"), DType::i32);
+  EXPECT_EQ(parse_dtype("long"), DType::i64);
+  EXPECT_EQ(parse_float_dtype("half"), DType::f16);
+  EXPECT_THROW((void)parse_float_dtype("i32"), DTypeError);
+  EXPECT_THROW((void)parse_float_dtype("int8"), DTypeError);
   std::ostringstream text;
   text << DType::bf16;
   EXPECT_EQ(text.str(), "bf16");
@@ -52,8 +59,23 @@ TEST(DType, AnUnknownNameIsQuotedOnOneLine) {
     (void)parse_dtype("f8\n");
     FAIL() << "nothing was thrown";
   } catch (const DTypeError& e) {
-    EXPECT_STREQ(e.what(), "unknown dtype 'f8\\x0a': expected f32, f16 or bf16");
+    EXPECT_STREQ(e.what(), "unknown dtype 'f8\\x0a': expected f32, f16, bf16, i32 or i64");
   }
+}
+
+TEST(DType, IntegersDropFractionsAndStayInRange) {
+  for (const DType t : {DType::i32, DType::i64}) {
+    EXPECT_EQ(to_integer(t, 2.9), 2);
+    EXPECT_EQ(to_integer(t, -2.9), -2);
+    EXPECT_EQ(to_integer(t, std::numeric_limits<double>::quiet_NaN()), 0);
+  }
+  EXPECT_EQ(to_integer(DType::i32, 1e30), 2147483647);
+  EXPECT_EQ(to_integer(DType::i32, -INFINITY), -2147483648LL);
+  EXPECT_EQ(to_integer(DType::i64, 1e30), std::numeric_limits<std::int64_t>::max());
+  EXPECT_EQ(to_integer(DType::i64, -INFINITY), std::numeric_limits<std::int64_t>::min());
+  EXPECT_EQ(wrap_integer(DType::i32, 4294967297LL), 1);
+  EXPECT_EQ(max_finite(DType::i32), 2147483647.0);
+  EXPECT_EQ(unit_roundoff(DType::i64), 0);
 }
 
 TEST(DType, ConstantsAreThoseOfTheFormats) {

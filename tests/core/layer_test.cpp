@@ -23,7 +23,7 @@ struct Identity : Layer {
     check_inputs(type_name(), in, 1);
     return elementwise_cost(in, in[0], 2);
   }
-  void reference(const ReferenceArgs& args) const override { from_floats(to_floats(args.in[0]), args.out); }
+  void reference(const ReferenceArgs& args) const override { from_floats(to_floats(args.in[0]), args.out[0]); }
   std::string_view type_name() const override { return "Identity"; }
 };
 
@@ -82,7 +82,7 @@ TEST(Layer, DefaultsAndCost) {
   const Identity layer;
   const TensorSpec in[] = {{{1, 2, 3, 5}, DType::f16}};
   const Inferred inferred = layer.infer(in);
-  EXPECT_EQ(inferred.out, in[0]);
+  EXPECT_EQ(inferred.out[0], in[0]);
   EXPECT_EQ(inferred.flops, 60);
   EXPECT_EQ(inferred.bytes, 120);
   const EpilogueOp chain[] = {{EpilogueOp::Kind::activation, Activation::relu}};
@@ -97,10 +97,10 @@ TEST(Layer, DefaultsAndCost) {
 // A member layer goes to the tracer under its own path, with all its inputs, and is not owned by the step.
 TEST(Layer, AppliedToValuesIsOneStep) {
   struct Recorder : Tracer {
-    Value step(std::shared_ptr<const Layer> layer, const std::string& path, std::span<const Value> inputs) override {
+    std::vector<Value> step(std::shared_ptr<const Layer> layer, const std::string& path, std::span<const Value> inputs) override {
       steps.push_back(path + "/" + std::string(layer->type_name()) + "/" + std::to_string(inputs.size()));
       owners = layer.use_count();
-      return Value(*this, 40 + static_cast<int>(steps.size()));
+      return {Value(*this, 40 + static_cast<int>(steps.size()))};
     }
     const TensorSpec& spec(int) const override { return value; }
     void enter(const Module&) override {}

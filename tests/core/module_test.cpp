@@ -96,7 +96,9 @@ TEST(Module, RefusesWrongParameters) {
 
 TEST(Module, WithoutAForwardSaysSo) {
   struct NoTracer : Tracer {
-    Value step(std::shared_ptr<const Layer>, const std::string&, std::span<const Value>) override { throw OptionError("no step"); }
+    std::vector<Value> step(std::shared_ptr<const Layer>, const std::string&, std::span<const Value>) override {
+      throw OptionError("no step");
+    }
     const TensorSpec& spec(int) const override { return spec_; }
     void enter(const Module&) override { ++depth; }
     void leave() override { --depth; }

@@ -41,6 +41,21 @@ TEST_F(Writing, WritesWhatItReads) {
   EXPECT_EQ(file_count(), 1U);
 }
 
+TEST_F(Writing, WritesIntegersExactly) {
+  const std::vector<std::int64_t> values{(std::int64_t{1} << 62) + 1, -1, 16777217, 2, -3, 4};
+  std::map<std::string, HostTensor> tensors = some_tensors();
+  tensors.emplace("wide", HostTensor({{6}, DType::i64}, values));
+  tensors.emplace("ids", HostTensor({{1, 3, 1, 2}, DType::i32, Format::nhwc}, values));
+  const fs::path path = folder_ / "out.safetensors";
+  save_safetensors(path, tensors);
+  const Weights w = Weights::open(path);
+  EXPECT_EQ(w.at("wide").dtype, "I64");
+  EXPECT_EQ(w.at("ids").dtype, "I32");
+  EXPECT_EQ(w.tensor("wide").integers(), values);
+  EXPECT_EQ(w.tensor("ids").integers(), (std::vector<std::int64_t>{1, -1, 16777217, 2, -3, 4}));
+  EXPECT_EQ(w.floats("a.half"), (std::vector<float>{1, 2, 3}));
+}
+
 TEST_F(Writing, WritingTwiceGivesTheSameBytesAndReplacesTheFile) {
   const fs::path path = folder_ / "out.safetensors";
   put("out.safetensors", "something else, longer than what comes, and kept until the last moment" + std::string(5000, '.'));

@@ -139,5 +139,34 @@ TEST(HostTensor, ConvertsTypeAndFormat) {
   EXPECT_EQ(nhwc.converted(DType::f32, Format::nchw).floats(), values);
 }
 
+// Exact where a float or a double is not.
+TEST(HostTensor, HoldsIntegers) {
+  const std::int64_t large = (std::int64_t{1} << 62) + 1;
+  const std::vector<std::int64_t> values{1, -1, large, -large, 16777217, 0, 7, -8};
+  const HostTensor wide({{2, 2, 2, 1}, DType::i64}, values);
+  EXPECT_EQ(wide.bytes(), 64U);
+  EXPECT_EQ(wide.integers(), values);
+  EXPECT_EQ(wide.converted(DType::i64, Format::nhwc).integers(), values);
+  EXPECT_EQ(wide.converted(DType::i32, Format::nhwc).integers(), (std::vector<std::int64_t>{1, -1, 1, -1, 16777217, 0, 7, -8}));
+  EXPECT_EQ(wide.floats()[4], 16777216.0F) << "rounded to nearest even";
+  EXPECT_EQ(HostTensor({{3}, DType::i32}, std::vector<float>{1.9F, -1.9F, 3e9F}).integers(),
+            (std::vector<std::int64_t>{1, -1, 2147483647}));
+  EXPECT_THROW((void)HostTensor(TensorSpec{{1}}).integers(), DTypeError);
+  EXPECT_THROW(HostTensor({{1}, DType::bf16}, std::vector<std::int64_t>{1}), DTypeError);
+  EXPECT_THROW(HostTensor({{2}, DType::i64}, std::vector<std::int64_t>{1}), ShapeError);
+}
+
+TEST(TensorView, ConvertsStridesAndKeepsBits) {
+  const std::uint32_t signalling = 0x7FA00001;
+  std::uint32_t bits[4] = {signalling, 0x80000000, 1, 0x7F800000}, moved[8] = {};
+  const TensorView from(bits, {2, 2}, DType::f32, {2, 1}), to(moved, {2, 2}, DType::f32, {1, 4});
+  convert(from, to);
+  EXPECT_EQ(moved[0], signalling);
+  EXPECT_EQ(moved[4], 0x80000000U);
+  EXPECT_EQ(moved[1], 1U);
+  EXPECT_EQ(moved[5], 0x7F800000U);
+  EXPECT_THROW(convert(from, TensorView(moved, {4}, DType::f32, {1})), ShapeError);
+}
+
 }  // namespace
 }  // namespace frieze

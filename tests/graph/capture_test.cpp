@@ -238,7 +238,7 @@ TEST_F(CaptureTest, PoisonReachesEveryComputedValue) {
   session.run();
   session.poison();
   for (const Step& step : session.plan().steps) {
-    for (const float v : session.value(step.output).floats()) ASSERT_TRUE(std::isnan(v)) << step.path;
+    for (const float v : session.value(step.output()).floats()) ASSERT_TRUE(std::isnan(v)) << step.path;
   }
   EXPECT_TRUE(same_bits(session.input().floats(), inputs(1)));
 }

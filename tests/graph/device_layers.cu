@@ -68,11 +68,11 @@ class TimesKernel final : public cuda::Kernel {
   TimesKernel(const Times& layer, const PrepareArgs& args)
       : options_(layer.options()),
         inputs_(1),
-        workspace_bytes_(options_.workspace ? static_cast<std::size_t>(args.out.shape.elements()) * 4 : 0) {
+        workspace_bytes_(options_.workspace ? static_cast<std::size_t>(args.out[0].shape.elements()) * 4 : 0) {
     check<CudaError>(args.epilogue.size() <= kMaxChain, "Times takes ", kMaxChain, " operations, got ", args.epilogue.size());
     check<CudaError>(!options_.workspace || !options_.large_output, "Times has no kernel for a workspace and a large output");
     ops_.assign(args.epilogue.begin(), args.epilogue.end());
-    dispatch(args.out.dtype, [](auto t) {
+    dispatch(args.out[0].dtype, [](auto t) {
       using T = decltype(t);
       cuda::preload(reinterpret_cast<const void*>(&times_element_per_thread<T>));
       cuda::preload(reinterpret_cast<const void*>(&times_to_workspace<T>));
@@ -81,7 +81,7 @@ class TimesKernel final : public cuda::Kernel {
   }
 
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
-    dispatch(args.out.dtype, [&](auto t) {
+    dispatch(args.out[0].dtype, [&](auto t) {
       using T = decltype(t);
       Chain<T> chain;
       std::size_t operand = inputs_;
@@ -89,9 +89,9 @@ class TimesKernel final : public cuda::Kernel {
         chain.op[chain.length] = op;
         chain.operand[chain.length++] = op.kind == EpilogueOp::Kind::activation ? nullptr : args.in[operand++].template as<const T>();
       }
-      const std::int64_t count = args.out.shape.elements();
+      const std::int64_t count = args.out[0].shape.elements();
       const T* x = args.in[0].template as<const T>();
-      T* y = args.out.template as<T>();
+      T* y = args.out[0].template as<T>();
       if (!options_.workspace) {
         const std::int64_t image = args.in[0].shape.elements() / args.in[0].shape[0];
         launch_kernel(times_element_per_thread<T>, blocks_for(count), dim3(128), 0, stream, x, y, count, image,
@@ -164,12 +164,12 @@ class FaultyKernel final : public cuda::Kernel {
  public:
   FaultyKernel(const Faulty& layer, const PrepareArgs& args)
       : fault_(layer.fault()),
-        workspace_bytes_(fault_ == Fault::reads_stale ? static_cast<std::size_t>(args.out.shape.elements()) * 4 : 0),
+        workspace_bytes_(fault_ == Fault::reads_stale ? static_cast<std::size_t>(args.out[0].shape.elements()) * 4 : 0),
         other_(cuda::make_stream()),
         forked_(cuda::make_event()),
         runs_(sizeof(unsigned)) {
     CUDA_CHECK(cudaMemset(runs_.data(), 0, sizeof(unsigned)));
-    dispatch(args.out.dtype, [](auto t) {
+    dispatch(args.out[0].dtype, [](auto t) {
       cuda::preload(reinterpret_cast<const void*>(&faulty_element_per_thread<decltype(t)>));
       cuda::preload(reinterpret_cast<const void*>(&turned_without_barrier<decltype(t)>));
     });
@@ -192,18 +192,18 @@ class FaultyKernel final : public cuda::Kernel {
 
  private:
   void compute(const LaunchArgs& args, cudaStream_t stream) const {
-    dispatch(args.out.dtype, [&](auto t) {
+    dispatch(args.out[0].dtype, [&](auto t) {
       using T = decltype(t);
-      const std::int64_t count = args.out.shape.elements();
+      const std::int64_t count = args.out[0].shape.elements();
       if (fault_ == Fault::unsynchronised) {
         launch_kernel(turned_without_barrier<T>, blocks_for(count), dim3(128), 0, stream, args.in[0].template as<const T>(),
-                      args.out.template as<T>(), count);
+                      args.out[0].template as<T>(), count);
         return;
       }
-      const int width = static_cast<int>(args.out.shape.w()), pixels = width * static_cast<int>(args.out.shape.h());
+      const int width = static_cast<int>(args.out[0].shape.w()), pixels = width * static_cast<int>(args.out[0].shape.h());
       launch_kernel(faulty_element_per_thread<T>, blocks_for(count), dim3(128), 0, stream, args.in[0].template as<const T>(),
-                    args.out.template as<T>(), static_cast<float*>(args.workspace), runs_.template as<unsigned>(), count,
-                    static_cast<int>(args.out.shape.c()), width, pixels, fault_);
+                    args.out[0].template as<T>(), static_cast<float*>(args.workspace), runs_.template as<unsigned>(), count,
+                    static_cast<int>(args.out[0].shape.c()), width, pixels, fault_);
     });
   }
 

@@ -51,7 +51,7 @@ class Faulty final : public Layer {
     const std::vector<float> x = to_floats(args.in[0]);
     std::vector<double> y(x.begin(), x.end());
     for (double& v : y) v *= 3;
-    from_doubles(y, args.out);
+    from_doubles(y, args.out[0]);
   }
   FormatRule formats(std::span<const TensorSpec>) const override { return nchw_only(); }
   ErrorBudget budget(std::span<const TensorSpec>) const override { return {.roundings = 1, .terms = 0}; }
@@ -65,7 +65,7 @@ class Faulty final : public Layer {
 class NoKernel final : public Layer {
  public:
   Inferred infer(std::span<const TensorSpec> in) const override { return elementwise_cost(in, {in[0].shape, in[0].dtype}, 1); }
-  void reference(const ReferenceArgs& args) const override { from_floats(to_floats(args.in[0]), args.out); }
+  void reference(const ReferenceArgs& args) const override { from_floats(to_floats(args.in[0]), args.out[0]); }
   std::string_view type_name() const override { return "NoKernel"; }
 };
 

@@ -27,7 +27,7 @@ class Moody final : public Layer {
   Inferred infer(std::span<const TensorSpec> in) const override { return elementwise_cost(in, {in[0].shape, in[0].dtype}, 1); }
   void reference(const ReferenceArgs& args) const override {
     check<Error>(!throws, "moody: no");
-    from_floats(to_floats(args.in[0]), args.out);
+    from_floats(to_floats(args.in[0]), args.out[0]);
   }
   std::string_view type_name() const override { return "Moody"; }
 };

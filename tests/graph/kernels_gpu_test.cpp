@@ -43,7 +43,8 @@ TEST(KernelsGpu, ReformatsMoveEveryElementThereAndBack) {
                             const cuda::DeviceBuffer& target) {
         const auto kernel = cuda::make_reformat_kernel(from, to);
         const TensorView view(source.data(), from);
-        run(stream.get(), [&] { kernel->launch({{&view, 1}, TensorView(target.data(), to), nullptr}, stream.get()); });
+        const TensorView made(target.data(), to);
+        run(stream.get(), [&] { kernel->launch({{&view, 1}, {&made, 1}, nullptr}, stream.get()); });
       };
       move(planes, a, pixels, b);
       move(pixels, b, planes, c);

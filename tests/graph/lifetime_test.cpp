@@ -75,7 +75,7 @@ TEST(Lifetime, ASessionOutlivesItsModel) {
   model.reset();
   EXPECT_EQ(answer(fused), right_answer());
   (void)answer(plain);
-  EXPECT_EQ(plain.value(plain.plan().steps[0].output).floats().size(), 40U);
+  EXPECT_EQ(plain.value(plain.plan().steps[0].output()).floats().size(), 40U);
   (void)plain.tap("conv");
   plain.run();
   EXPECT_EQ(plain.tapped("conv").floats().size(), 40U);

@@ -35,12 +35,12 @@ RandomPlan random_plan(std::uint32_t seed) {
     step.layer = layer;
     step.path = "s" + std::to_string(i);
     for (int k = 0; k < 1 + below(3); ++k) step.inputs.push_back(below(static_cast<int>(plan.values.size())));
-    step.output = add_value(i);
+    step.outputs = {add_value(i)};
     plan.steps.push_back(step);
     out.workspaces.push_back(below(3) == 0 ? below(500000) : 0);
   }
-  std::set<int> outputs{plan.steps.back().output};
-  for (int i = 0; i < below(4); ++i) outputs.insert(plan.steps[static_cast<std::size_t>(below(steps))].output);
+  std::set<int> outputs{plan.steps.back().output()};
+  for (int i = 0; i < below(4); ++i) outputs.insert(plan.steps[static_cast<std::size_t>(below(steps))].output());
   for (const int id : outputs) plan.outputs.push_back({"out" + std::to_string(id), id});
   plan.validate();
   return out;
@@ -143,7 +143,7 @@ TEST(MemoryPlanTest, PortsAreNotInTheArena) {
   const MemoryPlan memory = plan_memory(plan, {});
   EXPECT_EQ(memory.of_value(plan.input("x")), nullptr);
   EXPECT_EQ(memory.of_value(plan.output("y")), nullptr);
-  ASSERT_NE(memory.of_value(plan.steps[0].output), nullptr);
+  ASSERT_NE(memory.of_value(plan.steps[0].output()), nullptr);
   EXPECT_EQ(memory.of_value(-1), nullptr) << "-1 marks workspaces, it names no value";
   EXPECT_EQ(plan_memory(chain(1, {64}), {}).arena_bytes, 0);
 }
@@ -164,7 +164,7 @@ TEST(MemoryPlanTest, AValueThatNobodyReadsStillHasRoomWhileItIsWritten) {
                           }),
                           {{"x", {64}}});
   const MemoryPlan memory = plan_memory(plan, {});
-  const Placement* unread = memory.of_value(plan.steps[0].output);
+  const Placement* unread = memory.of_value(plan.steps[0].output());
   ASSERT_NE(unread, nullptr);
   EXPECT_EQ(unread->first_step, 0);
   EXPECT_EQ(unread->last_step, 0);

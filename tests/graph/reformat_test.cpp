@@ -22,7 +22,7 @@ Plan one_reformat(const Shape& shape, DType dtype, Format from) {
   step.layer = std::make_shared<Reformat>();
   step.path = "reformat";
   step.inputs = {0};
-  step.output = 1;
+  step.outputs = {1};
   plan.steps.push_back(step);
   plan.inputs.push_back({"x", 0});
   plan.outputs.push_back({"y", 1});

@@ -44,8 +44,8 @@ TEST(RewriteTest, NeighboursBecomeOneLayerAndThePhases) {
   const NormThenUpsample model;
   const Plan plan = optimize(trace(model, kInput), {.fuse = false, .formats = false});
   EXPECT_EQ(kinds(plan), (std::vector<std::string>{"conv Conv2d", "relu relu", "up:Conv2d Conv2d", "up MergePhases", "scale Scale"}));
-  EXPECT_EQ(plan.spec(plan.steps[2].output).shape, (Shape{2, 20, 6, 4}));
-  EXPECT_EQ(plan.spec(plan.steps[3].output).shape, (Shape{2, 5, 10, 6}));
+  EXPECT_EQ(plan.spec(plan.steps[2].output()).shape, (Shape{2, 20, 6, 4}));
+  EXPECT_EQ(plan.spec(plan.steps[3].output()).shape, (Shape{2, 5, 10, 6}));
   EXPECT_GT(plan.steps[2].flops, 0);
   const Plan exact = optimize(trace(model, kInput), {.rewrite = false, .fuse = false, .formats = false});
   EXPECT_EQ(kinds(exact),

@@ -179,11 +179,11 @@ TEST(Scale, LargePlansPackWell) {
     const int newest = static_cast<int>(plan.values.size()) - 1;
     const int back = random() % 2 == 0 ? static_cast<int>(random() % 8) : static_cast<int>(random() % 12'000);
     step.inputs = {std::max(0, newest - back)};
-    step.output = newest + 1;
+    step.outputs = {newest + 1};
     plan.values.push_back({{{1 + static_cast<std::int64_t>(random() % 4000)}}, step.path, i});
     plan.steps.push_back(step);
   }
-  plan.outputs = {{"y", plan.steps.back().output}};
+  plan.outputs = {{"y", plan.steps.back().output()}};
   plan.validate();
   const MemoryPlan memory = plan_memory(plan, {});
   EXPECT_NO_THROW(memory.validate());

@@ -126,7 +126,7 @@ TEST(SessionTest, BindRefusesMisalignedMemory) {
 TEST(SessionTest, ValuesInBetweenAreReadableOnlyIfKept) {
   const std::vector<InputSpec> inputs = {{"x", {2}}};
   Session lean = compile(chain(), inputs, Device::cpu());
-  const int between = lean.plan().steps[0].output;
+  const int between = lean.plan().steps[0].output();
   EXPECT_TRUE(contains(message_of<OptionError>([&] { (void)lean.value(between); }), "keep_values"));
   EXPECT_EQ(lean.value(lean.plan().input("x")).floats().size(), 2U) << "ports can always be read";
   EXPECT_THROW((void)lean.value(-1), OptionError);
@@ -135,8 +135,8 @@ TEST(SessionTest, ValuesInBetweenAreReadableOnlyIfKept) {
   Session kept = compile(chain(), inputs, Device::cpu(), {.keep_values = true});
   kept.input().copy_from(std::vector<float>{1, 2});
   kept.run();
-  EXPECT_EQ(kept.value(kept.plan().steps[0].output).floats(), (std::vector<float>{2, 4}));
-  EXPECT_EQ(kept.value(kept.plan().steps[1].output).floats(), (std::vector<float>{6, 12}));
+  EXPECT_EQ(kept.value(kept.plan().steps[0].output()).floats(), (std::vector<float>{2, 4}));
+  EXPECT_EQ(kept.value(kept.plan().steps[1].output()).floats(), (std::vector<float>{6, 12}));
 }
 
 TEST(SessionTest, PoisonMakesEveryComputedValueNanAndARunBringsThemBack) {
@@ -145,7 +145,7 @@ TEST(SessionTest, PoisonMakesEveryComputedValueNanAndARunBringsThemBack) {
   net.run();
   net.poison();
   for (const Step& step : net.plan().steps) {
-    for (const float v : net.value(step.output).floats()) EXPECT_TRUE(std::isnan(v)) << step.path;
+    for (const float v : net.value(step.output()).floats()) EXPECT_TRUE(std::isnan(v)) << step.path;
   }
   EXPECT_EQ(net.input().floats(), (std::vector<float>{1, 2})) << "inputs are the user's";
   net.run();

@@ -61,7 +61,7 @@ TEST_F(TapsGpuTest, EveryTapEqualsWhatASessionKeepsThatReusesNoMemory) {
         eager ? session->run_eager() : session->run();
       }
       for (std::size_t i = 0; i < names.size(); ++i) {
-        EXPECT_TRUE(same_bits(tapped.tapped(names[i]), kept.value(kept.plan().steps[i].output))) << names[i] << rebound << eager;
+        EXPECT_TRUE(same_bits(tapped.tapped(names[i]), kept.value(kept.plan().steps[i].output()))) << names[i] << rebound << eager;
       }
     }
   }

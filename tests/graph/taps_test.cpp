@@ -49,7 +49,9 @@ TEST(TapPatternTest, WildcardsMeanWhatTheySay) {
 TEST(TapPatternTest, NamesAreUnique) {
   const TappedNet net;
   const Session session = net_session(net);
-  EXPECT_EQ(tap_names(session.plan()),
+  std::vector<std::string> names;
+  for (const TapPoint& point : tap_points(session.plan())) names.push_back(point.name);
+  EXPECT_EQ(names,
             (std::vector<std::string>{"stage1.first+relu", "stage1.second", "stage2.first+relu", "stage2.second", "shared", "shared#2"}));
 }
 
@@ -87,7 +89,7 @@ TEST(TapTest, AContainersPathMeansItsSteps) {
   EXPECT_EQ(session.tapped("stage2").floats(), session.tapped("stage2.second").floats()) << "one tapped step alone lies below it";
   (void)session.tap("stage2");
   EXPECT_TRUE(contains(message_of<OptionError>([&] { (void)session.tapped("stage2"); }),
-                       "'stage2' is a container of several tapped steps: name one of stage2.first+relu, stage2.second"));
+                       "'stage2' stands for several tapped values: name one of stage2.first+relu, stage2.second"));
   EXPECT_TRUE(contains(message_of<OptionError>([&] { (void)session.tapped("stage1"); }), "'stage1' is not tapped"));
 }
 
@@ -145,7 +147,7 @@ TEST(TapTest, AllOfThemEqualWhatASessionKeepsThatReusesNoMemory) {
     session->run();
   }
   for (std::size_t i = 0; i < names.size(); ++i) {
-    EXPECT_EQ(tapped.tapped(names[i]).floats(), kept.value(kept.plan().steps[i].output).floats()) << names[i];
+    EXPECT_EQ(tapped.tapped(names[i]).floats(), kept.value(kept.plan().steps[i].output()).floats()) << names[i];
   }
   tapped.untap();
   EXPECT_TRUE(tapped.tapped_names().empty());

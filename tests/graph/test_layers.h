@@ -48,7 +48,7 @@ class Times final : public Layer {
         for (std::size_t i = 0; i < image; ++i) y.push_back(static_cast<double>(options_.factor) * static_cast<double>(x[n * image + i]));
       }
     }
-    from_doubles(y, args.out);
+    from_doubles(y, args.out[0]);
   }
   std::size_t absorbs(std::span<const TensorSpec>, std::span<const EpilogueOp> chain) const override {
     std::size_t taken = 0;

@@ -61,8 +61,8 @@ TEST(TraceTest, SeveralInputsAndOutputsByName) {
   });
   const Plan plan = trace(model, {{"a", {1, 2, 2, 2}}, {"b", {1, 2, 2, 2}, DType::f32, Format::nhwc}});
   EXPECT_EQ(plan.steps.size(), 2U);
-  EXPECT_EQ(plan.output("sum"), plan.steps[0].output);
-  EXPECT_EQ(plan.output("product"), plan.steps[1].output);
+  EXPECT_EQ(plan.output("sum"), plan.steps[0].output());
+  EXPECT_EQ(plan.output("product"), plan.steps[1].output());
   EXPECT_EQ(plan.spec(plan.input("b")).format, Format::nhwc);
   EXPECT_TRUE(contains(message_of<OptionError>([&] { (void)plan.output("difference"); }), "sum, product"));
   EXPECT_TRUE(contains(message_of<OptionError>([&] { (void)plan.input("c"); }), "a, b"));
@@ -138,7 +138,7 @@ TEST(PlanTest, ValidateCatchesPlansThatCannotRun) {
   std::swap(early.steps[0], early.steps[1]);
   EXPECT_THROW(early.validate(), Error);
   Plan twice = good;
-  twice.steps[1].output = twice.steps[0].output;
+  twice.steps[1].outputs = twice.steps[0].outputs;
   EXPECT_THROW(twice.validate(), Error);
   Plan nowhere = good;
   nowhere.outputs[0].value = 99;

@@ -34,7 +34,7 @@ class Liar final : public Layer {
     return elementwise_cost(in, {in[0].shape, in[0].dtype}, 1);
   }
   void reference(const ReferenceArgs& args) const override {
-    TensorView x = args.in[0], y = args.out;
+    TensorView x = args.in[0], y = args.out[0];
     if (lie_ == Lie::ignores_strides) x.strides = y.strides = contiguous_strides(x.shape, Format::nchw);
     const std::vector<float> in = to_floats(x);
     std::vector<double> out(in.size());
@@ -44,13 +44,13 @@ class Liar final : public Layer {
       out[i] = static_cast<double>(channel + 3) * static_cast<double>(in[i]);
     }
     if (lie_ == Lie::depends_on_history) out[0] += ++runs_;
-    if (lie_ == Lie::rounds_down && args.out.dtype != DType::f32) {
+    if (lie_ == Lie::rounds_down && args.out[0].dtype != DType::f32) {
       for (double& v : out) {
-        const double nearest = round_to(args.out.dtype, v);
-        if (std::abs(nearest) > std::abs(v)) v = nearest * (1 - 1.01 * unit_roundoff(args.out.dtype));  // the next number towards zero
+        const double nearest = round_to(args.out[0].dtype, v);
+        if (std::abs(nearest) > std::abs(v)) v = nearest * (1 - 1.01 * unit_roundoff(args.out[0].dtype));  // the next number towards zero
       }
     }
-    if (lie_ == Lie::leaves_last_unwritten && args.out.shape[0] > 1) {
+    if (lie_ == Lie::leaves_last_unwritten && args.out[0].shape[0] > 1) {
       TensorView part = y;
       part.shape = part.shape.with(0, part.shape[0] - 1);
       out.resize(static_cast<std::size_t>(part.shape.elements()));
@@ -266,7 +266,8 @@ TEST(StepBudgetTest, AChainInF32StaysWithinItsBudgetAndAWrongOneDoesNot) {
     const HostTensor in[] = {HostTensor(spec, x), HostTensor(spec, gate), HostTensor(spec, x)};
     const TensorView views[] = {in[0].view(), in[1].view(), in[2].view()};
     HostTensor expected(spec);
-    const double scale = reference_step(plan.steps[0], views, expected.view(), t);
+    const TensorView made[] = {expected.view()};
+    const double scale = reference_step(plan.steps[0], views, made, t);
     const ErrorBudget budget = step_budget(plan, plan.steps[0]);
     const double share = difference(got, expected.floats(), t, budget, scale).share;
     EXPECT_LE(share, 1) << t;

@@ -28,11 +28,12 @@ std::vector<float> run(const Conv2d& conv, const Shape& shape, std::span<const f
                        Format format = Format::nchw) {
   const TensorSpec spec{shape, dtype, format};
   const HostTensor in(spec, x);
-  TensorSpec out = conv.infer({&spec, 1}).out;
+  TensorSpec out = conv.infer({&spec, 1}).out[0];
   out.format = format;
   const HostTensor y(out);
   const TensorView view = in.view();
-  conv.reference({{&view, 1}, y.view(), dtype});
+  const TensorView made = y.view();
+  conv.reference({{&view, 1}, {&made, 1}, dtype});
   return y.floats();
 }
 
@@ -81,7 +82,7 @@ void expect_naive(Conv2d& conv, const Shape& shape, DType dtype = DType::f32, Fo
   const TensorSpec spec{shape, dtype, format};
   std::vector<float> x = uniform(shape.elements(), 4);
   for (float& v : x) v = round_to(dtype, v);
-  const Shape out = conv.infer({&spec, 1}).out.shape;
+  const Shape out = conv.infer({&spec, 1}).out[0].shape;
   const std::vector<float> y = run(conv, shape, x, dtype, format);
   ASSERT_EQ(static_cast<std::int64_t>(y.size()), out.elements());
   std::size_t at = 0;
@@ -197,7 +198,7 @@ TEST(Conv2dInfer, ShapesAndCost) {
   const Conv2d conv(3, 8, 3, {.stride = 2, .padding = 1});
   const TensorSpec x{{2, 3, 9, 10}, DType::bf16};
   const Inferred inferred = conv.infer({&x, 1});
-  EXPECT_EQ(inferred.out, (TensorSpec{{2, 8, 5, 5}, DType::bf16}));
+  EXPECT_EQ(inferred.out[0], (TensorSpec{{2, 8, 5, 5}, DType::bf16}));
   EXPECT_EQ(inferred.flops, 2.0 * 27 * 2 * 8 * 25);
   EXPECT_EQ(inferred.bytes, 2.0 * (2 * 3 * 90 + 2 * 8 * 25 + 8 * 27 + 8));
   EXPECT_EQ(conv.describe(), "3->8 3x3 stride 2 padding 1");
@@ -209,22 +210,22 @@ TEST(Conv2dInfer, ShapesAndCost) {
 TEST(Conv2dInfer, PadsNothingByDefault) {
   const TensorSpec x{{1, 3, 9, 10}};
   EXPECT_EQ(Conv2d(3, 8, 3).padding(), Size2d(0));
-  EXPECT_EQ(Conv2d(3, 8, 3).infer({&x, 1}).out.shape, (Shape{1, 8, 7, 8}));
-  EXPECT_EQ(Conv2d(3, 8, {1, 4}, {.stride = 2}).infer({&x, 1}).out.shape, (Shape{1, 8, 5, 4})) << "even kernels need no padding named";
-  EXPECT_EQ(Conv2d(3, 8, {3, 5}, {.dilation = 2}).infer({&x, 1}).out.shape, (Shape{1, 8, 5, 2}));
+  EXPECT_EQ(Conv2d(3, 8, 3).infer({&x, 1}).out[0].shape, (Shape{1, 8, 7, 8}));
+  EXPECT_EQ(Conv2d(3, 8, {1, 4}, {.stride = 2}).infer({&x, 1}).out[0].shape, (Shape{1, 8, 5, 4})) << "even kernels need no padding named";
+  EXPECT_EQ(Conv2d(3, 8, {3, 5}, {.dilation = 2}).infer({&x, 1}).out[0].shape, (Shape{1, 8, 5, 2}));
 }
 
 TEST(Conv2dInfer, SamePaddingOnRequest) {
   const TensorSpec x{{1, 3, 9, 10}};
   const Conv2d conv(3, 8, {3, 5}, {.padding = -1, .dilation = 2});
   EXPECT_EQ(conv.padding(), Size2d(2, 4));
-  EXPECT_EQ(conv.infer({&x, 1}).out.shape, (Shape{1, 8, 9, 10}));
+  EXPECT_EQ(conv.infer({&x, 1}).out[0].shape, (Shape{1, 8, 9, 10}));
   EXPECT_EQ(Conv2d(3, 8, {3, 5}, {.padding = {-1, 0}}).padding(), Size2d(1, 0));
 }
 
 TEST(Conv2dInfer, KernelMayJustFit) {
   const TensorSpec x{{1, 1, 3, 4}, DType::f32};
-  EXPECT_EQ(Conv2d(1, 1, {3, 4}, {.padding = 0}).infer({&x, 1}).out.shape, (Shape{1, 1, 1, 1}));
+  EXPECT_EQ(Conv2d(1, 1, {3, 4}, {.padding = 0}).infer({&x, 1}).out[0].shape, (Shape{1, 1, 1, 1}));
 }
 
 TEST(Conv2dRefuses, WrongChannels) {
@@ -330,7 +331,7 @@ TEST(Conv2dTypicalSize, CountsTheProductsOfTheOutputThatHasMost) {
     for (float& v : x) v = bits() % 2 == 0 ? 3.0F : -3.0F;
     int most = 0;
     const TensorSpec spec{c.x, DType::f32};
-    const Shape out = conv.infer({&spec, 1}).out.shape;
+    const Shape out = conv.infer({&spec, 1}).out[0].shape;
     for (std::int64_t o = 0; o < out.c(); ++o) {
       for (std::int64_t i = 0; i < out.h(); ++i) {
         for (std::int64_t j = 0; j < out.w(); ++j) most = std::max(most, naive(conv, c.x, x, DType::f32, 0, o, i, j).terms);

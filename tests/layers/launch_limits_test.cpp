@@ -154,9 +154,9 @@ TEST_P(LimitsOf, RMSNorm2dsLayerAndCallRunLargeChannelCounts) {
         const RMSNorm2d layer(shape.c(), options);
         const std::vector<TensorSpec> in(mode == ResidualMode::none ? 1 : 2, spec);
         const std::vector<TensorView> views(in.size(), x);
-        cuda::PrepareArgs args{in, spec, {}, &dry.info(), nullptr, false, false};
+        cuda::PrepareArgs args{in, {&spec, 1}, {}, &dry.info(), nullptr, false, false};
         const std::unique_ptr<cuda::Kernel> kernel = cuda::kernel_registry().prepare(layer, args);
-        EXPECT_NO_THROW(kernel->launch({views, y, nullptr}, nullptr)) << spec << ' ' << dry.refusal();
+        EXPECT_NO_THROW(kernel->launch({views, {&y, 1}, nullptr}, nullptr)) << spec << ' ' << dry.refusal();
       }
     }
   }
@@ -281,12 +281,13 @@ void expect_layer_runs(DryDevice& dry, const Layer& layer, const std::vector<Sha
           in.push_back({shape, t, format});
           views.emplace_back(address(kAligned + misalign), in.back());
         }
-        TensorSpec out = layer.infer(in).out;
+        TensorSpec out = layer.infer(in).out[0];
         out.format = format;
-        const cuda::PrepareArgs args{in, out, {}, &dry.info(), nullptr, false, false};
+        const cuda::PrepareArgs args{in, {&out, 1}, {}, &dry.info(), nullptr, false, false};
         try {
           const std::unique_ptr<cuda::Kernel> kernel = cuda::kernel_registry().prepare(layer, args);
-          kernel->launch({views, TensorView(address(2 * kAligned + misalign), out), address(3 * kAligned)}, nullptr);
+          const TensorView made(address(2 * kAligned + misalign), out);
+          kernel->launch({views, {&made, 1}, address(3 * kAligned)}, nullptr);
         } catch (const CudaError& e) {
           ADD_FAILURE() << layer.type_name() << ' ' << in[0] << ": " << e.what() << ' ' << dry.refusal();
         }

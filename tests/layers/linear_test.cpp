@@ -17,9 +17,10 @@ namespace {
 std::vector<float> run(const Linear& linear, const Shape& shape, std::span<const float> x, DType dtype = DType::f32) {
   const TensorSpec spec{shape, dtype};
   const HostTensor in(spec, x);
-  const HostTensor y(linear.infer({&spec, 1}).out);
+  const HostTensor y(linear.infer({&spec, 1}).out[0]);
   const TensorView view = in.view();
-  linear.reference({{&view, 1}, y.view(), dtype});
+  const TensorView out = y.view();
+  linear.reference({{&view, 1}, {&out, 1}, dtype});
   return y.floats();
 }
 
@@ -67,7 +68,7 @@ TEST(LinearInfer, ShapesAndCost) {
   const Linear linear(6, 5, {.bias = false});
   const TensorSpec x{{2, 3, 6}, DType::f16};
   const Inferred inferred = linear.infer({&x, 1});
-  EXPECT_EQ(inferred.out, (TensorSpec{{2, 3, 5}, DType::f16}));
+  EXPECT_EQ(inferred.out[0], (TensorSpec{{2, 3, 5}, DType::f16}));
   EXPECT_EQ(inferred.flops, 11.0 * 30);
   EXPECT_EQ(inferred.bytes, 2.0 * (36 + 30 + 30));
   EXPECT_EQ(linear.describe(), "6->5 no bias");
@@ -113,7 +114,7 @@ TEST(Linear, AnOutputThatCancelsIsMeasuredAgainstItsProducts) {
 
   const TensorSpec spec{Shape{kIn}, DType::f32};
   const HostTensor in(spec, x);
-  const HostTensor y(linear.infer({&spec, 1}).out);
+  const HostTensor y(linear.infer({&spec, 1}).out[0]);
   Step step;
   step.layer = std::shared_ptr<const Layer>(std::shared_ptr<void>(), &linear);
   step.inputs = {0};

@@ -59,7 +59,7 @@ TEST(PixelShuffleTest, FreeFunctionsUndoEachOther) {
   const Plan plan = test::trace_function(
       {{1, 8, 3, 5}}, [](const std::vector<Value>& x) { return std::vector<Value>{pixel_unshuffle(pixel_shuffle(x[0], 2), 2)}; });
   ASSERT_EQ(plan.steps.size(), 2U);
-  EXPECT_EQ(plan.spec(plan.steps[0].output).shape, (Shape{1, 2, 6, 10}));
+  EXPECT_EQ(plan.spec(plan.steps[0].output()).shape, (Shape{1, 2, 6, 10}));
   EXPECT_EQ(plan.spec(plan.output("y0")).shape, (Shape{1, 8, 3, 5}));
 }
 

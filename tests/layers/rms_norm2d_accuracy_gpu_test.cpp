@@ -150,14 +150,14 @@ TEST_P(RMSNorm2dAccuracy, DefaultTunedAndDirectGiveTheSameAnswer) {
       init_random(layer, 11);  // as DirectCase does
       for (const bool tune : {false, true}) {
         const TensorSpec spec{shape, t, std::strcmp(layout.name, "nhwc") == 0 ? Format::nhwc : Format::nchw};
-        cuda::PrepareArgs args{{&spec, 1}, spec, {}, &device, stream.get()};
+        cuda::PrepareArgs args{{&spec, 1}, {&spec, 1}, {}, &device, stream.get()};
         args.tune = tune;
         const std::unique_ptr<cuda::Kernel> kernel = cuda::kernel_registry().prepare(layer, args);
         DeviceTensor x(shape, t, layout), y(shape, t, layout);
         x.fill(c.x);
         const cuda::DeviceBuffer workspace(kernel->workspace_bytes());
-        const TensorView in = x.view();
-        kernel->launch({{&in, 1}, y.view(), workspace.data()}, stream.get());
+        const TensorView in = x.view(), out = y.view();
+        kernel->launch({{&in, 1}, {&out, 1}, workspace.data()}, stream.get());
         CUDA_CHECK(cudaStreamSynchronize(stream.get()));
         const std::vector<float> got = y.floats();
         // The sums may be added in another order, which can move the last place of f32 and, in 16 bits, a rare rounding.

@@ -224,7 +224,7 @@ TEST(RMSNorm2dTest, WritesInPlaceAndAnyStrides) {
   const Floats expected = run_reference(layer, {{shape, x}});
   HostTensor t({shape, DType::f32}, x);
   TensorView view = t.view();
-  layer.reference({{&view, 1}, view, DType::f32});
+  layer.reference({{&view, 1}, {&view, 1}, DType::f32});
   EXPECT_EQ(t.floats(), expected) << "in place";
   // Every other element of a buffer, pixels right to left.
   Floats buffer(24, kNaN);
@@ -232,7 +232,7 @@ TEST(RMSNorm2dTest, WritesInPlaceAndAnyStrides) {
   strides = {24, 8, 4, -2};
   const TensorView strided(buffer.data() + 2, shape, DType::f32, strides);
   from_floats(x, strided);
-  layer.reference({{&strided, 1}, strided, DType::f32});
+  layer.reference({{&strided, 1}, {&strided, 1}, DType::f32});
   EXPECT_EQ(to_floats(strided), expected);
 }
 

@@ -115,7 +115,7 @@ std::vector<double> stage_sums(const Module& half, const std::vector<std::string
     double last = sums.empty() ? 0 : sums.back();
     for (const Step& step : net.plan().steps) {
       if (head ? step.path == prefix + "add" : step.path == prefix + part || step.path.starts_with(prefix + part + ".")) {
-        last = sum_abs(net.value(step.output).floats());
+        last = sum_abs(net.value(step.output()).floats());
       }
     }
     sums.push_back(last);

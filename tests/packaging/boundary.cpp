@@ -43,7 +43,7 @@ class Twice final : public frieze::Layer {
   void reference(const frieze::ReferenceArgs& args) const override {
     std::vector<float> y = frieze::to_floats(args.in[0]);
     for (float& v : y) v *= 2;
-    frieze::from_floats(y, args.out);
+    frieze::from_floats(y, args.out[0]);
   }
   std::string_view type_name() const override { return "Twice"; }
 };

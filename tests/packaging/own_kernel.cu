@@ -17,7 +17,7 @@ class Negate final : public frieze::Layer {
   void reference(const frieze::ReferenceArgs& args) const override {
     std::vector<float> y = frieze::to_floats(args.in[0]);
     for (float& v : y) v = -v;
-    frieze::from_floats(y, args.out);
+    frieze::from_floats(y, args.out[0]);
   }
   std::string_view type_name() const override { return "Negate"; }
 };
@@ -31,10 +31,10 @@ __global__ void negate_element_per_thread(const T* x, T* y, std::int64_t count) 
 class NegateKernel final : public frieze::cuda::Kernel {
  public:
   void launch(const frieze::cuda::LaunchArgs& args, cudaStream_t stream) const override {
-    const std::int64_t count = args.out.shape.elements();
-    frieze::cuda::dispatch(args.out.dtype, [&]<class T>(T) {
+    const std::int64_t count = args.out[0].shape.elements();
+    frieze::cuda::dispatch(args.out[0].dtype, [&]<class T>(T) {
       frieze::cuda::launch_kernel(negate_element_per_thread<T>, dim3(frieze::cuda::ceil_div<std::int64_t>(count, 256)), dim3(256), 0,
-                                  stream, static_cast<const T*>(args.in[0].data), static_cast<T*>(args.out.data), count);
+                                  stream, static_cast<const T*>(args.in[0].data), static_cast<T*>(args.out[0].data), count);
     });
   }
 };

@@ -87,14 +87,14 @@ class LargeRun {
  public:
   LargeRun(const Layer& layer, const LargeCase& c) : layer_(layer), case_(c) {
     for (const Shape& shape : c.inputs) in_.push_back({shape, c.dtype, c.format});
-    out_ = layer.infer(in_).out;
+    out_ = layer.infer(in_).out[0];
     const bool reformats = dynamic_cast<const Reformat*>(&layer) != nullptr;
     out_.format = !reformats ? c.format : c.format == Format::nchw ? Format::nhwc : Format::nchw;
     if (out_.shape.rank() == 4) units_ = std::min(in_[0].shape.h(), out_.shape.h());  // means have no rows
     int device = 0;
     CUDA_CHECK(cudaGetDevice(&device));
     device_ = cuda::device_info(device);
-    cuda::PrepareArgs prepare{in_, out_, {}, &device_, stream_.get()};
+    cuda::PrepareArgs prepare{in_, {&out_, 1}, {}, &device_, stream_.get()};
     prepare.tune = false;
     kernel_ = reformats ? cuda::make_reformat_kernel(in_[0], out_) : cuda::kernel_registry().prepare(layer, prepare);
   }
@@ -151,7 +151,8 @@ class LargeRun {
     CUDA_CHECK(cudaMemset(output_.data(), 0xFF, output_.bytes()));
     if (workspace.bytes() > 0) CUDA_CHECK(cudaMemset(workspace.data(), 0xFF, workspace.bytes()));
     CUDA_CHECK(cudaDeviceSynchronize());  // copies and fills ran on another stream
-    kernel_->launch({views, TensorView(output_.data(), out_), workspace.data()}, stream_.get());
+    const TensorView made(output_.data(), out_);
+    kernel_->launch({views, {&made, 1}, workspace.data()}, stream_.get());
     CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
   }
 
@@ -185,8 +186,9 @@ class LargeRun {
       specs.push_back(inputs.back().spec());
     }
     for (const HostTensor& input : inputs) views.push_back(input.view());
-    const HostTensor expected({layer_.infer(specs).out.shape, DType::f32, Format::nchw});
-    layer_.reference({views, expected.view(), case_.dtype});
+    const HostTensor expected({layer_.infer(specs).out[0].shape, DType::f32, Format::nchw});
+    const TensorView made = expected.view();
+    layer_.reference({views, {&made, 1}, case_.dtype});
     // Without the rows of the halo.
     const std::int64_t skip = (place.unit * in_rows - first) / in_rows * out_rows;
     const HostTensor middle = band(expected.spec(), 0, skip, units * out_rows, [&](std::int64_t from, std::int64_t count, char* to) {

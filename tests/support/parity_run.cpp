@@ -195,11 +195,12 @@ Truth truth(const Layer& layer, const ParityCase& c, const TensorSpec& out, cons
     plan.values.push_back({input.spec(), "input", -1});
     views.push_back(input.view());
   }
-  step.output = static_cast<int>(plan.values.size());
+  step.outputs = {static_cast<int>(plan.values.size())};
   plan.values.push_back({out, "output", 0});
   for (const EpilogueOp& op : c.epilogue) step.epilogue.push_back(fused(op));
   const HostTensor y({out.shape, DType::f32, Format::nchw});
-  const double scale = reference_step(step, views, y.view(), c.dtype);
+  const TensorView made = y.view();
+  const double scale = reference_step(step, views, {&made, 1}, c.dtype);
   return {y.floats(), step_budget(plan, step), scale};
 }
 
@@ -226,7 +227,7 @@ class Bench {
   Bench(const Layer& layer, const ParityCase& c) : layer_(layer), case_(c), device_(current_device()), stream_(cuda::make_stream()) {
     if (const char* shift = std::getenv("FRIEZE_PARITY_SEED"); shift != nullptr) case_.seed += std::strtoull(shift, nullptr, 10);
     for (const Shape& shape : c.inputs) specs_.push_back({shape, c.dtype, c.format});
-    out_ = layer.infer(specs_).out;
+    out_ = layer.infer(specs_).out[0];
     out_.format = c.format;
     own_ = specs_;
     for (const EpilogueOp& op : c.epilogue) {
@@ -248,7 +249,7 @@ class Bench {
       report.describe = lines.at(same_code);
       return report;
     }
-    cuda::PrepareArgs prepare{specs_, out_, case_.epilogue, &device_, stream_.get()};
+    cuda::PrepareArgs prepare{specs_, {&out_, 1}, case_.epilogue, &device_, stream_.get()};
     prepare.tune = case_.tune;
     const std::unique_ptr<cuda::Kernel> kernel = cuda::kernel_registry().prepare(layer_, prepare);
     report.describe = kernel->describe();
@@ -263,7 +264,8 @@ class Bench {
 
     std::vector<TensorView> views;
     for (const auto& tensor : tensors_) views.push_back(tensor->view());
-    const cuda::LaunchArgs args{views, output().view(), workspace_->data()};
+    const TensorView made = output().view();
+    const cuda::LaunchArgs args{views, {&made, 1}, workspace_->data()};
     const auto eager = [&] { kernel->launch(args, stream_.get()); };
 
     const std::vector<HostTensor> inputs = fill_inputs(case_.fill, case_.seed);
@@ -369,7 +371,7 @@ class Bench {
       if (!case_.in_place) CUDA_CHECK(cudaMemset(memory.back().data(), 0, memory.back().bytes()));
       CUDA_CHECK(cudaDeviceSynchronize());
     }
-    kernel.launch({in, out, workspace.data()}, stream_.get());
+    kernel.launch({in, {&out, 1}, workspace.data()}, stream_.get());
     CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
     note_launched(kernels);
   }
@@ -388,8 +390,8 @@ class Bench {
     for (const TensorSpec& spec : specs_) views.push_back(view_of(spec, case_));
     if (!case_.in_place) views.push_back(view_of(out_, case_));
     for (TensorView& view : views) view.data = take(bytes_to_the_end(view, case_)) + misaligned_bytes(view, case_);
-    const cuda::LaunchArgs args{std::span(views).first(specs_.size()), case_.in_place ? views[0] : views.back(),
-                                take(kernel.workspace_bytes())};
+    const TensorView& made = case_.in_place ? views[0] : views.back();
+    const cuda::LaunchArgs args{std::span(views).first(specs_.size()), {&made, 1}, take(kernel.workspace_bytes())};
     return kernels_of(captured(stream_.get(), [&] { kernel.launch(args, stream_.get()); }).get());
   }
 

@@ -30,10 +30,11 @@ inline std::vector<float> run_reference(const Layer& layer, const std::vector<In
     tensors.emplace_back(specs.back(), input.values);
     views.push_back(tensors.back().view());
   }
-  TensorSpec out = layer.infer(specs).out;
+  TensorSpec out = layer.infer(specs).out[0];
   out.format = format;
   const HostTensor y(out);
-  layer.reference({views, y.view(), t});
+  const TensorView made = y.view();
+  layer.reference({views, {&made, 1}, t});
   return y.floats();
 }
 
@@ -41,7 +42,7 @@ inline std::vector<float> run_reference(const Layer& layer, const std::vector<In
 inline Shape inferred_shape(const Layer& layer, const std::vector<Shape>& shapes, DType t = DType::f32) {
   std::vector<TensorSpec> specs;
   for (const Shape& shape : shapes) specs.push_back({shape, t});
-  return layer.infer(specs).out.shape;
+  return layer.infer(specs).out[0].shape;
 }
 
 /// The message of the E that `body` throws; a failure and "" if it throws none.

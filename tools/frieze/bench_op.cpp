@@ -24,7 +24,7 @@ BenchCase parse_shape(std::string_view text, DType fallback) {
   BenchCase c;
   c.dtype = fallback;
   if (const std::size_t colon = text.find(':'); colon != std::string_view::npos) {
-    c.dtype = parse_dtype(text.substr(colon + 1));
+    c.dtype = parse_float_dtype(text.substr(colon + 1));
     text = text.substr(0, colon);
   }
   std::vector<std::int64_t> extents;
@@ -62,7 +62,7 @@ BenchSettings parse_settings(const BenchOpOptions& options) {
 }
 
 std::vector<BenchCase> parse_cases(const BenchOpOptions& options) {
-  const DType fallback = options.dtype.empty() ? DType::bf16 : parse_dtype(options.dtype);
+  const DType fallback = options.dtype.empty() ? DType::bf16 : parse_float_dtype(options.dtype);
   std::vector<Format> formats = {Format::nchw, Format::nhwc};
   if (!options.format.empty()) formats = {parse_format(options.format)};
   std::vector<BenchCase> cases;

@@ -194,7 +194,7 @@ class Bench {
   void prepare() {
     const TensorSpec spec{case_.shape, case_.dtype, case_.format};
     const TensorSpec in[] = {spec, spec};
-    cuda::PrepareArgs args{std::span(in, static_cast<std::size_t>(tensors() - 1)), spec, {}, &device_, stream_.get()};
+    cuda::PrepareArgs args{std::span(in, static_cast<std::size_t>(tensors() - 1)), {&spec, 1}, {}, &device_, stream_.get()};
     args.tune = settings_.tune;
     kernel_ = cuda::kernel_registry().prepare(layer_, args);
     workspace_ = cuda::DeviceBuffer(kernel_->workspace_bytes());
@@ -204,8 +204,8 @@ class Bench {
   void launch(int i, cudaStream_t stream) const {
     const TensorSpec spec{case_.shape, case_.dtype, case_.format};
     const TensorView in[] = {TensorView(buffer(i).x.data(), spec), TensorView(buffer(i).residual.data(), spec)};
-    kernel_->launch({std::span(in, static_cast<std::size_t>(tensors() - 1)), TensorView(buffer(i).y.data(), spec), workspace_.data()},
-                    stream);
+    const TensorView out(buffer(i).y.data(), spec);
+    kernel_->launch({std::span(in, static_cast<std::size_t>(tensors() - 1)), {&out, 1}, workspace_.data()}, stream);
   }
 
   // A few runs of pixels from the first to the last one.

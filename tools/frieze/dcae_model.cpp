@@ -89,7 +89,7 @@ std::optional<PreparedModel> prepare_dcae(const ModelOptions& options) {
                        "x", height);
     const bool latent = kind.part == DcAeParts::decoder;
     const int channels = latent ? config.latent_channels : config.in_channels, divide = latent ? f : 1;
-    model.inputs = {{"x", {1, channels, height / divide, width / divide}, parse_dtype(options.dtype)}};
+    model.inputs = {{"x", {1, channels, height / divide, width / divide}, parse_float_dtype(options.dtype)}};
     std::unique_ptr<Half> half;
     const bool random = options.random_seed.has_value();
     if (!random && fs::exists(weights_of(options, name))) {

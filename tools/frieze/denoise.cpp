@@ -139,7 +139,7 @@ int denoise_command(const DenoiseCommandOptions& options, Outputs& out) {
   const std::optional<double> sigma = parse_sigma(options.sigma);
   check<OptionError>(options.in_place || !options.out.empty(), "--out is required, or --in-place; see frieze denoise --help");
   DenoiseOptions settings;
-  settings.dtype = parse_dtype(options.dtype);
+  settings.dtype = parse_float_dtype(options.dtype);
   settings.tile = options.tile;
   settings.max_memory = options.max_memory;
   settings.tune = !options.no_tune;

@@ -73,7 +73,7 @@ PreparedModel prepare_model(const ModelOptions& options) {
   if (std::optional<PreparedModel> dcae = prepare_dcae(options)) return std::move(*dcae);
   PreparedModel model;
   model.entry = &find_model(options.model);
-  const DType dtype = parse_dtype(options.dtype);
+  const DType dtype = parse_float_dtype(options.dtype);
   int width = options.width, height = options.height;
   if (!options.photo.empty()) {
     model.photo = with_hidden_filled(read_picture(options.photo, options.pictures));

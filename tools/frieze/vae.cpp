@@ -46,7 +46,7 @@ AutoencoderOptions autoencoder_options(const VaeOptions& o) {
   options.parts = o.task == VaeTask::encode   ? AutoencoderPart::encoder
                   : o.task == VaeTask::decode ? AutoencoderPart::decoder
                                               : AutoencoderPart::both;
-  options.dtype = parse_dtype(o.dtype);
+  options.dtype = parse_float_dtype(o.dtype);
   if (o.weights.starts_with(kRandom)) {
     options.random_seed = parse_seed("--weights random:SEED", o.weights.substr(kRandom.size()));
   } else {

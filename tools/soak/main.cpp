@@ -38,7 +38,7 @@ Arguments parse(int argc, char** argv) {
     if (option == "--device") {
       o.device = value;
     } else if (option == "--dtype") {
-      o.dtype = parse_dtype(value);
+      o.dtype = parse_float_dtype(value);
     } else if (option == "--replays") {
       read_number<std::int64_t>("--replays", value, 1, o.replays);
     } else if (option == "--size") {

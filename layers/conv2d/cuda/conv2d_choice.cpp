@@ -45,7 +45,7 @@ class Trial {
       : p_(p),
         args_(args),
         x_bytes_(rounded(args.in[0].bytes())),
-        y_bytes_(rounded(args.out.bytes())),
+        y_bytes_(rounded(args.out[0].bytes())),
         operand_bytes_(args.in.size() > 1 ? y_bytes_ : 0) {
     const std::size_t one = x_bytes_ + y_bytes_ + operand_bytes_;
     sets_ = one > 4 * args.device->l2_bytes ? 1 : std::min(kMostBuffers, cold_buffers(one, args.device->l2_bytes));
@@ -84,7 +84,7 @@ class Trial {
     } catch (const CudaError&) {
       return false;
     }
-    return count_far(p_.dtype, expected(), y(0), args_.out.shape.elements(), 2 * p_.budget.roundings * unit_roundoff(p_.dtype),
+    return count_far(p_.dtype, expected(), y(0), args_.out[0].shape.elements(), 2 * p_.budget.roundings * unit_roundoff(p_.dtype),
                      2 * p_.budget.terms * unit_roundoff(DType::f32), args_.stream) == 0;
   }
 
@@ -112,7 +112,7 @@ class Trial {
   char* expected() const { return set(sets_); }
 
   void run(const ConvPath& path, int i, void* out) const {
-    const std::vector<TensorView> operands(args_.in.size() - 1, TensorView(y(i) + y_bytes_, args_.out));
+    const std::vector<TensorView> operands(args_.in.size() - 1, TensorView(y(i) + y_bytes_, args_.out[0]));
     path.launch(set(i), out, make_epilogue(args_.epilogue, operands), workspace_.data(), args_.stream);
   }
   std::vector<double> time(const std::vector<NamedConvPath>& paths, const std::vector<std::size_t>& which, int rounds) const {

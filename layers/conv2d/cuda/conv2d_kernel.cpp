@@ -47,10 +47,10 @@ ConvGeometry geometry(const Conv2d& layer, const Shape& x, const Shape& y) {
 class Conv2dKernel final : public Kernel {
  public:
   Conv2dKernel(const Conv2d& layer, const PrepareArgs& args) : epilogue_(args.epilogue.begin(), args.epilogue.end()) {
-    const Shape &x = args.in[0].shape, &y = args.out.shape;
+    const Shape &x = args.in[0].shape, &y = args.out[0].shape;
     p_.g = geometry(layer, x, y);
-    p_.dtype = args.out.dtype;
-    p_.format = same_layout(x) && same_layout(y) ? Format::nhwc : args.out.format;
+    p_.dtype = args.out[0].dtype;
+    p_.format = same_layout(x) && same_layout(y) ? Format::nhwc : args.out[0].format;
     p_.budget = layer.budget(args.in.first(1));
     pack_weights(layer);
     ConvChoice choice = choose_conv_path(p_, args);
@@ -59,7 +59,7 @@ class Conv2dKernel final : public Kernel {
   }
 
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
-    path_->launch(args.in[0].data, args.out.data, make_epilogue(epilogue_, args.in.subspan(1)), args.workspace, stream);
+    path_->launch(args.in[0].data, args.out[0].data, make_epilogue(epilogue_, args.in.subspan(1)), args.workspace, stream);
   }
   std::size_t workspace_bytes() const override { return path_->workspace_bytes(); }
   std::size_t weight_bytes() const override {

@@ -24,17 +24,17 @@ NormOptions with_chain(const RMSNorm2dOptions& own, std::span<const EpilogueOp> 
 class RMSNorm2dKernel final : public NodeKernel {
  public:
   RMSNorm2dKernel(const RMSNorm2d& layer, const PrepareArgs& prepare)
-      : format_(prepare.out.format), device_(as_code_runs(*prepare.device)) {
+      : format_(prepare.out[0].format), device_(as_code_runs(*prepare.device)) {
     const TensorSpec& x = prepare.in[0];
     formula_ = make_formula(with_chain(layer.options(), prepare.epilogue), x.shape.c(), x.dtype);
     if (layer.weight() != nullptr) weight_ = to_device(layer.weight()->values, x.dtype);
     if (layer.bias() != nullptr) bias_ = to_device(layer.bias()->values, x.dtype);
-    prepared_ = call_for(TensorView(nullptr, x), TensorView(nullptr, prepare.out), nullptr);  // aligned, as the plan's tensors are
+    prepared_ = call_for(TensorView(nullptr, x), TensorView(nullptr, prepare.out[0]), nullptr);  // aligned, as the plan's tensors are
     choice_ = choose_norm(prepared_, prepare.tune, device_, prepare.stream);
   }
 
   void launch(const LaunchArgs& launch, cudaStream_t stream) const override {
-    const NormCall call = call_for(launch.in[0], launch.out, launch.in.size() > 1 ? &launch.in[1] : nullptr);
+    const NormCall call = call_for(launch.in[0], launch.out[0], launch.in.size() > 1 ? &launch.in[1] : nullptr);
     // The plan's tensors are aligned and contiguous; other views get what is the default for them.
     const NormConfig config = call.problem == prepared_.problem ? choice_.config : default_norm_config(call.problem);
     launch_norm(config, call.problem.dtype, call.args, call.strides, stream);
