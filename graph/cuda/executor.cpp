@@ -268,14 +268,7 @@ class CudaExecutor final : public Executor {
       for (const int id : step.inputs) in.push_back(seen(step, id));
       for (const int id : step.outputs) out.push_back(seen(step, id));
       const std::vector<EpilogueOp> ops = step.ops();
-      PrepareArgs args;
-      args.in = in;
-      args.out = out;
-      args.epilogue = ops;
-      args.device = &device_;
-      args.stream = stream_.get();
-      args.allow_tf32 = options_.allow_tf32;
-      args.tune = options_.tune;
+      const PrepareArgs args{in, out, ops, &device_, stream_.get(), options_.allow_tf32, options_.tune};
       Prepared prepared;
       try {
         const bool reformat = dynamic_cast<const Reformat*>(step.layer.get()) != nullptr;

@@ -78,7 +78,9 @@ class ReformatKernel final : public NodeKernel {
   // Only bits move: f16 and bf16 are the same here.
   template <class Body>
   void dispatch_bits(Body&& body) const {
-    if (size_of(in_.dtype) == 4)
+    if (size_of(in_.dtype) == 8)
+      body(std::uint64_t{});
+    else if (size_of(in_.dtype) == 4)
       body(std::uint32_t{});
     else
       body(std::uint16_t{});

@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kBlock) cast_element_per_thread(const From* x,
   if (i < count) y[i] = cast_to<To>(x[i]);
 }
 
-class CastKernel final : public Kernel {
+class CastKernel final : public NodeKernel {
  public:
   explicit CastKernel(const PrepareArgs& args) {
     with_types(args.in[0].dtype, args.out[0].dtype,

@@ -43,7 +43,7 @@ class Chain {
   void add(const Layer& layer, const std::vector<EpilogueOp>& epilogue = {}) {
     cuda::PrepareArgs args;
     args.in = {&spec_, 1};
-    args.out = spec_;
+    args.out = {&spec_, 1};
     args.epilogue = epilogue;
     args.device = &device_;
     args.stream = stream_.get();
@@ -79,7 +79,7 @@ class Chain {
   void enqueue(std::size_t i, cudaStream_t stream) const {
     const bool forth = i % 2 == 0;
     const TensorView in((forth ? x_ : y_).data(), spec_), out((forth ? y_ : x_).data(), spec_);
-    kernels_[i]->launch({{&in, 1}, out, workspaces_[i].data()}, stream);
+    kernels_[i]->launch({{&in, 1}, {&out, 1}, workspaces_[i].data()}, stream);
   }
 
   TensorSpec spec_;

@@ -120,7 +120,9 @@ dim3 blocks(std::uint32_t threads) { return dim3(ceil_div(threads, kBlock)); }
 // Calls body with the type to copy elements of T as.
 template <class Body>
 void dispatch_bits(DType t, Body&& body) {
-  if (size_of(t) == 4) {
+  if (size_of(t) == 8) {
+    body(std::uint64_t{});
+  } else if (size_of(t) == 4) {
     body(std::uint32_t{});
   } else {
     body(std::uint16_t{});
@@ -174,11 +176,15 @@ void launch_copy(const TensorView& src, const TensorView& dst, cudaStream_t stre
   dispatch_bits(dst.dtype, [&](auto e) {
     using E = decltype(e);
     const std::int64_t pack = pack_size(loops, addresses(dst, src), sizeof(E), false);
-    if (pack == 1 && try_interleave<E>(src, dst, loops, stream)) return;
+    if constexpr (sizeof(E) < 8) {
+      if (pack == 1 && try_interleave<E>(src, dst, loops, stream)) return;
+    }
     if constexpr (sizeof(E) == 2) {
       if (pack >= 8) return launch_copy_packs<E, 8>(loops, src, dst, stream);
     }
-    if (pack >= 4) return launch_copy_packs<E, 4>(loops, src, dst, stream);
+    if constexpr (sizeof(E) < 8) {
+      if (pack >= 4) return launch_copy_packs<E, 4>(loops, src, dst, stream);
+    }
     if (pack >= 2) return launch_copy_packs<E, 2>(loops, src, dst, stream);
     launch_copy_packs<E, 1>(loops, src, dst, stream);
   });
@@ -215,12 +221,15 @@ void launch_binary(BinaryOp op, const TensorView& a, const TensorView& b, const 
 void preload_copy(DType t) {
   dispatch_bits(t, [](auto e) {
     using E = decltype(e);
-    preload_all(&copy_pack_per_thread<E, 1>, &copy_pack_per_thread<E, 2>, &copy_pack_per_thread<E, 4>);
+    preload_all(&copy_pack_per_thread<E, 1>, &copy_pack_per_thread<E, 2>);
     if constexpr (sizeof(E) == 2) preload_all(&copy_pack_per_thread<E, 8>);
-    preload_all(&interleave_packs_per_thread<E, 2, true>, &interleave_packs_per_thread<E, 4, true>,
-                &interleave_packs_per_thread<E, 16, true>);
-    preload_all(&interleave_packs_per_thread<E, 2, false>, &interleave_packs_per_thread<E, 4, false>,
-                &interleave_packs_per_thread<E, 16, false>);
+    if constexpr (sizeof(E) < 8) {
+      preload_all(&copy_pack_per_thread<E, 4>);
+      preload_all(&interleave_packs_per_thread<E, 2, true>, &interleave_packs_per_thread<E, 4, true>,
+                  &interleave_packs_per_thread<E, 16, true>);
+      preload_all(&interleave_packs_per_thread<E, 2, false>, &interleave_packs_per_thread<E, 4, false>,
+                  &interleave_packs_per_thread<E, 16, false>);
+    }
   });
 }
 
