@@ -22,10 +22,12 @@ std::size_t utf8_sequence(std::string_view text, std::uint32_t& code) {
   return code < kLeast[length] || code > 0x10FFFF || surrogate ? 0 : length;
 }
 
-// Control characters, line and paragraph separators, and the marks that turn the direction of writing.
+// Control characters, line and paragraph separators, marks that turn the direction of writing, and what has no width: names that look the
+// same must be the same.
 bool is_control(std::uint32_t code) {
-  return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x061C || code == 0x200E || code == 0x200F ||
-         (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
+  return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0xAD || code == 0x061C || code == 0x180E ||
+         (code >= 0x200B && code <= 0x200F) || (code >= 0x2028 && code <= 0x202E) || (code >= 0x2060 && code <= 0x206F) || code == 0xFEFF ||
+         (code >= 0xFFF9 && code <= 0xFFFB) || (code >= 0xE0000 && code <= 0xE007F);
 }
 
 }  // namespace

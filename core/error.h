@@ -62,12 +62,12 @@ struct TextUnit {
   std::uint32_t code = 0;  ///< the code point, if valid
   std::size_t bytes = 1;
   bool valid = false;    ///< well-formed UTF-8
-  bool control = false;  ///< a control character, a separator of lines or paragraphs, or a mark that turns the direction of writing
+  bool control = false;  ///< a control character, a separator of lines or paragraphs, or a mark that nobody sees
 };
 TextUnit text_unit(std::string_view text);
 
 /// Text from outside (a file's name, a key of a checkpoint) made fit for one line of a message: control characters, marks
-/// that turn the direction of writing and bytes that are not UTF-8 become \xNN; what is past `max_bytes` becomes "...".
+/// that nobody sees and bytes that are not UTF-8 become \xNN; what is past `max_bytes` becomes "...".
 std::string printable(std::string_view text, std::size_t max_bytes = 400);
 
 /// All parts streamed into one string.

@@ -23,9 +23,7 @@ const std::string kPhoto = source_path("tests/data/chelsea.png");
 const std::string kHostile[] = {"a\x1b[31mb",
                                 "a\x1b]0;title\x07"
                                 "b",
-                                "a\nb",
-                                "a\rb",
-                                "a\tb",
+                                "a\nb", "a\rb", "a\tb",
                                 "a\x7f"
                                 "b",
                                 "a\xC2\x9B"
@@ -43,6 +41,17 @@ const std::string kHostile[] = {"a\x1b[31mb",
                                 "a\xE2\x80\xA8"
                                 "b",
                                 "a\xff\xfe"
+                                "b",
+                                // What nobody sees: no width, a mark of the byte order, a soft hyphen, tags.
+                                "a\xE2\x80\x8B"
+                                "b",
+                                "a\xE2\x81\xA0"
+                                "b",
+                                "a\xEF\xBB\xBF"
+                                "b",
+                                "a\xC2\xAD"
+                                "b",
+                                "a\xF3\xA0\x81\x81"
                                 "b",
                                 "a\xC3"};
 
@@ -164,6 +173,20 @@ TEST(NamesInJson, AnyBytesMakeAStringOfPrintableText) {
   }
   EXPECT_EQ(tools::json_text("a\"b\\c\xC3\xA4\xF0\x9F\x90\x88"), "\"a\\\"b\\\\c\xC3\xA4\xF0\x9F\x90\x88\"");
   EXPECT_EQ(tools::json_text("a\xff"), "\"a\\\\xff\"");
+  EXPECT_EQ(tools::json_text("\xF3\xA0\x81\x81"), "\"\\udb40\\udc41\"");
+}
+
+// As its help says, for programs that read line by line.
+TEST_F(Names, DenoiseTellsAnObjectALine) {
+  for (const char* name : {"a.png", "b\nc.png", "d\"e.png"}) {
+    std::filesystem::create_directory(folder.file("in"));
+    tools::write_image(folder.file(std::string("in/") + name), {16, 16, 3, std::vector<float>(16 * 16 * 3, 0.5F)});
+  }
+  const Outcome outcome = run_frieze({"denoise", folder.file("in"), "-o", folder.file("out"), "--device", "cpu", "--json"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(std::count(outcome.out.begin(), outcome.out.end(), '\n'), 3) << outcome.out;
+  std::istringstream lines(outcome.out);
+  for (std::string line; std::getline(lines, line);) EXPECT_TRUE(nlohmann::json::accept(line)) << line;
 }
 
 TEST(NamesInReports, LinesStayAndNothingElseOfTheControls) { EXPECT_EQ(tools::printable_lines("a\nb\x1b[0m\n\n"), "a\nb\\x1b[0m\n\n"); }

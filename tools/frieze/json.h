@@ -10,7 +10,7 @@
 
 namespace frieze::tools {
 
-/// A JSON string literal of printable UTF-8, whatever `text` holds. Control characters and marks that turn the direction of writing are
+/// A JSON string literal of printable UTF-8, whatever `text` holds. Control characters and marks that nobody sees are
 /// escaped and stay what they are; a byte that is not UTF-8 becomes the text \xNN.
 inline std::string json_text(std::string_view text) {
   std::string out = "\"";
@@ -19,7 +19,10 @@ inline std::string json_text(std::string_view text) {
     char escaped[16] = {};
     if (!unit.valid) {
       std::snprintf(escaped, sizeof escaped, "\\\\x%02x", static_cast<unsigned>(static_cast<unsigned char>(text[at])));
-    } else if (unit.control) {  // all of them below U+10000
+    } else if (unit.control && unit.code >= 0x10000) {
+      const unsigned above = static_cast<unsigned>(unit.code) - 0x10000;
+      std::snprintf(escaped, sizeof escaped, "\\u%04x\\u%04x", 0xD800 + (above >> 10), 0xDC00 + (above & 0x3FF));
+    } else if (unit.control) {
       std::snprintf(escaped, sizeof escaped, "\\u%04x", static_cast<unsigned>(unit.code));
     } else if (unit.code == '"' || unit.code == '\\') {
       out += '\\';
@@ -50,6 +53,12 @@ class JsonObject {
     return *this;
   }
   std::string text() const { return "{" + members_ + "}"; }
+  /// The same in one line.
+  std::string line() const {
+    std::string out = text();
+    std::erase(out, '\n');  // between members: within texts it is escaped
+    return out;
+  }
   /// The object without its end, for a report that is written piece by piece: a member must follow.
   std::string opened() const { return "{" + members_ + ",\n "; }
 
