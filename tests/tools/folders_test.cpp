@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include <frieze/core/error.h>
+
 #include "tools/image/image.h"
 #include "tools/shell.h"
 
@@ -146,6 +148,39 @@ TEST_P(Folders, AFullDiskEndsOneFileAndKeepsTheOthers) {
   EXPECT_TRUE(fs::is_directory(out + "/a" + GetParam().made));
   EXPECT_TRUE(made("b"));
   EXPECT_EQ(made_count(), 2);
+}
+
+// A folder that a link is to lead to is made there; one that leads in a circle is told, with its reason.
+TEST_P(Folders, AreMadeAtTheEndOfALink) {
+  picture("a.png");
+  fs::create_directory(folder.file("elsewhere"));
+  fs::create_symlink("elsewhere/deep", out);
+  Outcome outcome = run(out);
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_TRUE(fs::is_symlink(out));
+  EXPECT_TRUE(made("a"));
+  EXPECT_TRUE(fs::exists(folder.file("elsewhere/deep/a") + GetParam().made));
+  fs::remove_all(folder.file("elsewhere/deep"));
+  fs::remove(out);
+  fs::create_symlink(fs::path(out).filename(), out);
+  outcome = run(out);
+  EXPECT_EQ(outcome.status, 2) << outcome.err;
+  EXPECT_EQ(outcome.err.find("Success"), std::string::npos) << outcome.err;
+}
+
+// Stopped at any moment, a folder command leaves whole files, or no folder.
+TEST_P(Folders, StoppedLeaveNoEmptyFolder) {
+  for (int i = 0; i < 3; ++i) picture(std::string(1, static_cast<char>('a' + i)) + ".png");
+  for (int i = 0; i < 40; ++i) {
+    std::string command = concat_text("timeout -s ", i % 2 == 0 ? "INT" : "TERM", " 0.", 1000 + 3 * i, ' ', quoted(frieze_program()));
+    command.replace(command.find(" 0.1") + 3, 1, "0");  // 0.0xx seconds
+    for (const Arguments& part : {GetParam().begin, GetParam().in, {in, "--out", out}}) {
+      for (const std::string& argument : part) command += ' ' + quoted(argument);
+    }
+    (void)shell(command);
+    EXPECT_TRUE(!fs::exists(out) || made_count() > 0) << command;
+    fs::remove_all(out);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryCommand, Folders, ::testing::ValuesIn(kCommands),

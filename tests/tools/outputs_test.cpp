@@ -166,6 +166,44 @@ TEST_F(CommandOutputs, AreNeverOneFile) {
   EXPECT_NE(report.err.find("standard output"), std::string::npos) << report.err;
 }
 
+// A report appended to a picture that is read would end it.
+TEST_F(CommandOutputs, StandardOutputIsNoInputEither) {
+  const std::string in = picture("p.png"), other = picture("q.png");
+  fs::create_hard_link(in, folder.file("hard.png"));
+  fs::create_symlink("p.png", folder.file("link.png"));
+  const auto before = contents();
+  for (const std::string& name : {in, folder.file("hard.png"), folder.file("link.png")}) {
+    for (const std::string& command :
+         {"compare " + quoted(name) + " " + quoted(other), "compare " + quoted(other) + " " + quoted(name),
+          "inspect quickstart --device cpu --in " + quoted(name), "verify quickstart --device cpu --in " + quoted(name),
+          "bench quickstart --device cpu --rounds 1 --in " + quoted(name),
+          "noise " + quoted(name) + " -o " + quoted(folder.file("o.png"))}) {
+      for (const std::string to : {" >>", " 1<>"}) {
+        const Outcome outcome = shell(quoted(frieze_program()) + " " + command + to + quoted(in));
+        EXPECT_EQ(outcome.status, 2) << command << outcome.err;
+        EXPECT_NE(outcome.err.find("standard output goes to this file, which is read"), std::string::npos) << command << outcome.err;
+        EXPECT_EQ(contents(), before) << command;
+      }
+    }
+  }
+}
+
+TEST_F(CommandOutputs, HaveNamesThatSayWhatTheyAre) {
+  const std::string in = picture("p.png");
+  save(folder.file("x.safetensors"), {{"x", {Shape{2}, DType::f32, {1, 2}}}});
+  for (const std::string ending : {".png", ".JPG", ".npz", ".pt", ".html"}) {
+    expect_refusal({"op", "silu", "--in", folder.file("x.safetensors"), "--out", folder.file("y" + ending)},
+                   "expected an ending of .safetensors");
+    expect_refusal({"run", "quickstart", "--device", "cpu", "--in", in, "--out", folder.file("o.png"), "--tap", "*", "--tap-out",
+                    folder.file("t" + ending)},
+                   "expected an ending of .safetensors");
+  }
+  for (const std::string ending : {".png", ".pdf", ".json"}) {
+    expect_refusal({"profile", "quickstart", "--device", "cpu", "--html", folder.file("r" + ending)},
+                   "expected an ending of .html or .htm");
+  }
+}
+
 TEST_F(CommandOutputs, InPlaceOnlyIfItIsAskedFor) {
   const std::string in = picture("p.png");
   const std::string before = slurp(in);
@@ -189,7 +227,7 @@ TEST_F(CommandOutputs, AppearOnlyWithTheirReport) {
       "denoise --device cpu --json " + quoted(in) + " -o " + out,
       "compare " + quoted(in) + " " + quoted(in) + " -o " + out,
       "run quickstart --device cpu --in " + quoted(in) + " --out " + out + " --tap '*' --tap-out " + quoted(folder.file("t.safetensors")),
-      "profile quickstart --device cpu --size 16x16 --rounds 1 --html " + out,
+      "profile quickstart --device cpu --size 16x16 --rounds 1 --html " + quoted(folder.file("out.html")),
       "op silu --in " + quoted(folder.file("x.safetensors")) + " --out " + quoted(folder.file("y.safetensors")),
       "vae roundtrip --device cpu --model " + quoted(kModel) + " --in " + quoted(in) + " --out " + out,
       "vae roundtrip --device cpu --json --model " + quoted(kModel) + " --in " + quoted(in) + " --out " + quoted(folder.file("new.png")),

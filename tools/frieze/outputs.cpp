@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -39,6 +40,21 @@ void write_report(std::string_view text) {
 
 }  // namespace
 
+void check_ending(const fs::path& path, std::string_view written, std::initializer_list<std::string_view> endings) {
+  constexpr std::string_view kKnown[] = {".png",         ".jpg",  ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif",
+                                         ".safetensors", ".npy",  ".npz",  ".pt",   ".pth", ".ckpt", ".bin", ".csv",
+                                         ".pdf",         ".html", ".json", ".htm",  ".txt", ".xml"};
+  std::string ending = path.extension().string(), expected;
+  for (char& c : ending) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  if (std::find(std::begin(kKnown), std::end(kKnown), ending) == std::end(kKnown)) return;
+  for (const std::string_view own : endings) {
+    if (ending == own) return;
+    expected += concat_text(expected.empty() ? "" : " or ", own);
+  }
+  throw OptionError(concat_text(printable(path.string()), ": ", written, " is written here: expected an ending of ", expected, ", got '",
+                                printable(path.extension().string()), "'"));
+}
+
 std::string printable_lines(std::string_view text) {
   std::string out;
   while (!text.empty()) {
@@ -62,11 +78,17 @@ Outputs::Outputs() {
   if (S_ISREG(status.st_mode)) written_.emplace(FileId{status.st_dev, status.st_ino, {}}, "standard output");
 }
 
+void Outputs::remember_input(const fs::path& path, const FileId& id) {
+  const std::string name = printable(path.string());
+  check<IoError>(!written_.contains(id), name, ": standard output goes to this file, which is read");
+  read_.emplace(id, name);
+}
+
 void Outputs::reads(const fs::path& path) {
   struct stat status = {};
   if (::stat(path.c_str(), &status) != 0) return;
   if (!S_ISDIR(status.st_mode)) {
-    read_.emplace(FileId{status.st_dev, status.st_ino, {}}, printable(path.string()));
+    remember_input(path, {status.st_dev, status.st_ino, {}});
     return;
   }
   std::error_code error;
@@ -74,7 +96,7 @@ void Outputs::reads(const fs::path& path) {
   for (; !error && it != end && read_.size() < kMostRead; it.increment(error)) {
     if (it.depth() >= kDeepest) it.disable_recursion_pending();
     if (::stat(it->path().c_str(), &status) != 0 || S_ISDIR(status.st_mode)) continue;
-    read_.emplace(FileId{status.st_dev, status.st_ino, {}}, printable(it->path().string()));
+    remember_input(it->path(), {status.st_dev, status.st_ino, {}});
   }
 }
 
@@ -100,12 +122,30 @@ void Outputs::writes(const fs::path& path, const fs::path& in_place_of) {
 
 Outputs::~Outputs() {
   discard();
-  if (made_folder_) ::rmdir(folder_.c_str());  // which fails if something is in it
+  if (!made_folder_) return;
+  ::rmdir(folder_.c_str());  // which fails if something is in it
+  take_back_when_stopped(nullptr);
+}
+
+void Outputs::makes_folder(const fs::path& path) {
+  folder_ = path;
+  constexpr int kMostLinks = 40;  // as many as Linux follows
+  std::error_code error;
+  for (int links = 0; fs::is_symlink(fs::symlink_status(folder_, error)); ++links) {
+    const fs::path target = fs::read_symlink(folder_, error);
+    check<IoError>(!error && links < kMostLinks, printable(path.string()), ": cannot make this folder: its links lead in a circle");
+    folder_ = folder_.parent_path() / target;
+  }
 }
 
 OutputFile& Outputs::open(const fs::path& path) {
   if (!folder_.empty() && !made_folder_) {
-    check<IoError>(::mkdir(folder_.c_str(), 0777) == 0, printable(folder_.string()), ": cannot make this folder: ", std::strerror(errno));
+    take_back_when_stopped(folder_.c_str());
+    if (::mkdir(folder_.c_str(), 0777) != 0) {  // by itself: arguments of one call are evaluated in any order
+      const int error = errno;
+      take_back_when_stopped(nullptr);
+      throw IoError(concat_text(printable(folder_.string()), ": cannot make this folder: ", std::strerror(error)));
+    }
     made_folder_ = true;
   }
   return files_.open(path);

@@ -13,7 +13,8 @@ namespace {
 
 std::atomic<int> held{0};     // HoldSignals that there are
 std::atomic<int> waiting{0};  // a signal that came meanwhile
-static_assert(std::atomic<int>::is_always_lock_free, "used in a signal handler");
+std::atomic<const char*> folder_made{nullptr};
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<const char*>::is_always_lock_free, "used in a signal handler");
 
 void stop(int signal) {
   if (held > 0) {
@@ -21,6 +22,7 @@ void stop(int signal) {
     return;
   }
   remove_temporaries();
+  if (const char* folder = folder_made) ::rmdir(folder);
   ::signal(signal, SIG_DFL);
   ::raise(signal);
 }
@@ -39,6 +41,8 @@ void install_signal_handlers() {
     ::sigaction(signal, &action, nullptr);
   }
 }
+
+void take_back_when_stopped(const char* folder) { folder_made = folder; }
 
 void fill_closed_descriptors() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
