@@ -66,6 +66,14 @@ std::string foreign_kind(std::string_view begin) {
   }
   if (word.starts_with('{') || word.starts_with('['))
     return "is JSON text, not weights: an error message that was saved, or an index without .json in its name";
+  constexpr std::size_t kTarMark = 257;
+  if (begin.size() > kTarMark && begin.substr(kTarMark).starts_with("ustar")) return "is a tar archive: unpack it first";
+  constexpr std::size_t kSentence = 12;
+  if (begin.size() >= kSentence &&
+      std::all_of(begin.begin(), begin.end(), [](char c) { return (c >= ' ' && c <= '~') || (c >= '\t' && c <= '\r'); })) {
+    return concat_text("is text that begins with '", printable(begin.substr(text == std::string_view::npos ? 0 : text, 40)),
+                       "': an error message that was saved, or a pointer to a file that is elsewhere");
+  }
   return {};
 }
 
@@ -87,7 +95,7 @@ fs::path pick_checkpoint(const fs::path& folder, const std::string& variant) {
   const std::string where = printable(folder.string());
   std::vector<Candidate> indexes, files, shards;
   std::set<std::string> listed;  // by an index
-  std::string foreign;
+  std::string foreign, unfinished;
   std::error_code error;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
@@ -101,6 +109,9 @@ fs::path pick_checkpoint(const fs::path& folder, const std::string& variant) {
       }
     } else if (std::regex_match(name, parts, file_name)) {
       (std::regex_match(parts[1].str(), shard_name) ? shards : files).push_back({it->path(), parts[1].str()});
+    } else if (name.ends_with(".safetensors.incomplete") || name.ends_with(".safetensors.part") ||
+               name.ends_with(".safetensors.crdownload")) {
+      unfinished = printable(name);
     } else if (const std::string ending = lower(it->path().extension().string());
                ending == ".bin" || ending == ".pt" || ending == ".pth" || ending == ".ckpt" || ending == ".gguf") {
       foreign = printable(name);
@@ -115,6 +126,7 @@ fs::path pick_checkpoint(const fs::path& folder, const std::string& variant) {
   if (candidates.empty()) {
     check<WeightsError>(shards.empty(), where, ": the index of ", list(shards),
                         " (*.safetensors.index.json) is not there: download it too");
+    check<WeightsError>(unfinished.empty(), where, ": ", unfinished, ": its download did not finish: begin it again");
     check<WeightsError>(foreign.empty(), where, ": expected a file *.safetensors in this folder, got ", foreign, ": ", kConvert);
     throw WeightsError(where + ": expected a file *.safetensors or *.safetensors.index.json in this folder, got none");
   }

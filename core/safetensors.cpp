@@ -219,7 +219,9 @@ class HeaderEvents final : public Events {
 void check_range(const std::string& name, const SafetensorsEntry& e, std::uint64_t data_bytes, const std::string& file) {
   const auto where = [&] { return concat_text(file, ": tensor '", printable(name), "': data_offsets: "); };
   if (e.begin > e.end) throw WeightsError(concat_text(where(), "begin ", e.begin, " is past end ", e.end));
-  if (e.end > data_bytes) throw WeightsError(concat_text(where(), "end ", e.end, " is past the data of ", data_bytes, " bytes"));
+  if (e.end > data_bytes)
+    throw WeightsError(
+        concat_text(where(), "end ", e.end, " is past the data of ", data_bytes, " bytes: the file is cut off, or its header is wrong"));
   const auto elements = static_cast<std::uint64_t>(e.shape.elements());
   std::uint64_t needed = 0;
   const bool overflow = __builtin_mul_overflow(elements, safetensors_dtype_bytes(e.dtype), &needed);

@@ -138,6 +138,7 @@ DcAeFiles find_dc_ae(const fs::path& path) {
   std::error_code ignored;
   const std::string name = printable(path.string());
   if (!fs::is_directory(path, ignored)) {
+    if (path.filename() == "model_index.json") return find_dc_ae(path.has_parent_path() ? path.parent_path() : fs::path("."));
     if (path.extension() == ".json" && !path.filename().string().ends_with(".safetensors.index.json")) {
       return {path, path.has_parent_path() ? path.parent_path() : fs::path(".")};
     }

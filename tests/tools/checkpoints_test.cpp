@@ -107,6 +107,7 @@ TEST_F(Checkpoints, FoldersAroundTheModel) {
   fs::copy_file(kLite + kFile, folder.file("pipeline/vae/") + kFile);
   expect_works(folder.file("pipeline"));
   expect_works(folder.file("pipeline/vae/config.json"));
+  expect_works(folder.file("pipeline/model_index.json"));
 
   // Hugging Face's cache: links into a folder of blobs, below a snapshot's name.
   const std::string cache = folder.file("models--mit-han-lab--dc-ae");
@@ -169,6 +170,10 @@ TEST_F(Checkpoints, OtherFilesAreNamedForWhatTheyAre) {
       {std::string("GGUF\3\0\0\0", 8), "is a GGUF file"},
       {std::string("\x1f\x8b\x08\0\0\0\0\0\0\3", 10), "is a compressed file: unpack it first"},
       {"\x89PNG\r\n\x1a\n", "is a picture, not weights"},
+      {"Entry not found", "is text that begins with 'Entry not found'"},
+      {"# xet version 0\nfilesize = 5368709120\n", "is text that begins with '# xet version 0"},
+      {"/annex/objects/SHA256E-s5368709120--4d7a.safetensors\n", "or a pointer to a file that is elsewhere"},
+      {"vae/" + std::string(253, '\0') + "ustar  ", "is a tar archive: unpack it first"},
       {"", "is empty: the download did not finish"},
   };
   for (const auto& [bytes, says] : kinds) {
@@ -184,6 +189,15 @@ TEST_F(Checkpoints, OtherFilesAreNamedForWhatTheyAre) {
     expect_refusal(model, std::string("got ") + name);
     fs::remove(model + name);
   }
+  for (const char* ending : {".incomplete", ".part", ".crdownload"}) {
+    folder.write("model/" + kFile + ending, std::string("x"));
+    expect_refusal(model, kFile + ending + ": its download did not finish");
+    fs::remove(model + kFile + ending);
+  }
+  const std::string whole = slurp(kLite + kFile);
+  folder.write("model/" + kFile, whole.substr(0, whole.size() - 1));
+  expect_refusal(model, "the file is cut off");
+  fs::remove(model + kFile);
   folder.write("model/config.json", std::string("version https://git-lfs.github.com/spec/v1\n"));
   expect_refusal(model, "config.json: is a Git LFS pointer");
   folder.write("model/config.json", std::string(R"({"_class_name": "AutoencoderKL", "in_channels": 3})"));
