@@ -175,6 +175,50 @@ TEST(Jpeg, ProfilesOfSeveralSegmentsAreKept) {
   }
 }
 
+// Marker segments in front of all others.
+std::string with_segment(const std::string& file, int marker, const std::string& data) {
+  return file.substr(0, 2) + "\xff" + static_cast<char>(marker) + test::big_endian(static_cast<std::uint32_t>(data.size() + 2), 2) + data +
+         file.substr(2);
+}
+
+TEST(Jpeg, WhatIsNotKeptIsSaid) {
+  const std::string plain = make_jpeg(48, 32, 3, test::samples_of(smooth()));
+  const auto lost = [&](int marker, const std::string& data) {
+    const Image image = decode(with_segment(plain, marker, data));
+    EXPECT_EQ(image.lost.size(), 1U) << marker;
+    return image.lost.empty() ? "" : image.lost[0];
+  };
+  EXPECT_TRUE(decode(plain).lost.empty() && decode(plain).extras.empty());
+  EXPECT_EQ(lost(0xfe, "by me"), "the comment is not kept");
+  EXPECT_EQ(lost(0xed, std::string("Photoshop 3.0\0", 14) + "8BIM"), "the IPTC metadata are not kept");
+  EXPECT_EQ(lost(0xe1, std::string("http://ns.adobe.com/xap/1.0/\0<x/>", 33)), "the XMP metadata are not kept");
+  EXPECT_EQ(lost(0xeb, "JP"), "the data of other programs in it are not kept");
+  EXPECT_EQ(lost(0xe2, std::string("MPF\0", 4)), "the further pictures in it are not kept");
+  const std::string exif = with_segment(plain, 0xe1, std::string("Exif\0\0", 6) + test::make_exif(1));
+  EXPECT_EQ(decode(with_segment(exif, 0xed, "Photoshop 3.0")).lost, (std::vector<std::string>{"the EXIF and IPTC metadata are not kept"}));
+}
+
+// Pixels an inch or a centimetre, in a PNG a metre.
+TEST(Jpeg, TheSizeOfAPixelIsKept) {
+  const auto with_density = [&](int unit, unsigned across, unsigned down) {
+    std::string file = make_jpeg(48, 32, 3, test::samples_of(smooth()));
+    file.replace(file.find("JFIF") + 7, 5, static_cast<char>(unit) + test::big_endian(across, 2) + test::big_endian(down, 2));
+    return decode(file);
+  };
+  for (const auto& [unit, across, metre] : {std::tuple{1, 300U, 11811U}, {1, 72U, 2835U}, {2, 118U, 11800U}}) {
+    const Image image = with_density(unit, across, across);
+    EXPECT_EQ(image.extras, (std::vector<std::string>{"pHYs" + test::big_endian(metre) + test::big_endian(metre) + "\1"}));
+    EXPECT_TRUE(image.lost.empty());
+    EXPECT_EQ(decode_image(encode_image(image, "x.png").bytes, "x.png").extras, image.extras);
+    const EncodedImage jpeg = encode_image(image, "y.jpg");
+    EXPECT_TRUE(jpeg.notes.empty());
+    const std::string bytes = test::text_of(jpeg.bytes);
+    EXPECT_EQ(bytes.substr(bytes.find("JFIF") + 7, 5), static_cast<char>(unit) + test::big_endian(across, 2) + test::big_endian(across, 2));
+  }
+  EXPECT_TRUE(with_density(0, 1, 1).extras.empty() && with_density(1, 0, 0).extras.empty());
+  EXPECT_EQ(with_density(1, 300, 150).lost, (std::vector<std::string>{"the shape of its pixels is not kept"}));
+}
+
 TEST(Jpeg, WhatIsCutOffIsSaidOrStrictlyRefused) {
   const Image truth = smooth(256, 256);
   for (const JpegSettings& settings : {JpegSettings{}, {.progressive = true}, {.arithmetic = true}, {.separate = true}}) {

@@ -111,6 +111,64 @@ TEST(Png, TagsAndTextComeBack) {
   }
 }
 
+// As ImageMagick wrote it before PNG had a chunk for it.
+TEST(Png, OrientationInTextIsApplied) {
+  const auto raw = [](const std::string& exif, const std::string& kind) {
+    std::string hex;
+    for (const char c : exif) {
+      hex += "0123456789abcdef"[static_cast<unsigned char>(c) >> 4];
+      hex += "0123456789abcdef"[static_cast<unsigned char>(c) & 15];
+      if (hex.size() % 73 == 72) hex += '\n';
+    }
+    return std::string("Raw profile type ") + kind + std::string(1, '\0') + "\n" + kind + "\n      " + std::to_string(exif.size()) + "\n" +
+           hex + "\n";
+  };
+  const std::string rows("\0\1\2\3", 4), exif = std::string("Exif\0\0", 6) + test::make_exif(6);
+  const auto compressed = [](const std::string& text) {
+    const std::size_t name = text.find('\0') + 1;
+    return png_chunk("zTXt", text.substr(0, name) + std::string(1, '\0') + test::zlib_stored(text.substr(name)));
+  };
+  for (const std::string& chunk : {png_chunk("tEXt", raw(exif, "exif")), png_chunk("tEXt", raw(exif, "APP1")),
+                                   compressed(raw(exif, "exif")), compressed(raw(test::make_exif(6, false, 5), "exif"))}) {
+    const Image turned = decode(make_png(3, 1, 8, 0, rows, chunk));
+    EXPECT_EQ(turned.width, 1);
+    EXPECT_EQ(turned.height, 3);
+    EXPECT_TRUE(turned.extras.empty()) << "or the next program turns it again";
+    ASSERT_EQ(turned.lost.size(), 1U);
+    EXPECT_TRUE(holds(turned.lost[0], "EXIF"));
+  }
+  // The chunk counts first; what needs no turning, or makes no sense, stays as it is.
+  const std::string both = png_chunk("eXIf", test::make_exif(3)) + png_chunk("tEXt", raw(exif, "exif"));
+  EXPECT_EQ(decode(make_png(3, 1, 8, 0, rows, both)).pixels, (std::vector<float>{3 / 255.0f, 2 / 255.0f, 1 / 255.0f}));
+  EXPECT_TRUE(decode(make_png(3, 1, 8, 0, rows, both)).extras.empty());
+  const std::string whole = raw(exif, "exif");
+  for (const std::string& text :
+       {raw(test::make_exif(1), "exif"), whole.substr(0, 22), whole.substr(0, 30), whole.substr(0, whole.size() - 40),
+        raw("no EXIF", "exif"), std::string("Raw profile type exif\0\n\nxyz", 27)}) {
+    const Image level = decode(make_png(3, 1, 8, 0, rows, png_chunk("tEXt", text)));
+    EXPECT_EQ(level.width, 3) << text;
+    EXPECT_EQ(level.extras.size(), 1U);
+  }
+  EXPECT_EQ(decode(make_png(3, 1, 8, 0, rows, png_chunk("zTXt", std::string("Raw profile type exif\0\0bomb", 27)))).width, 3);
+}
+
+TEST(Png, ChunksThatAreNotKeptAreSaid) {
+  const std::string rows(4, '\0');
+  const auto lost = [&](const std::string& chunks) { return decode(make_png(1, 1, 8, 2, rows, chunks)).lost; };
+  EXPECT_EQ(lost(png_chunk("sBIT", "\5\6\5")), (std::vector<std::string>{"its chunk sBIT is not kept"}));
+  EXPECT_EQ(
+      lost(png_chunk("bKGD", std::string(6, '\0')) + png_chunk("tIME", std::string(7, '\1')) + png_chunk("bKGD", std::string(6, '\0'))),
+      (std::vector<std::string>{"its chunks bKGD, tIME are not kept"}));
+  EXPECT_EQ(lost(png_chunk("mDCV", std::string(24, '\1')) + png_chunk("caBX", "x")),
+            (std::vector<std::string>{"its chunks mDCV, caBX are not kept"}));
+  std::string many;
+  for (char c = 'a'; c <= 'k'; ++c) many += png_chunk(std::string("ab") + "A" + c, "x");
+  ASSERT_EQ(lost(many).size(), 1U);
+  EXPECT_TRUE(holds(lost(many)[0], "abAh and 3 more are not kept")) << lost(many)[0];
+  // What says nothing of the picture, or is said otherwise.
+  EXPECT_TRUE(lost(png_chunk("iDOT", "x") + png_chunk("acTL", std::string(8, '\1')) + png_chunk("fcTL", "x")).empty());
+}
+
 TEST(Png, DamageBesideThePixelsIsSaidOrStrictlyRefused) {
   const std::string good = make_png(2, 1, 8, 0, std::string("\0\1\2", 3), png_chunk("gAMA", test::big_endian(45455)));
   std::string damaged = good;
@@ -181,6 +239,28 @@ TEST(Alpha, WhatIsHiddenCannotBeTold) {
   EXPECT_EQ(with_hidden_filled(nothing).pixels, std::vector<float>(18, 0));
   EXPECT_EQ(estimate_noise(nothing), 0);
   EXPECT_EQ(with_hidden_filled({1, 1, 2, {0.25f, 1}}).pixels, (std::vector<float>{0.25f, 1}));
+}
+
+// Three colours cannot have the profile of one.
+TEST(Alpha, GreyOverAColourIsConverted) {
+  Image grey{12, 12, 2, {}};
+  for (int i = 0; i < 144; ++i) grey.pixels.insert(grey.pixels.end(), {static_cast<float>(i) / 143.0f, i % 2 == 0 ? 1.0f : 0.5f});
+  grey.tags.icc = test::bytes_of(test::make_icc(test::IccKind::grey, 1.0));
+  const auto written = [&](const std::array<float, 3>& over) { return encode_image(grey, "x.jpg", {.quality = 100, .flatten = over}); };
+  const EncodedImage red = written({1, 0, 0});
+  const Image over_red = decode_image(red.bytes, "x.jpg", {.strict = true});
+  EXPECT_EQ(over_red.channels, 3);
+  EXPECT_TRUE(over_red.tags.icc.empty() && over_red.notes.empty());
+  ASSERT_EQ(red.notes.size(), 2U);
+  EXPECT_TRUE(holds(red.notes[0], "converted to sRGB"));
+  EXPECT_NEAR(over_red.pixels[3 * 72 + 1], 0.735, 0.04) << "linear 0.503 in the curve of sRGB";
+  const Image over_white = decode_image(written({1, 1, 1}).bytes, "x.jpg", {.strict = true});
+  EXPECT_EQ(over_white.channels, 1);
+  EXPECT_EQ(over_white.tags.icc, grey.tags.icc);
+  // Side by side, grey stays grey.
+  const Image both = side_by_side({grey, grey});
+  EXPECT_EQ(both.channels, 1);
+  EXPECT_TRUE(decode_image(encode_image(both, "x.png").bytes, "x.png", {.strict = true}).notes.empty());
 }
 
 TEST(Alpha, IsFlattenedOrRefused) {

@@ -207,11 +207,13 @@ Image cmyk_to_srgb(Image image, std::span<const unsigned char> samples, bool inv
 }
 
 std::vector<std::byte> icc_of(const ColourTags& tags, int channels) {
-  if (!tags.icc.empty() || is_srgb(tags)) return tags.icc;
+  if (is_srgb(tags)) return {};
   const Context context = make_context();
+  if (tags.cicp.empty() && !tags.icc.empty()) return tags.icc;
   const Profile profile = profile_of(context.get(), tags, channels);
+  if (!profile) return tags.icc;
   cmsUInt32Number size = 0;
-  if (!profile || !cmsSaveProfileToMem(profile.get(), nullptr, &size)) return {};
+  if (!cmsSaveProfileToMem(profile.get(), nullptr, &size)) return {};
   std::vector<std::byte> icc(size);
   if (!cmsSaveProfileToMem(profile.get(), icc.data(), &size)) return {};
   return icc;

@@ -24,7 +24,7 @@ Image to_srgb(Image image);
 /// The result is tagged as sRGB.
 Image cmyk_to_srgb(Image image, std::span<const unsigned char> samples, bool inverted);
 
-/// An ICC profile for a picture that only has gamma, chromaticities or cICP, for formats that know nothing else; empty if none is needed
+/// The ICC profile that says what these tags say, in the order of to_srgb, for formats that know nothing else; empty if none is needed
 /// (sRGB), or none can be made.
 std::vector<std::byte> icc_of(const ColourTags& tags, int channels);
 

@@ -15,6 +15,8 @@
 namespace frieze::tools {
 namespace {
 
+constexpr int kLongestJpeg = 65500;  // JPEG_MAX_DIMENSION
+
 // Values in [0,1] as samples of 8 or 16 bits. Throws IoError at one that is not finite.
 template <class Sample>
 std::vector<unsigned char> to_samples(const Image& image, const std::string& name) {
@@ -53,7 +55,10 @@ PictureFormat output_format(const std::filesystem::path& path) {
 
 void check_can_hold(const Image& like, const std::filesystem::path& path, const WriteOptions& options) {
   check<OptionError>(options.quality >= 1 && options.quality <= 100, "--quality: expected 1 to 100, got ", options.quality);
-  if (output_format(path) == PictureFormat::png || options.flatten) return;
+  if (output_format(path) == PictureFormat::png) return;
+  check<IoError>(like.width <= kLongestJpeg && like.height <= kLongestJpeg, printable(path.string()), ": cannot write: a JPEG has at most ",
+                 kLongestJpeg, " pixels along each side, got ", like.width, "x", like.height);
+  if (options.flatten) return;
   const char* both = like.has_alpha() && like.depth > 8 ? " and " : "";
   check<OptionError>(!like.has_alpha() && like.depth == 8, printable(path.string()), ": a JPEG cannot hold ",
                      like.has_alpha() ? "transparency" : "", both, like.depth > 8 ? "16 bits a sample" : "",
@@ -74,16 +79,22 @@ EncodedImage encode_image(const Image& image, const std::filesystem::path& path,
   }
   Image flat = image;
   if (image.has_alpha()) {
-    flat = flattened(std::move(flat), *options.flatten);
+    const std::array<float, 3>& over = *options.flatten;
+    if (image.channels == 2 && !(over[0] == over[1] && over[1] == over[2])) {
+      flat = to_srgb(std::move(flat));  // three colours cannot have a profile of one
+      out.notes.insert(out.notes.end(), flat.notes.begin() + static_cast<std::ptrdiff_t>(image.notes.size()), flat.notes.end());
+    }
+    flat = flattened(std::move(flat), over);
     out.notes.emplace_back("the transparency is laid over one colour");
   }
   if (flat.depth == 16) {
     flat.depth = 8;
     out.notes.emplace_back("the 16 bits a sample become 8");
   }
-  if (!image.extras.empty()) out.notes.emplace_back("the text cannot be kept in a JPEG");
-  flat.tags.icc = icc_of(image.tags, flat.channels);
-  if (flat.tags.icc.empty() && !same_colours(image.tags, {})) out.notes.emplace_back("the colour description cannot be kept in a JPEG");
+  const auto is_text = [](const std::string& extra) { return !extra.starts_with("pHYs"); };
+  if (std::any_of(image.extras.begin(), image.extras.end(), is_text)) out.notes.emplace_back("the text cannot be kept in a JPEG");
+  flat.tags.icc = icc_of(flat.tags, flat.channels);
+  if (flat.tags.icc.empty() && !same_colours(flat.tags, {})) out.notes.emplace_back("the colour description cannot be kept in a JPEG");
   out.bytes = encode_jpeg(flat, to_samples<std::uint8_t>(flat, name), options.quality, name);
   return out;
 }

@@ -35,6 +35,10 @@ Image decode_image(std::span<const std::byte> bytes, const std::string& name, co
   const bool png = begins_with(bytes, "\x89PNG"), jpeg = begins_with(bytes, "\xff\xd8\xff");
   check<IoError>(png || jpeg, name, ": neither a PNG nor a JPEG file");
   DecodedImage decoded = png ? decode_png(bytes, name, options) : decode_jpeg(bytes, name, options);
+  if (!options.pixels) {
+    if (decoded.orientation >= 5) std::swap(decoded.image.width, decoded.image.height);
+    return std::move(decoded.image);
+  }
   Image image = upright(std::move(decoded.image), decoded.orientation);
   if (!image.tags.icc.empty()) {
     const std::string fault = icc_fault(image.tags.icc, image.channels - (image.has_alpha() ? 1 : 0));
@@ -48,6 +52,22 @@ Image decode_image(std::span<const std::byte> bytes, const std::string& name, co
 
 Image read_image(const std::filesystem::path& path, const ReadOptions& options) {
   return decode_image(read_file(path, kMaxFileBytes), printable(path.string()), options);
+}
+
+Image top_left(const Image& image, int width, int height) {
+  check<ShapeError>(width > 0 && width <= image.width && height > 0 && height <= image.height, "a picture of ", image.width, "x",
+                    image.height, " pixels has no corner of ", width, "x", height);
+  const auto channels = static_cast<std::size_t>(image.channels);
+  const std::size_t row = static_cast<std::size_t>(width) * channels, from_row = static_cast<std::size_t>(image.width) * channels;
+  Image out = image;
+  out.width = width;
+  out.height = height;
+  out.pixels.resize(row * static_cast<std::size_t>(height));
+  for (std::size_t y = 0; y < static_cast<std::size_t>(height); ++y) {
+    std::copy_n(image.pixels.begin() + static_cast<std::ptrdiff_t>(y * from_row), row,
+                out.pixels.begin() + static_cast<std::ptrdiff_t>(y * row));
+  }
+  return out;
 }
 
 std::vector<float> to_rgb_planes(const Image& image) {

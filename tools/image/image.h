@@ -41,6 +41,7 @@ struct Image {
 struct ReadOptions {
   long long max_pixels = 1LL << 28;  ///< larger pictures are refused, before anything is decoded
   bool strict = false;               ///< what would only be noted about a damaged file is an error
+  bool pixels = true;                ///< false: only the header is read, and the picture has its extent, channels and depth alone
 };
 
 struct WriteOptions {
@@ -51,7 +52,8 @@ struct WriteOptions {
 
 /// Reads a PNG (any colour type and depth, interlaced or not) or a JPEG (8 bits; baseline, progressive, arithmetic-coded; grey, RGB, CMYK).
 /// The picture is upright: its EXIF orientation is applied. CMYK becomes sRGB, see colour.h. Work and memory are bounded by what the file
-/// can hold: its compressed bytes are compared with the size that it claims first; a JPEG has at most 100 scans.
+/// can hold: its compressed bytes are compared with the size that it claims first, and what claims much is checked to its end before there
+/// is memory for it; a JPEG has at most 100 scans.
 /// Throws IoError naming the file if it is missing, no regular file, empty, damaged, too large or of another format. A JPEG that ends early
 /// and a PNG whose end marker is missing are read and noted, unless `strict`.
 Image read_image(const std::filesystem::path& path, const ReadOptions& options = {});
@@ -74,11 +76,13 @@ struct EncodedImage {
 /// level. Throws OptionError for another format, a bad quality, and what a JPEG cannot hold (see WriteOptions::flatten); ShapeError if the
 /// sizes do not fit together; IoError if a value is not finite or the picture is too large for the format.
 EncodedImage encode_image(const Image& image, const std::filesystem::path& path, const WriteOptions& options = {});
-/// Throws the OptionError that encode_image would throw, for a picture like this one; called before the work.
+/// Throws what encode_image would throw for a picture like this one, which needs no pixels; called before the work.
 void check_can_hold(const Image& like, const std::filesystem::path& path, const WriteOptions& options = {});
 /// Encodes, and writes the file as core/output_file.h does. Returns the notes.
 std::vector<std::string> write_image(const std::filesystem::path& path, const Image& image, const WriteOptions& options = {});
 
+/// The top left corner of a picture.
+Image top_left(const Image& image, int width, int height);
 /// Row-major [1,3,H,W] values of the colours: grey is repeated three times, alpha is left out.
 std::vector<float> to_rgb_planes(const Image& image);
 /// An RGB image from row-major [1,3,H,W] values; one channel gives a grey image. Throws ShapeError on a wrong count.

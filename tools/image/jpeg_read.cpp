@@ -87,19 +87,65 @@ class Reader {
   Owner owner_;
 };
 
-// Every block of every component has a code in at least one scan: of one bit where the picture is progressive, of two where it is not, or
-// of next to nothing where it is arithmetic.
-void check_size(const jpeg_decompress_struct& info, const JpegParts& parts, const std::string& name) {
-  // So many pixels cost little even where they are empty; arithmetic codes of an even surface are a few bytes at any size.
-  const long long anyway = parts.arithmetic ? 1 << 24 : 1 << 20;
-  if (parts.data_bytes > 0 && static_cast<long long>(info.image_width) * info.image_height <= anyway) return;
+unsigned long long blocks_of(const jpeg_decompress_struct& info) {
   unsigned long long blocks = 0;
   for (int c = 0; c < info.num_components; ++c) {
     blocks += static_cast<unsigned long long>(info.comp_info[c].width_in_blocks) * info.comp_info[c].height_in_blocks;
   }
-  const unsigned long long bits = parts.arithmetic ? blocks / 100 : info.progressive_mode ? blocks : 2 * blocks;
-  check<IoError>(parts.data_bytes > 0 && bits / 8 <= parts.data_bytes, name, ": truncated JPEG: ", parts.data_bytes,
-                 " bytes of data cannot hold ", info.image_width, "x", info.image_height, " pixels");
+  return blocks;
+}
+
+// Whether libjpeg decodes it with all coefficients in memory.
+bool has_all_at_once(jpeg_decompress_struct& info) { return info.progressive_mode != FALSE || jpeg_has_multiple_scans(&info) != FALSE; }
+
+// Every block of every component has a code in at least one scan: of one bit where the picture is progressive, of two where it is not, or
+// of next to nothing where it is arithmetic. Two bits are asked for in each case where a picture must be without doubt.
+void check_size(jpeg_decompress_struct& info, const JpegParts& parts, const std::string& name, bool strict) {
+  // So many pixels cost little even where they are empty; arithmetic codes of an even surface are a few bytes at any size.
+  constexpr long long kAnyway = 1 << 20, kArithmetic = 1 << 24, kStrictly = 10'000'000, kStrictlyAtOnce = 1 << 22;
+  const long long anyway = !parts.arithmetic ? kAnyway : !strict ? kArithmetic : has_all_at_once(info) ? kStrictlyAtOnce : kStrictly;
+  if (parts.data_bytes > 0 && static_cast<long long>(info.image_width) * info.image_height <= anyway) return;
+  const unsigned long long blocks = blocks_of(info);
+  const unsigned long long bits = strict ? 2 * blocks : parts.arithmetic ? blocks / 100 : info.progressive_mode ? blocks : 2 * blocks;
+  check<IoError>(parts.data_bytes > 0 && bits / 8 <= parts.data_bytes, name, ": truncated JPEG: ", parts.data_bytes, " bytes of data ",
+                 parts.arithmetic ? "can hardly hold " : "cannot hold ", info.image_width, "x", info.image_height, " pixels");
+  // A scan may go over all blocks for a few bytes.
+  constexpr unsigned long long kAnyBlocks = 1 << 24, kBlocksForAByte = 64;
+  const auto scans = static_cast<unsigned long long>(parts.scans);
+  check<IoError>(scans <= 1 || scans * blocks <= kAnyBlocks + kBlocksForAByte * parts.data_bytes, name, ": ", parts.scans, " scans of ",
+                 info.image_width, "x", info.image_height, " pixels: more work than ", parts.data_bytes, " bytes of data may ask for");
+}
+
+// Decodes to one row, which is thrown away.
+void decode_to_nothing(Reader& reader) {
+  jpeg_decompress_struct& info = reader.info();
+  info.out_color_space = info.jpeg_color_space;  // without conversion
+  reader.step([&] { jpeg_start_decompress(&info); });
+  std::vector<unsigned char> row(static_cast<std::size_t>(info.output_width) * static_cast<std::size_t>(info.output_components));
+  reader.step([&] {
+    while (info.output_scanline < info.output_height) {
+      JSAMPROW to = row.data();
+      jpeg_read_scanlines(&info, &to, 1);
+    }
+    jpeg_finish_decompress(&info);
+  });
+}
+
+// Little that claims to be much is checked before there is memory for it: what must be refused is refused at once.
+void check_cheaply(jpeg_decompress_struct& info, std::span<const std::byte> bytes, const std::string& name, const ReadOptions& options) {
+  constexpr unsigned long long kMuch = 1 << 25, kSuspicious = 100, kSample = 1 + sizeof(float);
+  const unsigned long long values = static_cast<unsigned long long>(info.image_width) * info.image_height * info.num_components;
+  const bool at_once = has_all_at_once(info);
+  const unsigned long long needed = kSample * values + (at_once ? sizeof(JBLOCK) * blocks_of(info) : 0);
+  if (needed <= kMuch || needed / kSuspicious <= bytes.size()) return;
+  const std::vector<std::byte> skeleton = jpeg_skeleton(bytes);
+  ReadOptions lenient = options;
+  lenient.strict = false;  // its data are missing
+  Reader structure(skeleton, name, lenient);
+  decode_to_nothing(structure);
+  if (!options.strict || at_once) return;
+  Reader once(bytes, name, options);
+  decode_to_nothing(once);
 }
 
 // Whether all bits of all coefficients came; a progressive file that was cut between scans is otherwise without fault.
@@ -117,16 +163,25 @@ DecodedImage decode_jpeg(std::span<const std::byte> bytes, const std::string& na
   JpegParts parts = read_jpeg_parts(bytes);
   check<IoError>(parts.scans <= kMaxScans, name, ": ", parts.scans, " scans, expected at most ", kMaxScans);
   check<IoError>(!options.strict || parts.ended, name, ": truncated JPEG: the file ends at byte ", bytes.size(), ", before its end marker");
+  check<IoError>(!options.strict || parts.every_component, name, ": truncated JPEG: scans are missing");
   Reader reader(bytes, name, options);
   jpeg_decompress_struct& info = reader.info();
   check_extent(info.image_width, info.image_height, name, options);
-  check_size(info, parts, name);
+  check_size(info, parts, name, options.strict);
   check<IoError>(info.jpeg_color_space != JCS_UNKNOWN, name, ": cannot decode: ", info.num_components,
                  " colour channels of unknown meaning");
   if (info.jpeg_color_space == JCS_YCCK) info.out_color_space = JCS_CMYK;
-  reader.step([&] { jpeg_start_decompress(&info); });
   DecodedImage out;
   Image& image = out.image;
+  out.orientation = exif_orientation(parts.exif);
+  if (!options.pixels) {
+    image.width = static_cast<int>(info.image_width);
+    image.height = static_cast<int>(info.image_height);
+    image.channels = info.num_components == 1 ? 1 : 3;
+    return out;
+  }
+  check_cheaply(info, bytes, name, options);
+  reader.step([&] { jpeg_start_decompress(&info); });
   image.width = static_cast<int>(info.output_width);
   image.height = static_cast<int>(info.output_height);
   image.channels = info.output_components;
@@ -144,12 +199,13 @@ DecodedImage decode_jpeg(std::span<const std::byte> bytes, const std::string& na
   });
   image.notes = std::move(parts.notes);
   image.lost = std::move(parts.lost);
+  image.extras = std::move(parts.extras);
   if (reader.complaints().count() > 0 || !parts.ended) {
     image.notes.push_back("it is damaged or cut off: " + (parts.ended ? reader.complaints().text() : "no end marker"));
   } else if (!complete || !parts.every_component) {
     image.notes.emplace_back("it is cut off: scans are missing");
   }
-  check<IoError>(!options.strict || (complete && parts.every_component), name, ": truncated JPEG: scans are missing");
+  check<IoError>(!options.strict || complete, name, ": truncated JPEG: scans are missing");
   image.tags.icc = std::move(parts.icc);
   if (image.channels == 4) {
     // Adobe's programs, and all that follow them, store the complement.
@@ -157,7 +213,6 @@ DecodedImage decode_jpeg(std::span<const std::byte> bytes, const std::string& na
   } else {
     image.pixels = to_values(std::span<const unsigned char>(samples));
   }
-  out.orientation = exif_orientation(parts.exif);
   return out;
 }
 

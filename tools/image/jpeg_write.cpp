@@ -37,6 +37,18 @@ struct Writer {
   }
 };
 
+// From a PNG's pHYs, in pixels a metre.
+void set_density(jpeg_compress_struct& info, const std::string& chunk) {
+  if (!chunk.starts_with("pHYs") || chunk.size() != 13 || chunk[12] != 1) return;
+  unsigned metre = 0;
+  for (std::size_t i = 4; i < 8; ++i) metre = metre << 8 | static_cast<unsigned char>(chunk[i]);
+  const bool centimetres = metre % 100 == 0;
+  const unsigned long long density = centimetres ? metre / 100 : (metre * 254ULL + 5000) / 10'000;
+  if (density == 0 || density > 0xffff) return;
+  info.density_unit = centimetres ? 2 : 1;
+  info.X_density = info.Y_density = static_cast<UINT16>(density);
+}
+
 template <class Body>
 [[gnu::noinline]] bool guarded(Manager& errors, Body& body) {
   if (setjmp(errors.jump) != 0) return false;
@@ -47,8 +59,6 @@ template <class Body>
 }  // namespace
 
 std::vector<std::byte> encode_jpeg(const Image& image, std::span<const unsigned char> samples, int quality, const std::string& name) {
-  check<IoError>(image.width <= JPEG_MAX_DIMENSION && image.height <= JPEG_MAX_DIMENSION, name, ": cannot write: a JPEG has at most ",
-                 JPEG_MAX_DIMENSION, " pixels along each side, got ", image.width, "x", image.height);
   Writer writer;
   jpeg_compress_struct& info = writer.info;
   info.err = jpeg_std_error(&writer.errors.base);
@@ -66,6 +76,7 @@ std::vector<std::byte> encode_jpeg(const Image& image, std::span<const unsigned 
     jpeg_set_quality(&info, quality, TRUE);
     info.optimize_coding = TRUE;
     if (quality >= 90 && image.channels == 3) info.comp_info[0].h_samp_factor = info.comp_info[0].v_samp_factor = 1;  // colours in full
+    for (const std::string& extra : image.extras) set_density(info, extra);
     jpeg_start_compress(&info, TRUE);
     if (!image.tags.icc.empty()) {
       jpeg_write_icc_profile(&info, reinterpret_cast<const JOCTET*>(image.tags.icc.data()), static_cast<unsigned>(image.tags.icc.size()));

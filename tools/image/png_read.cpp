@@ -89,23 +89,6 @@ class Reader {
   Owner owner_;
 };
 
-// Goes through the whole file, and keeps one row of it.
-void check_data(std::span<const std::byte> bytes, const PngParts& parts, const std::string& name) {
-  Reader reader(bytes, parts, name);
-  std::vector<png_byte> row(png_get_rowbytes(reader.png(), reader.info()) + 1);
-  const bool interlaced = png_get_interlace_type(reader.png(), reader.info()) != PNG_INTERLACE_NONE;
-  reader.step([&] {
-    png_structp png = reader.png();
-    png_start_read_image(png);
-    for (int pass = 0; pass < (interlaced ? PNG_INTERLACE_ADAM7_PASSES : 1); ++pass) {
-      if (interlaced && PNG_PASS_COLS(parts.width, pass) == 0) continue;
-      const png_uint_32 rows = interlaced ? PNG_PASS_ROWS(parts.height, pass) : parts.height;
-      for (png_uint_32 y = 0; y < rows; ++y) png_read_row(png, row.data(), nullptr);
-    }
-    png_read_end(png, nullptr);
-  });
-}
-
 void check_size(const PngParts& parts, std::size_t raw_bytes, const std::string& name) {
   constexpr std::uint64_t kMostExpansion = 1032;  // deflate: 258 bytes of two bits
   check<IoError>(raw_bytes <= kMostExpansion * parts.data_bytes, name, ": truncated PNG: ", parts.data_bytes, " bytes of data cannot hold ",
@@ -123,13 +106,27 @@ DecodedImage decode_png(std::span<const std::byte> bytes, const std::string& nam
   check_extent(parts.width, parts.height, name, options);
   const std::uint64_t raw_bytes = static_cast<std::uint64_t>(parts.width) * parts.height * static_cast<unsigned>(parts.bits) / 8;
   check_size(parts, raw_bytes, name);
-  // Little that claims to be much is checked to its end before there is memory for it.
-  constexpr std::uint64_t kMuch = 1 << 24, kSuspicious = 50;
-  if (raw_bytes > kMuch && raw_bytes / kSuspicious > parts.data_bytes) check_data(bytes, parts, name);
-
+  check<IoError>(!options.strict || (parts.ended && parts.sound), name,
+                 ": damaged PNG: ", parts.ended ? "a chunk is damaged" : "the file ends before its end marker");
   Reader reader(bytes, parts, name);
   png_structp png = reader.png();
   png_infop info = reader.info();
+  check<IoError>(!options.strict || reader.complaints().count() == 0, name, ": damaged PNG: ", reader.complaints().text());
+  DecodedImage out;
+  Image& image = out.image;
+  image.width = static_cast<int>(parts.width);
+  image.height = static_cast<int>(parts.height);
+  const bool palette = png_get_color_type(png, info) == PNG_COLOR_TYPE_PALETTE, key = png_get_valid(png, info, PNG_INFO_tRNS) != 0;
+  image.channels = (palette ? 3 : png_get_channels(png, info)) + (key ? 1 : 0);
+  image.depth = png_get_bit_depth(png, info) == 16 ? 16 : 8;
+  out.orientation = exif_orientation(parts.exif);
+  if (!options.pixels) return out;
+  // Little that claims to be much is checked to its end before there is memory for it, or for libpng's rows.
+  constexpr std::uint64_t kMuch = 1 << 25, kSuspicious = 100;
+  const std::uint64_t sample_bytes = static_cast<unsigned>(image.depth) / 8 + sizeof(float);
+  const std::uint64_t needed = image.pixel_count() * static_cast<unsigned>(image.channels) * sample_bytes;
+  if (needed > kMuch && needed / kSuspicious > parts.data_bytes) check_png_data(bytes, parts, name, options.strict);
+
   int passes = 1;
   reader.step([&] {
     png_set_expand(png);  // palettes, 1 to 4 bits, a transparent colour
@@ -137,14 +134,8 @@ DecodedImage decode_png(std::span<const std::byte> bytes, const std::string& nam
     passes = png_set_interlace_handling(png);
     png_read_update_info(png, info);
   });
-  DecodedImage out;
-  Image& image = out.image;
-  image.width = static_cast<int>(parts.width);
-  image.height = static_cast<int>(parts.height);
-  image.channels = png_get_channels(png, info);
-  image.depth = png_get_bit_depth(png, info);
-  check<IoError>((image.depth == 8 || image.depth == 16) && image.channels >= 1 && image.channels <= 4, name,
-                 ": cannot decode: ", image.channels, " channels of ", image.depth, " bits");
+  check<IoError>(image.depth == png_get_bit_depth(png, info) && image.channels == png_get_channels(png, info) && image.channels <= 4, name,
+                 ": cannot decode: ", int{png_get_channels(png, info)}, " channels of ", int{png_get_bit_depth(png, info)}, " bits");
   const std::size_t row = image.pixel_count() / parts.height * static_cast<std::size_t>(image.channels * image.depth / 8);
   check<IoError>(png_get_rowbytes(png, info) == row, name, ": cannot decode: its sizes contradict each other");
   std::vector<std::uint16_t> samples((row * parts.height + 1) / 2);  // aligned for both depths
@@ -158,19 +149,17 @@ DecodedImage decode_png(std::span<const std::byte> bytes, const std::string& nam
   const std::size_t count = image.pixel_count() * static_cast<std::size_t>(image.channels);
   image.pixels = image.depth == 16 ? to_values(std::span<const std::uint16_t>(samples.data(), count))
                                    : to_values(std::span<const png_byte>(first, count));
-  check<IoError>(!options.strict || (parts.ended && parts.sound && reader.complaints().count() == 0), name, ": damaged PNG: ",
-                 reader.complaints().count() > 0 ? reader.complaints().text()
-                 : parts.ended                   ? "a chunk is damaged"
-                                                 : "the file ends before its end marker");
+  check<IoError>(!options.strict || reader.complaints().count() == 0, name, ": damaged PNG: ", reader.complaints().text());
   image.tags = std::move(parts.tags);
   image.extras = std::move(parts.extras);
   image.notes = std::move(parts.notes);
   image.lost = std::move(parts.lost);
   if (reader.complaints().count() > 0) image.notes.push_back("it is damaged: " + reader.complaints().text());
-  out.orientation = exif_orientation(parts.exif);
   const auto is_xmp = [](const std::string& extra) { return extra.starts_with("iTXtXML:com.adobe.xmp"); };
-  // It may tell the orientation too.
+  // They may tell the orientation too.
   if (out.orientation != 1 && std::erase_if(image.extras, is_xmp) > 0) image.lost.emplace_back("the XMP metadata are not kept");
+  if (out.orientation != 1 && std::erase_if(image.extras, is_raw_exif) > 0)
+    image.lost.emplace_back("the EXIF metadata in its text are not kept");
   return out;
 }
 

@@ -21,6 +21,11 @@ void check_same_size(const Image& a, const Image& b) {
 
 constexpr int kWindow = 11;
 
+void check_window(const Image& a) {
+  check<ShapeError>(a.width >= kWindow && a.height >= kWindow, "SSIM needs a picture of at least 11x11 pixels, got ", a.width, "x",
+                    a.height);
+}
+
 // Weighted means over windows inside of a plane of width * height values: [height - 10, width - 10].
 std::vector<double> window_means(const std::vector<double>& plane, std::size_t width, std::size_t height) {
   static const std::array<double, kWindow> weights = [] {
@@ -88,6 +93,11 @@ float block_visibility(const std::vector<float>& seen, std::size_t width, std::s
 
 }  // namespace
 
+void check_comparable(const Image& a, const Image& b) {
+  check_same_size(a, b);
+  check_window(a);
+}
+
 double psnr(const Image& a, const Image& b) {
   check_same_size(a, b);
   const std::vector<float> x = to_rgb_planes(a), y = to_rgb_planes(b);
@@ -102,9 +112,7 @@ double psnr(const Image& a, const Image& b) {
 }
 
 double ssim(const Image& a, const Image& b) {
-  check_same_size(a, b);
-  check<ShapeError>(a.width >= kWindow && a.height >= kWindow, "SSIM needs a picture of at least 11x11 pixels, got ", a.width, "x",
-                    a.height);
+  check_comparable(a, b);
   const std::vector<float> x = to_rgb_planes(a), y = to_rgb_planes(b);
   const std::size_t pixels = a.pixel_count();
   const std::vector<double> share = shares(a, b);
@@ -173,21 +181,23 @@ Image add_noise(Image image, double sigma, std::uint64_t seed) {
 
 Image side_by_side(const std::vector<Image>& images) {
   check<ShapeError>(!images.empty(), "side_by_side: no pictures");
-  Image out{0, images.front().height, 3, {}};
+  const bool grey = std::all_of(images.begin(), images.end(), [](const Image& image) { return image.channels <= 2; });
+  const std::size_t colours = grey ? 1 : 3;
+  Image out{0, images.front().height, static_cast<int>(colours), {}};
   out.tags = images.front().tags;
   for (const Image& image : images) {
     check<ShapeError>(image.height == out.height, "side_by_side: pictures of ", out.height, " and ", image.height, " rows");
     out.width += image.width;
     out.depth = std::max(out.depth, image.depth);
   }
-  out.pixels.resize(out.pixel_count() * 3);
+  out.pixels.resize(out.pixel_count() * colours);
   std::size_t left = 0;
   for (const Image& image : images) {
     const std::vector<float> planes = to_rgb_planes(flattened(image, {1, 1, 1}));
     const std::size_t width = static_cast<std::size_t>(image.width), pixels = image.pixel_count();
     for (std::size_t p = 0; p < pixels; ++p) {
       const std::size_t to = p / width * static_cast<std::size_t>(out.width) + left + p % width;
-      for (std::size_t c = 0; c < 3; ++c) out.pixels[to * 3 + c] = planes[c * pixels + p];
+      for (std::size_t c = 0; c < colours; ++c) out.pixels[to * colours + c] = planes[c * pixels + p];
     }
     left += width;
   }

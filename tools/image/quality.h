@@ -6,6 +6,9 @@
 
 namespace frieze::tools {
 
+/// Throws the ShapeError that psnr and ssim would throw; pictures without pixels will do.
+void check_comparable(const Image& a, const Image& b);
+
 /// 10*log10(1 / mean of (a - b)^2) over all colours of all pixels; infinite for equal pictures. Values are compared as shares of 1,
 /// whatever the depth, and as they are, whatever the colour tags. A pixel counts as
 /// much as both show of it: the product of their alphas, 1 where there is none. Throws ShapeError unless both have the same size.
@@ -30,7 +33,8 @@ double estimate_noise(const Image& image);
 /// numbers for a seed on every machine but for the last bits of log, sin and cos.
 Image add_noise(Image image, double sigma, std::uint64_t seed);
 
-/// Pictures of one height next to each other, as RGB: transparent ones over white, in the largest depth, with the first one's colour tags.
+/// Pictures of one height next to each other, grey if all are, else RGB: transparent ones over white, in the largest depth, with the first
+/// one's colour tags.
 /// Throws ShapeError on an empty list or different heights.
 Image side_by_side(const std::vector<Image>& images);
 
