@@ -161,6 +161,10 @@ Autoencoder Autoencoder::open(const std::filesystem::path& path, Device device, 
   check<OptionError>(options.batch >= 0, "batch: expected 0 or more images, got ", options.batch);
   check<OptionError>(options.shapes >= 1, "shapes: expected at least 1, got ", options.shapes);
   DcAeConfig config = read_config(path, options);
+  const std::filesystem::path from = !options.weights.empty() ? options.weights : is_there(path) ? find_dc_ae(path).weights : "";
+  std::error_code ignored;
+  check<OptionError>(options.variant.empty() || (!options.random_seed && std::filesystem::is_directory(from, ignored)), "variant ",
+                     printable(options.variant), ": names one of several checkpoints in a folder, and these weights are in none");
   AutoencoderInfo info{.kind = "AutoencoderDC",
                        .name = config.name,
                        .weights = {},
@@ -176,7 +180,6 @@ Autoencoder Autoencoder::open(const std::filesystem::path& path, Device device, 
     init_random(*model, *options.random_seed);
     info.weights = concat_text("random, seed ", *options.random_seed, ": for speed and testing, the pictures mean nothing");
   } else {
-    const std::filesystem::path from = options.weights.empty() ? find_dc_ae(path).weights : options.weights;
     const Weights weights = open_dc_ae_weights(from, options.variant);
     check_dc_ae_blocks(config, parts, weights);  // a config of millions of blocks costs nothing
     model = std::make_shared<DcAe>(std::move(config), parts);

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include <algorithm>
 
 #include <frieze/core/error.h>
@@ -14,7 +16,7 @@ namespace {
 
 using namespace frieze::tools;
 
-const std::string kPhoto = source_path("tests/data/chelsea.png");
+const std::string kPhoto = source_path("tests/data/chelsea.png"), kDcae = source_path("tests/golden/dc_ae/in");
 
 template <class Parse>
 void expect_refused(Parse&& parse, std::initializer_list<const char*> texts) {
@@ -49,6 +51,8 @@ TEST(Parsers, Numbers) {
   expect_refused([](const char* t) { parse_number("--x", t, 0, 255); }, {"", "nan", "NaN", "inf", "-inf", "infinity", "0x1p3", "+5", " 5",
                                                                          "5 ", "5,5", "256", "-1", "1e999", "1e", "5 6", ".5", "5."});
 }
+
+TEST(Parsers, ZeroHasNoSign) { EXPECT_FALSE(std::signbit(parse_number("--x", "-0", 0, 1))); }
 
 TEST(Parsers, Bytes) {
   EXPECT_EQ(parse_bytes("--x", "1"), 1);
@@ -150,6 +154,35 @@ TEST_F(Arguments, AValueThatWasForgottenIsNotTheNextOption) {
   expect_refusal({"noise", kPhoto, "-o", "--seed", "1"}, "--out: expected a value, got the option '--seed'");
   expect_refusal({"noise", kPhoto, "-o", "-x.png"}, "a file of that name is ./-x.png");
   expect_refusal({"vae", "encode", "--model", "x", "--in", "[a,b]", "--out", "y"}, "write ./[a,b]");
+}
+
+// Refused although nothing would be laid over it.
+TEST_F(Arguments, ColoursAreStrict) {
+  for (const char* colour : {"x", "#12345", "#1234567", "#12345g", "#+12345", "123456", "White", " ", "1", "true", "false"}) {
+    const std::string flatten = std::string("--flatten=") + colour, says = "--flatten: expected white, black, grey or #RRGGBB, got '";
+    expect_refusal({"noise", kPhoto, "-o", folder.file("o.png"), flatten}, says);
+    expect_refusal({"denoise", kPhoto, "-o", folder.file("o.png"), flatten}, says);
+    expect_refusal({"compare", kPhoto, kPhoto, flatten}, says);
+    expect_refusal({"run", "quickstart", "--in", kPhoto, "--out", folder.file("o.png"), flatten}, says);
+    expect_refusal({"vae", "roundtrip", "--model", kDcae, "--in", kPhoto, flatten}, says);
+    expect_refusal({"vae", "encode", "--model", kDcae, "--in", kPhoto, "--out", folder.file("z.safetensors"), flatten}, says);
+  }
+}
+
+// An option that would do nothing.
+TEST_F(Arguments, AVariantNeedsAFolderOfCheckpoints) {
+  const std::string file = kDcae + "/diffusion_pytorch_model.safetensors";
+  for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{{}, {"--weights", file}, {"--random-weights", "1"}}) {
+    for (const std::string model : {"quickstart", "denoiser", "dcae:f32c32-sana-1.0"}) {
+      std::vector<std::string> all = {"inspect", model, "--device", "cpu", "--variant", "fp16"};
+      all.insert(all.end(), more.begin(), more.end());
+      expect_refusal(all, "variant fp16: names one of several checkpoints in a folder");
+    }
+  }
+  for (const std::string& weights : {file, std::string("random:1")}) {
+    expect_refusal({"vae", "roundtrip", "--model", kDcae, "--in", kPhoto, "--weights", weights, "--variant", "fp16"},
+                   "variant fp16: names one of");
+  }
 }
 
 TEST_F(Arguments, AnOptionIsGivenOnce) {

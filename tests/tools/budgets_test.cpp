@@ -131,7 +131,7 @@ TEST_F(Budgets, WhatACommandRefusesIsNotDecoded) {
   const std::string small = write("small.png", make_png(2, 1, 8, 0, std::string("\0\1\2", 3)));
   for (const std::string& command :
        {"noise " + rgba + " -o ", "denoise --device cpu " + rgba + " -o ", "run quickstart --device cpu --in " + rgba + " --out ",
-        "dcae roundtrip --device cpu --model " + quoted(model) + " --in " + rgba + " --out "}) {
+        "vae roundtrip --device cpu --model " + quoted(model) + " --in " + rgba + " --out "}) {
     expect_cheap_refusal(command + jpeg, "a JPEG cannot hold transparency");
   }
   expect_cheap_refusal("noise " + deep + " -o " + jpeg, "a JPEG cannot hold 16 bits");
@@ -141,7 +141,7 @@ TEST_F(Budgets, WhatACommandRefusesIsNotDecoded) {
   expect_cheap_refusal("compare " + rgba + " " + small, "cannot compare a picture of 2x1 pixels with one of 4800x4800");
   expect_cheap_refusal("compare " + small + " " + small, "at least 11x11 pixels");
   expect_cheap_refusal(
-      "dcae encode --device cpu --model " + quoted(model) + " --in " + rgba + " --out " + quoted(folder.file("z.safetensors")),
+      "vae encode --device cpu --model " + quoted(model) + " --in " + rgba + " --out " + quoted(folder.file("z.safetensors")),
       "a latent cannot hold transparency");
   expect_cheap_refusal("run dcae:" + quoted(model) + " --device cpu --in " + odd + " --out " + out, "multiples of 8 here, got 4801x4800");
   for (const std::string& command : {std::string("run quickstart --out ") + out, std::string("run denoiser --out ") + out,

@@ -210,6 +210,49 @@ TEST_F(Pictures, HiddenColoursDoNotReachWhatIsSeen) {
   EXPECT_EQ(read_image(folder.file("d.png")).channels, 4);
 }
 
+// What lies behind the edge of what is seen is not known, which costs a little of the pixels next to it; the others are as without alpha.
+TEST_F(Pictures, TransparencyCostsNothingButItsEdge) {
+  const Image clean = piece(192, 96), noisy = add_noise(clean, 25.0 / 255, 1);
+  constexpr int kEdge = 64, kNear = 24;
+  const auto right_of = [&](const Image& image, int from) {
+    return with_alpha(image, [from](int x, int) { return x >= from ? 1.0f : 0.0f; });
+  };
+  const Image without = read_image(denoised(write("rgb.png", noisy), "out.png"));
+  Image with = read_image(denoised(write("rgba.png", right_of(noisy, kEdge)), "out_alpha.png"));
+  EXPECT_GT(psnr(with, clean), psnr(without, right_of(clean, kEdge)) - 0.6) << "all that is seen";
+  for (std::size_t p = 0; p < with.pixel_count(); ++p) {
+    if (p % 192 < kEdge + kNear) with.pixels[4 * p + 3] = 0;
+  }
+  EXPECT_NEAR(psnr(with, clean), psnr(without, right_of(clean, kEdge + kNear)), 0.1);
+}
+
+TEST_F(Pictures, RunGivesAPictureOfItsSize) {
+  const std::string in = write("in.png", with_alpha(piece(23, 14), [](int x, int y) { return static_cast<float>((x + y) % 5) / 4.0f; }));
+  for (const char* model : {"denoiser", "quickstart"}) {
+    expect_success({"run", model, "--device", "cpu", "--in", in, "--out", folder.file("out.png")});
+    const Image out = read_image(folder.file("out.png")), before = read_image(in);
+    ASSERT_EQ(out.width, 23) << "the model's stride is not the user's";
+    ASSERT_EQ(out.height, 14);
+    ASSERT_EQ(out.channels, 4);
+    for (std::size_t i = 3; i < out.pixels.size(); i += 4) ASSERT_EQ(out.pixels[i], before.pixels[i]);
+  }
+}
+
+TEST_F(Pictures, GreySideBySideKeepsItsProfile) {
+  Image grey{40, 24, 1, std::vector<float>(40 * 24, 0.5F)};
+  grey.tags.icc = bytes_of(make_icc(IccKind::grey));
+  const std::string in = write("grey.png", grey), colour = write("colour.png", piece(40, 24));
+  for (const char* name : {"both.png", "both.jpg"}) {
+    expect_success({"compare", in, in, "-o", folder.file(name)});
+    EXPECT_EQ(read_image(folder.file(name)).channels, 1);
+    EXPECT_EQ(read_image(folder.file(name)).tags.icc, grey.tags.icc);
+    expect_success({"compare", in, colour, "-o", folder.file(name)});
+    const Image both = read_image(folder.file(name));
+    EXPECT_EQ(both.channels, 3);
+    EXPECT_TRUE(both.tags.icc.empty() && both.notes.empty()) << "a profile of grey says nothing of three colours";
+  }
+}
+
 TEST_F(Pictures, DcaeKeepsTransparencyOrRefusesIt) {
   const std::string in = write("in.png", with_alpha(piece(16, 8), [](int x, int) { return static_cast<float>(x) / 15.0f; }));
   const Arguments model{"--model", kDcae, "--device", "cpu", "--in", in, "--out"};

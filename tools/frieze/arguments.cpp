@@ -48,7 +48,7 @@ double parse_number(std::string_view option, std::string_view text, double least
     const bool any = least == std::numeric_limits<double>::lowest() && most == std::numeric_limits<double>::max();
     refuse(option, any ? "a number" : concat_text("a number from ", least, " to ", most), text);
   }
-  return value;
+  return value + 0.0;  // "-0" is 0
 }
 
 std::int64_t parse_bytes(std::string_view option, std::string_view text) {
@@ -76,6 +76,18 @@ PictureSize parse_size(std::string_view option, std::string_view text) {
     refuse(option, concat_text("WIDTHxHEIGHT, both from 1 to ", std::numeric_limits<int>::max()), text);
   }
   return size;
+}
+
+std::array<float, 3> parse_colour(std::string_view option, std::string_view text) {
+  if (text == "white") return {1, 1, 1};
+  if (text == "black") return {0, 0, 0};
+  if (text == "grey") return {0.5f, 0.5f, 0.5f};
+  unsigned rgb = 0;
+  const bool sharp = text.size() == 7 && text.front() == '#';
+  const auto [end, status] = std::from_chars(text.data() + (sharp ? 1 : 0), text.data() + text.size(), rgb, 16);
+  if (!sharp || status != std::errc() || end != text.data() + text.size()) refuse(option, "white, black, grey or #RRGGBB", text);
+  const auto part = [&](int shift) { return static_cast<float>(rgb >> shift & 0xff) / 255.0f; };
+  return {part(16), part(8), part(0)};
 }
 
 std::string parse_text(std::string_view option, std::string text) {

@@ -1,6 +1,7 @@
 #pragma once
 /// The values of arguments, one strict parser of each kind: the whole text is one value in plain decimal digits, or OptionError
 /// "<option>: expected …, got '…'". No spaces, no leading '+', no hexadecimal, no "inf" or "nan", and an empty text is no value.
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -20,6 +21,8 @@ struct PictureSize {
   int width = 0, height = 0;
 };
 PictureSize parse_size(std::string_view option, std::string_view text);
+/// A colour: white, black, grey or #RRGGBB; its parts from 0 to 1.
+std::array<float, 3> parse_colour(std::string_view option, std::string_view text);
 /// A name or a path: any text that is not empty and does not begin with '-', which would be an option whose value was forgotten.
 std::string parse_text(std::string_view option, std::string text);
 

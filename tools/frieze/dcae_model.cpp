@@ -76,13 +76,14 @@ std::optional<PreparedModel> prepare_dcae(const ModelOptions& options) {
     if (!options.model.starts_with(kind.prefix)) continue;
     const std::string name = options.model.substr(kind.prefix.size());
     const DcAeConfig config = fs::exists(name) ? read_dc_ae_config(find_dc_ae(name).config) : dc_ae_variant(name);
+    check_variant(options.variant, options.variant.empty() || options.random_seed ? "" : weights_of(options, name));
     PreparedModel model;
     model.entry = &kind.entry;
     int width = options.width, height = options.height;
     if (!options.photo.empty()) {
       if (kind.part == DcAeParts::decoder) (void)no_latent({});
-      model.photo = with_hidden_filled(read_srgb_picture(options.photo, options.pictures));
-      width = model.photo.width, height = model.photo.height;
+      const Image header = read_header(options.photo, options.pictures);
+      width = header.width, height = header.height;
     }
     const int f = config.ratio();
     check<OptionError>(width % f == 0 && height % f == 0, "DC-AE takes widths and heights that are multiples of ", f, " here, got ", width,
@@ -98,6 +99,10 @@ std::optional<PreparedModel> prepare_dcae(const ModelOptions& options) {
     { half = std::make_unique<Half>(config, kind.part); }
     fill(half->whole, options, name, model.weights_note);
     model.module = std::move(half);
+    if (options.photo.empty()) return model;
+    check_fits(*model.module, model.inputs, pick_device(options.device), options.max_memory);
+    model.photo = with_hidden_filled(read_srgb_picture(options.photo, options.pictures));
+    check<IoError>(model.photo.width == width && model.photo.height == height, printable(options.photo), ": changed while in use");
     return model;
   }
   return std::nullopt;

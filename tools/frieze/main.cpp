@@ -251,9 +251,9 @@ int parse_and_run(int argc, char** argv) {
   // The report and the files are held back until the command, or one input of several, has succeeded.
   int status = kExitOk;
   if (*run_app) status = run_command(run, out);
-  if (*verify_app) status = verify_command(verify, out.text());
-  if (*inspect_app) status = inspect_command(inspect, out.text());
-  if (*bench_app) status = bench_command(bench, out.text());
+  if (*verify_app) announce_model(verify, out), status = verify_command(verify, out.text());
+  if (*inspect_app) announce_model(inspect, out), status = inspect_command(inspect, out.text());
+  if (*bench_app) announce_model(bench, out), status = bench_command(bench, out.text());
   if (*profile_app) status = profile_command(profile, out);
   if (*bench_op_app) status = bench_op_command(bench_op, out.text());
   if (*op_app) status = op_command(op, out);

@@ -1,11 +1,14 @@
 #include "tools/frieze/model_registry.h"
 
+#include <filesystem>
 #include <utility>
 
 #include <frieze/core/error.h>
+#include <frieze/core/host_memory.h>
 #include <frieze/core/integers.h>
 #include <frieze/core/tuning_cache.h>
 #include <frieze/core/weights.h>
+#include <frieze/graph/memory_bill.h>
 #include <frieze/models/denoiser/denoise.h>
 #include <frieze/models/denoiser/denoiser.h>
 #include <frieze/models/quickstart.h>
@@ -38,7 +41,7 @@ std::unique_ptr<Module> make_denoiser() {
   return model;
 }
 
-// Sizes are rounded up to the stride, and the picture that comes out is as much larger; `frieze denoise` cuts it again.
+// Sizes are rounded up to the stride, and the picture that comes out is as much larger; the commands cut it again.
 std::int64_t to_stride(std::int64_t extent) { return round_up(extent, int{Denoiser::kStride}); }
 std::vector<InputSpec> denoiser_input(int width, int height, DType dtype) {
   return {{"x", {1, 3, to_stride(height), to_stride(width)}, dtype}};
@@ -74,14 +77,12 @@ PreparedModel prepare_model(const ModelOptions& options) {
   PreparedModel model;
   model.entry = &find_model(options.model);
   const DType dtype = parse_float_dtype(options.dtype);
+  check_variant(options.variant, options.random_seed ? "" : options.weights);
   int width = options.width, height = options.height;
   if (!options.photo.empty()) {
-    model.photo = with_hidden_filled(read_picture(options.photo, options.pictures));
-    // The answer has three colours: what a grey picture's profile says of one is said in sRGB.
-    if (model.photo.channels <= 2) model.photo = to_srgb(std::move(model.photo));
-    tell_notes(options.photo, std::exchange(model.photo.notes, {}));
-    width = model.photo.width;
-    height = model.photo.height;
+    const Image header = read_header(options.photo, options.pictures);
+    width = header.width;
+    height = header.height;
   }
   model.inputs = model.entry->inputs(width, height, dtype);
   model.module = model.entry->make();
@@ -95,15 +96,50 @@ PreparedModel prepare_model(const ModelOptions& options) {
   } else {
     model.weights_note = "the model's own";
   }
+  if (options.photo.empty()) return model;
+  check_fits(*model.module, model.inputs, pick_device(options.device), options.max_memory);
+  model.photo = with_hidden_filled(read_picture(options.photo, options.pictures));
+  check<IoError>(model.photo.width == width && model.photo.height == height, printable(options.photo), ": changed while in use");
+  // The answer has three colours: what a grey picture's profile says of one is said in sRGB.
+  if (model.photo.channels <= 2) model.photo = to_srgb(std::move(model.photo));
+  tell_notes(options.photo, std::exchange(model.photo.notes, {}));
   return model;
 }
 
+void check_variant(const std::string& variant, const std::filesystem::path& weights) {
+  std::error_code ignored;
+  check<OptionError>(variant.empty() || std::filesystem::is_directory(weights, ignored), "--variant ", variant,
+                     ": names one of several checkpoints in a folder, and these weights are in none");
+}
+
+void check_fits(const Module& model, const std::vector<InputSpec>& inputs, const Device& device, std::int64_t max_memory) {
+  if (device.is_cuda()) return;
+  const Plan plan = optimize(trace(model, inputs));
+  MemoryBill bill;
+  bill.arena = plan_memory(plan, {}).arena_bytes;
+  for (const auto* ports : {&plan.inputs, &plan.outputs}) {
+    for (const PlanPort& port : *ports) bill.ports += plan.spec(port.value).bytes();
+  }
+  check_memory(bill.total(), "a model with inputs and outputs of ", readable_bytes(bill.ports), " and intermediate values of ",
+               readable_bytes(bill.arena));
+  model.visit_parameters([&](const std::string&, const Parameter& p) { bill.weights += 4 * p.shape.elements(); });
+  check_bill(bill, max_memory);
+}
+
 void announce_model(const ModelOptions& options, Outputs& outputs) {
+  if (!options.photo.empty()) outputs.reads(options.photo);
   if (!options.weights.empty()) outputs.reads_checkpoint(options.weights);
   // "dcae:FOLDER"; of a published variant's name there is no such file.
   if (const std::size_t colon = options.model.find(':'); colon != std::string::npos) {
     outputs.reads_checkpoint(options.model.substr(colon + 1));
   }
+}
+
+Image PreparedModel::picture(const HostTensor& output) const {
+  Image image = entry->to_image(output);
+  const Shape& in = inputs.front().shape;
+  const bool padded = in.h() > photo.height || in.w() > photo.width, as_large = image.height == in.h() && image.width == in.w();
+  return padded && as_large ? top_left(image, photo.width, photo.height) : image;
 }
 
 std::string PreparedModel::json(const std::string& dtype, const std::string& report) const {

@@ -1,5 +1,6 @@
 #pragma once
 /// The models that the command line knows: one entry each, with the way from a picture to its input and back.
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -41,6 +42,8 @@ struct PreparedModel {
   bool has_photo() const { return !photo.pixels.empty(); }
   /// The photograph as the model's input. Needs has_photo().
   HostTensor photo_input() const { return HostTensor({inputs[0].shape, inputs[0].dtype, inputs[0].format}, entry->from_image(photo)); }
+  /// The picture that the model made, as large as the photograph where only the padding of the model's input made it larger.
+  Image picture(const HostTensor& output) const;
   /// {"model", "dtype", "weights", "report"} of a report that is JSON already.
   std::string json(const std::string& dtype, const std::string& report) const;
 };
@@ -49,6 +52,13 @@ struct PreparedModel {
 std::optional<PreparedModel> prepare_dcae(const ModelOptions& options);
 /// Reads picture and weights. Throws OptionError, IoError, WeightsError.
 PreparedModel prepare_model(const ModelOptions& options);
+
+/// Throws OptionError if --variant is given for weights that lie in no folder, where it would do nothing.
+void check_variant(const std::string& variant, const std::filesystem::path& weights);
+
+/// Throws the MemoryError that compile() on the CPU would throw, for more than the machine has or than `max_memory` allows (0: no limit),
+/// before the picture of that size is decoded. Other devices know only when they compile.
+void check_fits(const Module& model, const std::vector<InputSpec>& inputs, const Device& device, std::int64_t max_memory = 0);
 
 /// Tells `outputs` which files the model is read from.
 void announce_model(const ModelOptions& options, Outputs& outputs);

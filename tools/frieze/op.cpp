@@ -94,6 +94,7 @@ int op_command(const OpOptions& options, Outputs& outputs) {
   Settings settings(options.settings);
   outputs.reads_checkpoint(options.in);
   outputs.writes(options.out);
+  check_ending(options.out, "a file of tensors", {".safetensors"});
   const Weights file = Weights::open(options.in);
   Tensors tensors;
   for (const auto& [name, _] : file.tensors()) {

@@ -1,5 +1,7 @@
 #pragma once
 /// What the commands that read and write pictures share: their options, and what they tell about a picture on stderr.
+#include <array>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,7 +19,7 @@ struct PictureOptions {
   long long max_pixels = ReadOptions{}.max_pixels;
   bool strict = false;
   int quality = WriteOptions{}.quality;
-  std::string flatten;  ///< a colour, or empty
+  std::optional<std::array<float, 3>> flatten{};  ///< a colour, or none
 };
 
 /// Adds --max-pixels and --strict; --quality; --flatten; the last two.
@@ -26,9 +28,10 @@ void add_quality_option(CLI::App* command, PictureOptions& options);
 void add_flatten_option(CLI::App* command, PictureOptions& options);
 void add_writing_options(CLI::App* command, PictureOptions& options);
 
-/// Throws OptionError on a colour that is none of white, black, grey and #RRGGBB.
 WriteOptions write_options(const PictureOptions& options);
 
+/// The picture without its pixels, see ReadOptions::pixels: for what can be refused before it is decoded.
+Image read_header(const std::string& path, const PictureOptions& options);
 /// read_image, whose notes it tells; read_srgb_picture also converts to sRGB.
 Image read_picture(const std::string& path, const PictureOptions& options);
 Image read_srgb_picture(const std::string& path, const PictureOptions& options);

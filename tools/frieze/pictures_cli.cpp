@@ -17,8 +17,10 @@ void add_quality_option(CLI::App* command, PictureOptions& o) {
 }
 
 void add_flatten_option(CLI::App* command, PictureOptions& o) {
-  command->add_flag("--flatten{white}", o.flatten,
-                    "Give up what the output cannot hold: transparency, laid over white (or --flatten=black, grey, #RRGGBB), and 16 bits");
+  // A colour that is none is refused also where nothing is transparent.
+  command->add_flag("--flatten{white}")
+      ->description("Give up what the output cannot hold: transparency, laid over white (or --flatten=black, grey, #RRGGBB), and 16 bits")
+      ->each([&o](const std::string& text) { o.flatten = parse_colour("--flatten", text); });
 }
 
 void add_writing_options(CLI::App* command, PictureOptions& o) {

@@ -12,9 +12,11 @@
 namespace frieze::tools {
 
 int profile_command(const ProfileCommandOptions& options, Outputs& out) {
-  if (!options.photo.empty()) out.reads(options.photo);
   announce_model(options, out);
-  if (!options.html.empty()) out.writes(options.html);
+  if (!options.html.empty()) {
+    out.writes(options.html);
+    check_ending(options.html, "a page", {".html", ".htm"});
+  }
   const PreparedModel model = prepare_model(options);
   const Device device = pick_device(options.device);
   Session net = compile(*model.module, model.inputs, device, compile_options(options, device));

@@ -17,13 +17,15 @@ namespace frieze::tools {
 int run_command(const RunOptions& options, Outputs& outputs) {
   using Clock = std::chrono::steady_clock;
   const auto ms = [](Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double, std::milli>(to - from).count(); };
-  outputs.reads(options.photo);
   announce_model(options, outputs);
   outputs.writes(options.out);  // before the work, not after it
   (void)output_format(options.out);
-  if (!options.tap_out.empty()) outputs.writes(options.tap_out);
+  if (!options.tap_out.empty()) {
+    outputs.writes(options.tap_out);
+    check_ending(options.tap_out, "a file of tensors", {".safetensors"});
+  }
+  check_can_hold(read_header(options.photo, options.pictures), options.out, write_options(options.pictures));
   const PreparedModel model = prepare_model(options);
-  check_can_hold(model.photo, options.out, write_options(options.pictures));
   const Device device = pick_device(options.device);
   const auto start = Clock::now();
   Session net = compile(*model.module, model.inputs, device, compile_options(options, device));
@@ -35,7 +37,7 @@ int run_command(const RunOptions& options, Outputs& outputs) {
   const auto after = Clock::now();
   const HostTensor result = net.output().to_host();
   tell_note(check_finite(net, result.floats()));
-  const Image picture = model.entry->to_image(result);
+  const Image picture = model.picture(result);
   if (!options.tap_out.empty()) {
     std::map<std::string, HostTensor> tensors;
     for (const std::string& name : net.tapped_names()) {

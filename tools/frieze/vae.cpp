@@ -106,10 +106,10 @@ class Runner {
       item.report.latent = item.given.spec().shape;
     } else {
       const bool keeps_alpha = options_.task == VaeTask::roundtrip;
-      item.original = read_image_input(file.in, info.image_channels, keeps_alpha, options_.pictures);
-      if (keeps_alpha && !file.out.empty() && format_of_name(file.out)) {
-        check_can_hold(item.original.picture, file.out, write_options(options_.pictures));
+      if (keeps_alpha && !file.out.empty() && format_of_name(file.in) && format_of_name(file.out)) {
+        check_can_hold(read_header(file.in, options_.pictures), file.out, write_options(options_.pictures));
       }
+      item.original = read_image_input(file.in, info.image_channels, keeps_alpha, options_.pictures);
       const Shape& s = item.original.tensor.spec().shape;
       item.given = padded(item.original.tensor, info.ratio);
       item.report.height = s.h(), item.report.width = s.w();

@@ -63,11 +63,11 @@ VaeInput read_image_input(const std::string& path, int channels, bool keeps_alph
     input.tensor = read_tensor(path, "image", channels, Weights::open(path));
   } else {
     check<ShapeError>(channels == 3, printable(path), ": the model takes images of ", channels, " channels, a picture has 3");
+    const bool gives_up = !keeps_alpha && read_header(path, options).has_alpha();
+    check<OptionError>(!gives_up || options.flatten, printable(path), ": a latent cannot hold transparency: give it up with --flatten");
     Image picture = read_srgb_picture(path, options);
-    if (picture.has_alpha() && !keeps_alpha) {
-      const WriteOptions given_up = write_options(options);
-      check<OptionError>(given_up.flatten.has_value(), printable(path), ": a latent cannot hold transparency: give it up with --flatten");
-      picture = flattened(std::move(picture), *given_up.flatten);
+    if (gives_up) {
+      picture = flattened(std::move(picture), *options.flatten);
       tell_notes(path, {"the transparency is laid over one colour"});
     }
     input.picture = with_hidden_filled(std::move(picture));
