@@ -96,8 +96,8 @@ TEST_F(TapsGpuTest, TheSiblingDiffersByCopiesAloneAndDisabledCopiesWouldCostProd
                                    [](std::size_t i) { return std::to_string(i); }};
   const cuda::CapturedGraph plain = cuda::capture_steps(stream.get(), source);
   const cuda::GraphExec production = cuda::instantiate(plain, stream.get(), source).exec;
-  std::map<std::size_t, cuda::Taps::Tapped> all;
-  for (std::size_t i = 0; i < kSteps; ++i) all[i] = {value.data(), kBytes};
+  std::vector<cuda::Taps::Tapped> all;
+  for (std::size_t i = 0; i < kSteps; ++i) all.push_back({static_cast<int>(i), i, value.data(), kBytes});
   cuda::Taps taps(all, stream.get());
   taps.capture(source, stream.get());
   cuda::check_only_copies_added(plain, taps.graph(), source);

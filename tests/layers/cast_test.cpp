@@ -21,7 +21,7 @@ constexpr float kInf = std::numeric_limits<float>::infinity(), kNaN = std::numer
 constexpr std::int64_t kMin64 = std::numeric_limits<std::int64_t>::min(), kMax64 = std::numeric_limits<std::int64_t>::max();
 
 HostTensor cast_of(const HostTensor& x, DType to) {
-  const HostTensor y({x.spec().shape, to});
+  HostTensor y({x.spec().shape, to});
   const TensorView in = x.view(), out = y.view();
   Cast(to).reference({{&in, 1}, {&out, 1}, DType::f32});
   return y;
