@@ -3,12 +3,27 @@
 namespace frieze::cuda {
 namespace {
 
+// What follows the factor, as far as a kernel knows it beforehand. `full` decides everything at run time, with code for each activation and
+// rounding in it, and takes 1.6 times as long as a copy; what blocks of image models are full of has kernels of its own.
+enum class RowChain { affine, add, relu, full };  // nothing; a residual behind the norm; ReLU; anything
+
+RowChain row_chain(const NormFormula& f) {
+  if (!is_full(f)) return RowChain::affine;
+  if (f.rounding != Rounding::once) return RowChain::full;
+  const bool plain = f.first == Activation::none && f.second == Activation::none;
+  if (plain && f.residual_mode == ResidualMode::after) return RowChain::add;
+  const bool relu =
+      (f.first == Activation::relu && f.second == Activation::none) || (f.first == Activation::none && f.second == Activation::relu);
+  return relu && f.residual_mode == ResidualMode::none ? RowChain::relu : RowChain::full;
+}
+
 // `lanes` threads own P pixels: R packs of V channels of each in every thread's registers. Up to 32 lanes sum by shuffles alone;
 // more are whole warps, which meet in shared memory. Pixels of one load instruction are neighbours in memory.
-template <class T, int V, int R, int P, bool kFull>
-__global__ void __launch_bounds__(most_row_threads(R* P, kFull))
+template <class T, int V, int R, int P, RowChain kChain>
+__global__ void __launch_bounds__(most_row_threads(R* P, kChain != RowChain::affine))
     rms_norm2d_nhwc_rows_of_lanes(const __grid_constant__ NormArgs a, int lanes_log2) {
   using W = WordOf<T, V>;
+  constexpr bool kFull = kChain == RowChain::full, kAdds = kFull || kChain == RowChain::add;
   __shared__ float partial_floats[SquareSum<T>::kFloats * 32 * P];
   const SharedSums<T> partial{partial_floats, 32 * P};
   const NormFormula& f = a.formula;
@@ -35,8 +50,8 @@ __global__ void __launch_bounds__(most_row_threads(R* P, kFull))
     }
   }
   // All loads are under way before the sums: behind them the block would wait for memory a second time.
-  W add[kFull ? P : 1][kFull ? R : 1];
-  if (kFull && f.residual_mode != ResidualMode::none) {
+  W add[kAdds ? P : 1][kAdds ? R : 1];
+  if (kChain == RowChain::add || (kFull && f.residual_mode != ResidualMode::none)) {
 #pragma unroll
     for (int p = 0; p < P; ++p) {
       const std::int64_t pixel = first + p * groups;
@@ -151,30 +166,43 @@ __global__ void __launch_bounds__(most_row_threads(R* P, kFull))
       }
 #pragma unroll
       for (int j = 0; j < V; ++j) v[j] = scale_and_shift<T, kFull>(f, v[j], r[p], weight != nullptr, w[j], bias != nullptr, b[j]);
-      finish<T, kFull, V>(f, v, add[kFull ? p : 0][kFull ? i : 0]);
+      if constexpr (kFull) finish<T, true, V>(f, v, add[p][i]);
+      if constexpr (kChain == RowChain::add) add_to<T, V>(add[p][i], v);
+      if constexpr (kChain == RowChain::relu) activate_all<T>(Activation::relu, v);
       *reinterpret_cast<W*>(static_cast<T*>(a.y) + pixel * channels + c) = pack<T, V>(v);
     }
   }
 }
 
 // The kernels there are, see row_loads().
-template <class T, bool kFull>
+template <class T, RowChain kChain>
 void (*pick(const NormConfig& c))(NormArgs, int) {
   constexpr int kWide = 16 / static_cast<int>(sizeof(T));
   const auto is = [&](int vector, int loads, int pixels) { return c.vector == vector && c.loads == loads && c.pixels == pixels; };
-  if (is(1, 4, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, 1, 4, 1, kFull>;
-  if (is(kWide, 2, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 2, 1, kFull>;
-  if (is(kWide, 3, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 3, 1, kFull>;
-  if (is(kWide, 4, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 4, 1, kFull>;
-  if constexpr (kFull) {
-    if (is(kWide, 1, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 1, 1, kFull>;
-    if (is(kWide, 1, 2)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 1, 2, kFull>;
+  if constexpr (kChain == RowChain::affine || kChain == RowChain::full) {
+    if (is(1, 4, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, 1, 4, 1, kChain>;
+  }
+  if (is(kWide, 2, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 2, 1, kChain>;
+  if (is(kWide, 3, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 3, 1, kChain>;
+  if (is(kWide, 4, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 4, 1, kChain>;
+  if constexpr (kChain != RowChain::affine) {
+    if (is(kWide, 1, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 1, 1, kChain>;
+    if (is(kWide, 1, 2)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 1, 2, kChain>;
   } else {
-    if (is(kWide, 1, 4)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 1, 4, kFull>;
-    if (is(kWide, 2, 2)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 2, 2, kFull>;
-    if (is(kWide, 5, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 5, 1, kFull>;
+    if (is(kWide, 1, 4)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 1, 4, kChain>;
+    if (is(kWide, 2, 2)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 2, 2, kChain>;
+    if (is(kWide, 5, 1)) return &rms_norm2d_nhwc_rows_of_lanes<T, kWide, 5, 1, kChain>;
   }
   return nullptr;
+}
+
+template <class T>
+void (*pick(const NormConfig& c, RowChain chain))(NormArgs, int) {
+  if (chain == RowChain::affine) return pick<T, RowChain::affine>(c);
+  const bool single = c.vector == 1;  // few models run these: one kernel for all chains
+  if (chain == RowChain::add && !single) return pick<T, RowChain::add>(c);
+  if (chain == RowChain::relu && !single) return pick<T, RowChain::relu>(c);
+  return pick<T, RowChain::full>(c);
 }
 
 }  // namespace
@@ -182,7 +210,7 @@ void (*pick(const NormConfig& c))(NormArgs, int) {
 void launch_nhwc_rows(const NormConfig& c, DType dtype, const NormArgs& args, cudaStream_t stream) {
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
-    const auto kernel = is_full(args.formula) ? pick<T, true>(c) : pick<T, false>(c);
+    const auto kernel = pick<T>(c, row_chain(args.formula));
     check<CudaError>(kernel != nullptr, "RMSNorm2d has no nhwc rows kernel of ", c.loads, " loads of ", c.vector, " elements for ",
                      c.pixels, " pixels");
     launch_kernel(kernel, norm_launch_shape(c, dtype, args), stream, args, log2_of(c.lanes));

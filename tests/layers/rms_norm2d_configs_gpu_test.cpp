@@ -138,6 +138,18 @@ RMSNorm2dOptions with_silu_and_residual() {
   o.residual = ResidualMode::before;
   return o;
 }
+// Chains that nhwc_rows has kernels of its own for.
+RMSNorm2dOptions with_residual_after() {
+  RMSNorm2dOptions o;
+  o.bias = true;
+  o.residual = ResidualMode::after;
+  return o;
+}
+RMSNorm2dOptions with_relu() {
+  RMSNorm2dOptions o;
+  o.activation = Activation::relu;
+  return o;
+}
 RMSNorm2dOptions as_diffusers() {
   RMSNorm2dOptions o;
   o.eps_mode = EpsMode::clamp_norm;
@@ -258,10 +270,14 @@ TEST_P(RMSNorm2dConfigsOf, AllAreWithinTheBudgetAndAgree) {
   run(problem, first, with_silu());
   run(problem, second, with_silu_and_residual());
   run(problem, third, as_diffusers());
+  run(problem, first, with_residual_after());
+  run(problem, third, with_relu());
   for (std::size_t i = 0; i < 3 && test::each_kernel_once(); ++i) {
     run(problem, kTypes[i], affine());
     run(problem, kTypes[i], with_silu());
     run(problem, kTypes[i], with_silu_and_residual());
+    run(problem, kTypes[i], with_residual_after());
+    run(problem, kTypes[i], with_relu());
   }
 }
 INSTANTIATE_TEST_SUITE_P(Problems, RMSNorm2dConfigsOf, testing::Range(std::size_t{0}, std::size(kProblems)));

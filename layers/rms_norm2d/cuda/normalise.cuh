@@ -320,17 +320,21 @@ __device__ __forceinline__ void scale_and_shift_row(const NormArgs& a, float (&v
   }
 }
 
+/// v += residual.
+template <class T, int V>
+__device__ __forceinline__ void add_to(const WordOf<T, V>& residual, float (&v)[V]) {
+  float add[V];
+  unpack<T, V>(residual, add);
+#pragma unroll
+  for (int j = 0; j < V; ++j) v[j] += add[j];
+}
+
 /// Activations and the residual behind the norm.
 template <class T, bool kFull, int V>
 __device__ __forceinline__ void finish(const NormFormula& f, float (&v)[V], const WordOf<T, V>& residual) {
   if constexpr (kFull) {
     activate_all<T>(f.first, v);
-    if (f.residual_mode == ResidualMode::after) {
-      float add[V];
-      unpack<T, V>(residual, add);
-#pragma unroll
-      for (int j = 0; j < V; ++j) v[j] += add[j];
-    }
+    if (f.residual_mode == ResidualMode::after) add_to<T, V>(residual, v);
     activate_all<T>(f.second, v);
   }
 }
