@@ -82,7 +82,7 @@ class HostileGpuTest : public ::testing::TestWithParam<const char*> {
   Quickstart model_;
 };
 
-// Compiles `model` ten times beside the threads of `which`; every session must be right. What the compiles came to.
+// Compiles `model` five times beside the threads of `which`; every session must be right. What the compiles came to.
 struct Compiles {
   int refused = 0, attempts = 0, failed_synchronisations = 0;
 };
@@ -98,7 +98,7 @@ Compiles compile_beside(const Module& model, const InputSpec& input, std::string
   int compiled = 0;
   double slowest = 0;
   std::string words;
-  for (int i = 0; i < 10; ++i) {
+  for (int i = 0; i < 5; ++i) {
     const auto begin = std::chrono::steady_clock::now();
     try {
       Session net = compile(model, {input}, Device::cuda(), {.tune = false});
@@ -138,7 +138,7 @@ TEST_P(HostileGpuTest, NoThreadDisturbsNodesThatAreBuilt) {
   EXPECT_EQ(all.failed_synchronisations, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Threads, HostileGpuTest, ::testing::Values("s", "a", "c", "z", "l", "g", "sac", "ssaa", "acl"));
+INSTANTIATE_TEST_SUITE_P(Threads, HostileGpuTest, ::testing::Values("s", "a", "c", "z", "l", "g", "sac"));
 
 // A step that enqueues in another way is captured. Not beside several kinds of threads: with driver 580, cudaDeviceSynchronize beside a
 // capture may crash (core/cuda/capture_gate.h).
