@@ -1,5 +1,6 @@
 #pragma once
 /// Value: what `Module::forward` computes with while a model is traced. It holds no data, only shape, type and origin.
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -13,6 +14,8 @@ namespace frieze FRIEZE_API {
 class Layer;
 class Module;
 class Tracer;
+struct LoopInputs;
+struct LoopValues;
 
 class Value {
  public:
@@ -42,6 +45,9 @@ class Tracer {
   virtual void leave() = 0;
   /// A path for a functional layer in the current module: "block.silu", then "block.silu_1", …
   virtual std::string functional_path(std::string_view op) = 0;
+  /// A loop, see repeat() in core/loop.h. By default throws OptionError.
+  virtual std::vector<Value> loop(int iterations, const LoopInputs& inputs,
+                                  const std::function<std::vector<Value>(const LoopValues&)>& body);
 };
 
 inline const TensorSpec& Value::spec() const { return tracer_->spec(id_); }

@@ -9,6 +9,7 @@
 #include <frieze/graph/memory_bill.h>
 #include <frieze/graph/port_memory.h>
 #include <frieze/graph/reference_step.h>
+#include <frieze/graph/repeat.h>
 
 namespace frieze {
 namespace {
@@ -39,9 +40,9 @@ class CpuExecutor final : public Executor {
                  " and intermediate values of ", readable_bytes(memory_.arena_bytes));
     receipt_.memory.arena = memory_.arena_bytes;
     receipt_.memory.ports = ports;
-    for (const Step& step : plan_.steps) {
+    visit_steps(plan_, [this](const Plan&, const Step& step) {
       for (const Parameter* p : step.layer->parameters()) receipt_.memory.weights += p->shape.elements() * 4;
-    }
+    });
     check_bill(receipt_.memory, options_.max_memory);
     arena_->reserve(memory_.arena_bytes);
     for (const auto* ports : {&plan_.inputs, &plan_.outputs}) {
@@ -182,6 +183,8 @@ std::shared_ptr<const Backend> cpu_backend() {
   static const auto backend = std::make_shared<const CpuBackend>();
   return backend;
 }
+
+HostTensor Executor::read_loop_value(int, int) const { throw Error("the values of a loop's body are not kept on the CPU"); }
 
 bool is_port(const Plan& plan, int value) {
   for (const auto* ports : {&plan.inputs, &plan.outputs}) {

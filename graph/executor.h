@@ -40,6 +40,8 @@ class Executor {
   virtual void write_port(int value, const HostTensor& from) = 0;
   /// Any port; with keep_values any value. In the value's own type and format.
   virtual HostTensor read_value(int value) const = 0;
+  /// A value of the body of a loop, the plan's step `step`, as its last iteration left it; with keep_values on a GPU, else throws Error.
+  virtual HostTensor read_loop_value(int step, int value) const;
   virtual void poison() = 0;
   /// From the next run on, exactly these values of the plan are copied behind the steps that make them.
   virtual void tap(const std::vector<int>& values) = 0;

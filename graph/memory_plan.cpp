@@ -7,6 +7,7 @@
 #include <set>
 
 #include <frieze/core/error.h>
+#include <frieze/graph/repeat.h>
 
 namespace frieze {
 namespace {
@@ -32,7 +33,9 @@ std::vector<Placement> lifetimes(const Plan& plan, const std::vector<std::int64_
       const int last = keep_values ? last_step : std::max(step, last_use[static_cast<std::size_t>(value)]);
       all.push_back({value, 0, aligned(plan.spec(value).bytes()), keep_values ? 0 : step, last});
     }
-    if (i < workspace_bytes.size() && workspace_bytes[i] > 0) all.push_back({-1, 0, aligned(workspace_bytes[i]), step, step});
+    if (i >= workspace_bytes.size() || workspace_bytes[i] == 0) continue;
+    const bool keep = keep_values && loop_of(plan.steps[i]) != nullptr;  // the body's values lie in there
+    all.push_back({-1, 0, aligned(workspace_bytes[i]), step, keep ? last_step : step});
   }
   return all;
 }

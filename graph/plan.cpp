@@ -6,6 +6,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/graph/passes/passes.h>
+#include <frieze/graph/repeat.h>
 
 namespace frieze {
 
@@ -138,9 +139,9 @@ void Plan::check_runnable() const {
   check<WeightsError>(faults.unfilled.empty(), first_of(faults.unfilled), faults.unfilled.size() == 1 ? " has" : " have",
                       " no values: call load() or init_random() before compiling");
   check<WeightsError>(faults.incomplete.empty(), first_of(faults.incomplete));
-  for (const Step& step : steps) {
-    for (const Parameter* p : step.layer->parameters()) check_range(step, *p, run_dtype(*this, step));
-  }
+  visit_steps(*this, [](const Plan& plan, const Step& step) {
+    for (const Parameter* p : step.layer->parameters()) check_range(step, *p, run_dtype(plan, step));
+  });
 }
 
 Plan optimize(Plan plan, const PassOptions& options) {
@@ -148,6 +149,17 @@ Plan optimize(Plan plan, const PassOptions& options) {
   if (options.rewrite) plan = rewrite(std::move(plan));
   if (options.fuse) plan = fuse(std::move(plan));
   plan = choose_formats(std::move(plan), options.formats);
+  for (Step& step : plan.steps) {
+    const Repeat* const loop = loop_of(step);
+    if (loop == nullptr) continue;
+    const auto optimized = loop->with_body(optimize(loop->body(), options));
+    std::vector<TensorSpec> in;
+    for (const int id : step.inputs) in.push_back(plan.spec(id));
+    const Inferred inferred = optimized->infer(in);
+    step.layer = optimized;
+    step.flops = inferred.flops;
+    step.bytes = inferred.bytes;
+  }
   plan.validate();
   return plan;
 }

@@ -11,7 +11,7 @@ namespace frieze FRIEZE_API {
 /// One node of the captured graph.
 struct ReceiptNode {
   std::string path;      ///< module path of the step that enqueued it
-  std::string kind;      ///< "kernel", "memset" or "memcpy"
+  std::string kind;      ///< "kernel", "memset", "memcpy" or "loop", whose body is not counted
   std::string function;  ///< the kernel's name, if the driver tells
   unsigned grid[3] = {0, 0, 0}, block[3] = {0, 0, 0};
   unsigned shared_bytes = 0;  ///< of a block: what the launch asked for and what the kernel declares

@@ -7,6 +7,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/graph/plan.h>
+#include <frieze/graph/repeat.h>
 
 namespace frieze {
 namespace {
@@ -27,7 +28,9 @@ Inferred infer_at(const std::string& path, Infer&& infer) {
 
 class PlanTracer final : public Tracer {
  public:
-  explicit PlanTracer(Plan& plan) : plan_(plan) {}
+  explicit PlanTracer(Plan& plan) : plan_(plan), outermost_(plan), state_(std::make_shared<State>()) {}
+  /// Of a loop's body, somewhere below `outer`.
+  PlanTracer(Plan& body, const PlanTracer& outer) : plan_(body), outermost_(outer.outermost_), state_(outer.state_) {}
 
   Value add_input(const InputSpec& input) {
     plan_.values.push_back({{input.shape, input.dtype, input.format}, input.name, -1});
@@ -70,16 +73,49 @@ class PlanTracer final : public Tracer {
 
   const TensorSpec& spec(int id) const override { return plan_.spec(id); }
 
-  void enter(const Module& module) override {
-    if (root_ == nullptr) root_ = &module;
-    scopes_.push_back({&module, module.path()});
+  std::vector<Value> loop(int iterations, const LoopInputs& inputs, const LoopBody& body) override {
+    const std::string path = functional_path("repeat");
+    Plan inner;
+    PlanTracer tracer(inner, *this);
+    LoopValues values;
+    std::vector<Value> outside;
+    const auto add = [&](const std::vector<Value>& from, const char* name, std::vector<Value>& to) {
+      for (const Value& v : from) {
+        check<OptionError>(&v.tracer() == this, path, ": values of two different traces cannot be combined");
+        outside.push_back(v);
+        to.push_back(tracer.add_input({concat_text(name, to.size()), v.shape(), v.dtype()}));
+      }
+    };
+    add(inputs.carried, "carried.", values.carried);
+    add(inputs.given, "given.", values.given);
+    for (const LoopTable& table : inputs.tables) {
+      check<DTypeError>(!is_integer(table.dtype), path, ": a table is of floats, got ", table.dtype);
+      values.rows.push_back(tracer.add_input({concat_text("row.", values.rows.size()), table.row, table.dtype}));
+    }
+    const std::vector<Value> next = body(values);
+    for (const Value& v : next) {
+      check<OptionError>(&v.tracer() == &tracer, path, ": the body of a loop gives a value of the model outside of it");
+      inner.outputs.push_back({concat_text("next.", inner.outputs.size()), v.id()});
+    }
+    std::shared_ptr<const Repeat> repeat;
+    try {
+      repeat = std::make_shared<Repeat>(std::move(inner), iterations, inputs.carried.size(), inputs.given.size(), inputs.tables);
+    } catch (const OptionError& e) {
+      throw OptionError(path + ": " + e.what());
+    }
+    return step(repeat, path, outside);
   }
-  void leave() override { scopes_.pop_back(); }
+
+  void enter(const Module& module) override {
+    if (state_->root == nullptr) state_->root = &module;
+    state_->scopes.push_back({&module, module.path()});
+  }
+  void leave() override { state_->scopes.pop_back(); }
 
   std::string functional_path(std::string_view op) override {
-    const std::string scope = scopes_.empty() ? std::string() : scopes_.back().path;
+    const std::string scope = state_->scopes.empty() ? std::string() : state_->scopes.back().path;
     const std::string base = scope.empty() ? std::string(op) : scope + "." + std::string(op);
-    const int count = uses_[base]++;
+    const int count = state_->uses[base]++;
     return count == 0 ? base : base + "_" + std::to_string(count);
   }
 
@@ -87,6 +123,13 @@ class PlanTracer final : public Tracer {
   struct Scope {
     const Module* module;
     std::string path;
+  };
+  // What the tracers of a model and of its loops' bodies share.
+  struct State {
+    const Module* root = nullptr;
+    std::vector<Scope> scopes;
+    std::map<const Layer*, std::shared_ptr<const Layer>> adopted;
+    std::map<std::string, int> uses;
   };
 
   // Not of a base class that forgot what the layer is.
@@ -99,19 +142,19 @@ class PlanTracer final : public Tracer {
 
   // The layer as the plan keeps it: a copy that shares the parameters' values, or, of a layer that has no such copy, the layer itself.
   std::shared_ptr<const Layer> adopted(const Layer& layer, const std::string& name) {
-    const auto known = adopted_.find(&layer);
-    if (known != adopted_.end()) return known->second;
+    const auto known = state_->adopted.find(&layer);
+    if (known != state_->adopted.end()) return known->second;
     const Module* top = &layer;
-    while (top != root_ && top->parent() != nullptr) top = top->parent();
-    const bool registered = top == root_;
+    while (top != state_->root && top->parent() != nullptr) top = top->parent();
+    const bool registered = top == state_->root;
     check_parameters(layer, name, registered ? nullptr : top);
     std::shared_ptr<const Layer> copy = copy_of(layer);
     if (copy == nullptr) {
       copy = std::shared_ptr<const Layer>(std::shared_ptr<const Layer>(), &layer);
-      plan_.borrowed.push_back({concat_text(name, " (", layer.class_name(), ")"), layer.lifetime()});
+      outermost_.borrowed.push_back({concat_text(name, " (", layer.class_name(), ")"), layer.lifetime()});
     }
     // Others may be gone before the trace ends, and something else be at their address.
-    if (registered) adopted_.emplace(&layer, copy);
+    if (registered) state_->adopted.emplace(&layer, copy);
     return copy;
   }
 
@@ -120,16 +163,16 @@ class PlanTracer final : public Tracer {
     bool any = false;
     layer.visit_parameters([&](const std::string& key, const Parameter& p) {
       any = true;
-      const std::string full = &layer == root_ && layer.path().empty() ? key : name + "." + key;
+      const std::string full = &layer == state_->root && layer.path().empty() ? key : name + "." + key;
       const std::int64_t count = static_cast<std::int64_t>(p.values.size()), expected = p.shape.elements();
       if (!p.values.filled()) {
-        if (stray == nullptr && expected > 0) plan_.faults.unfilled.push_back(full);
+        if (stray == nullptr && expected > 0) outermost_.faults.unfilled.push_back(full);
       } else if (count != expected) {
-        plan_.faults.incomplete.push_back(concat_text(full, " has ", count, " values, its shape ", p.shape, " takes ", expected));
+        outermost_.faults.incomplete.push_back(concat_text(full, " has ", count, " values, its shape ", p.shape, " takes ", expected));
       } else if (p.values.by_element()) {
         const auto missing = std::count_if(p.values.begin(), p.values.end(), [](float v) { return std::isnan(v); });
         if (missing > 0)
-          plan_.faults.incomplete.push_back(concat_text(full, ": ", missing, " of ", count, " values are NaN or were never set"));
+          outermost_.faults.incomplete.push_back(concat_text(full, ": ", missing, " of ", count, " values are NaN or were never set"));
       }
     });
     if (!any || stray == nullptr) return;
@@ -140,19 +183,18 @@ class PlanTracer final : public Tracer {
       }
       return false;
     };
-    const auto user = std::find_if(scopes_.rbegin(), scopes_.rend(), [&](const Scope& scope) { return !belongs(scope.module); });
+    const auto user =
+        std::find_if(state_->scopes.rbegin(), state_->scopes.rend(), [&](const Scope& scope) { return !belongs(scope.module); });
     std::string sentence =
-        concat_text(stray->class_name(), " used in ", user == scopes_.rend() ? root_->class_name() : user->module->class_name(),
-                    "::forward was never add()ed");
-    std::vector<std::string>& told = plan_.faults.unregistered;
+        concat_text(stray->class_name(), " used in ",
+                    user == state_->scopes.rend() ? state_->root->class_name() : user->module->class_name(), "::forward was never add()ed");
+    std::vector<std::string>& told = outermost_.faults.unregistered;
     if (told.empty() || told.back() != sentence) told.push_back(std::move(sentence));
   }
 
   Plan& plan_;
-  const Module* root_ = nullptr;
-  std::vector<Scope> scopes_;
-  std::map<const Layer*, std::shared_ptr<const Layer>> adopted_;
-  std::map<std::string, int> uses_;
+  Plan& outermost_;  // takes the faults and the borrowed layers
+  std::shared_ptr<State> state_;
 };
 
 void check_inputs_of_model(const std::vector<InputSpec>& inputs) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <map>
 
@@ -13,6 +14,7 @@
 #include <frieze/graph/memory_growth.h>
 #include <frieze/graph/other_shape.h>
 #include <frieze/graph/reference_step.h>
+#include <frieze/graph/repeat.h>
 #include <frieze/graph/taps.h>
 
 namespace frieze {
@@ -188,7 +190,15 @@ class Verifier {
       const std::vector<float> values = session.value(port.value).floats();
       report_.inputs_non_finite += std::count_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
     }
-    for (const Step& step : plan_.steps) compare_step(session, whole, step);
+    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
+      const Step& step = plan_.steps[i];
+      if (const Repeat* const loop = loop_of(step); loop != nullptr && session.device().is_cuda()) {
+        compare_loop(session, whole, static_cast<int>(i), *loop);
+      } else {
+        compare_step(
+            plan_, step, [&](int id) { return session.value(id); }, [&](int id) { return whole.value(id); }, {});
+      }
+    }
     for (const PlanPort& port : plan_.outputs) {
       const auto found = drift_.find(port.value);
       if (found != drift_.end()) report_.output_nmse = std::max(report_.output_nmse, found->second);
@@ -196,43 +206,71 @@ class Verifier {
   }
 
   // Every output of a step; the reference runs once for all.
-  void compare_step(const Session& session, const Session& whole, const Step& step) {
+  // `value`: one as the graph computed it; `drifted_value`: as a whole run of the reference did, nullptr if there is none.
+  using Read = std::function<HostTensor(int)>;
+  void compare_step(const Plan& plan, const Step& step, const Read& value, const Read& drifted_value, const std::string& suffix) {
     std::vector<HostTensor> inputs, expected;
     std::vector<TensorView> in, out;
     for (const int id : step.inputs) {
       // Row-major, so that a layer that mistakes one format for another does not make the same mistake twice.
-      inputs.push_back(session.value(id).converted(plan_.spec(id).dtype, Format::nchw));
+      inputs.push_back(value(id).converted(plan.spec(id).dtype, Format::nchw));
       in.push_back(inputs.back().view());
     }
     for (const int id : step.outputs) {
-      const DType dtype = plan_.spec(id).dtype;
-      expected.emplace_back(TensorSpec{plan_.spec(id).shape, is_integer(dtype) ? dtype : DType::f32, Format::nchw});
+      const DType dtype = plan.spec(id).dtype;
+      expected.emplace_back(TensorSpec{plan.spec(id).shape, is_integer(dtype) ? dtype : DType::f32, Format::nchw});
       std::memset(expected.back().data(), 0, expected.back().bytes());  // unlike the poison: what nobody writes must not look equal
       out.push_back(expected.back().view());
     }
-    const double scale = reference_step(step, in, out, run_dtype(plan_, step));
+    const double scale = reference_step(step, in, out, run_dtype(plan, step));
     for (std::size_t k = 0; k < step.outputs.size(); ++k) {
       const int id = step.outputs[k];
-      VerifyLayer layer{output_name(step.path, k, step.outputs.size()), layer_text(step), plan_.spec(id), {}, {}};
-      const HostTensor made = session.value(id), drifted = whole.value(id);
+      VerifyLayer layer{output_name(step.path, k, step.outputs.size()) + suffix, layer_text(step), plan.spec(id), {}, {}};
+      const HostTensor made = value(id);
       const std::vector<float> got = made.floats();
-      ErrorBudget budget = step_budget(plan_, step);
+      ErrorBudget budget = step_budget(plan, step);
       if (report_.tf32 && layer.spec.dtype == DType::f32) budget = widened_for_tf32(budget);
       const bool integers = is_integer(layer.spec.dtype);
       layer.isolated = integers ? difference(made.integers(), expected[k].integers())
                                 : difference(got, expected[k].floats(), layer.spec.dtype, budget, scale);
-      layer.accumulated =
-          integers ? difference(made.integers(), drifted.integers()) : difference(got, drifted.floats(), layer.spec.dtype, {});
-      layer.drift_nmse = drift_[id] = layer.accumulated.nmse;
-      for (const float v : got) {
-        layer.nan += std::isnan(v) ? 1 : 0;
-        layer.inf += std::isinf(v) ? 1 : 0;
-      }
-      if (report_.first_non_finite.empty() && layer.nan + layer.inf > 0)
-        report_.first_non_finite = output_name(step.label(), k, step.outputs.size());
-      if (report_.first_divergent.empty() && !layer.ok()) report_.first_divergent = layer.path;
-      report_.worst_share = std::max(report_.worst_share, layer.isolated.share);
-      report_.layers.push_back(std::move(layer));
+      if (drifted_value) add_drift(layer, made, drifted_value(id), id);
+      add(std::move(layer), got, output_name(step.label(), k, step.outputs.size()) + suffix);
+    }
+  }
+
+  void add_drift(VerifyLayer& layer, const HostTensor& made, const HostTensor& drifted, int id) {
+    layer.accumulated = is_integer(layer.spec.dtype) ? difference(made.integers(), drifted.integers())
+                                                     : difference(made.floats(), drifted.floats(), layer.spec.dtype, {});
+    layer.drift_nmse = drift_[id] = layer.accumulated.nmse;
+  }
+
+  void add(VerifyLayer layer, const std::vector<float>& got, const std::string& label) {
+    for (const float v : got) {
+      layer.nan += std::isnan(v) ? 1 : 0;
+      layer.inf += std::isinf(v) ? 1 : 0;
+    }
+    if (report_.first_non_finite.empty() && layer.nan + layer.inf > 0) report_.first_non_finite = label;
+    if (report_.first_divergent.empty() && !layer.ok()) report_.first_divergent = layer.path;
+    report_.worst_share = std::max(report_.worst_share, layer.isolated.share);
+    report_.layers.push_back(std::move(layer));
+  }
+
+  // A loop's errors may grow from iteration to iteration as its body wants. So the steps of its last iteration are compared, each given
+  // what the graph gave it, and the loop must give that iteration's values. That the iterations before are right too, the bits of the eager
+  // run say, which knows no loop nodes.
+  void compare_loop(const Session& session, const Session& whole, int at, const Repeat& loop) {
+    const Step& step = plan_.steps[static_cast<std::size_t>(at)];
+    const auto value = [&](int id) { return session.executor().read_loop_value(at, id); };
+    const std::string suffix = concat_text("@", loop.iterations() - 1);
+    for (const Step& inner : loop.body().steps) compare_step(loop.body(), inner, value, nullptr, suffix);
+    for (std::size_t k = 0; k < step.outputs.size(); ++k) {
+      const int id = step.outputs[k];
+      VerifyLayer layer{output_name(step.path, k, step.outputs.size()), layer_text(step), plan_.spec(id), {}, {}};
+      const HostTensor made = session.value(id);
+      const std::vector<float> got = made.floats(), last = value(loop.body().outputs[k].value).floats();
+      layer.isolated = difference(got, last, layer.spec.dtype, {.roundings = 0, .terms = 0});
+      add_drift(layer, made, whole.value(id), id);
+      add(std::move(layer), got, output_name(step.label(), k, step.outputs.size()));
     }
   }
 

@@ -44,6 +44,7 @@ struct PrepareArgs {
   /// The tensors as launch() will be given them, without memory; empty: contiguous in the formats above. Only kernels of layers with
   /// strides() meet others.
   std::span<const TensorView> in_views = {}, out_views = {};
+  bool keep_values = false;  ///< CompileOptions::keep_values, for kernels that hold values of their own: a loop's
 };
 
 /// What `launch` is given: device views, alive until the work is done. Never aliases unless the layer allows it.

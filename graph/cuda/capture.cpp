@@ -96,6 +96,7 @@ std::string objection(cudaGraphNode_t node) {
   CUDA_CHECK(cudaGraphNodeGetType(node, &type));
   switch (type) {
     case cudaGraphNodeTypeKernel:
+    case cudaGraphNodeTypeConditional:  // a loop's, whose body we built
     case cudaGraphNodeTypeMemset: return {};
     case cudaGraphNodeTypeMemcpy: {
       cudaMemcpy3DParms copy{};

@@ -15,12 +15,11 @@
 #include <frieze/graph/cuda/capture.h>
 #include <frieze/graph/cuda/executor.h>
 #include <frieze/graph/cuda/record.h>
-#include <frieze/graph/cuda/reformat.h>
+#include <frieze/graph/cuda/repeat.h>
 #include <frieze/graph/cuda/stamps.h>
 #include <frieze/graph/cuda/taps.h>
 #include <frieze/graph/memory_bill.h>
 #include <frieze/graph/port_memory.h>
-#include <frieze/graph/reformat.h>
 
 namespace frieze {
 namespace cuda {
@@ -139,6 +138,18 @@ class CudaExecutor final : public Executor {
     return out;
   }
 
+  HostTensor read_loop_value(int step, int value) const override {
+    const SessionScope scope(*this);
+    last_use_->wait();
+    const auto i = static_cast<std::size_t>(step);
+    const Prepared& prepared = steps_[i];
+    const auto* const loop = dynamic_cast<const LoopKernel*>(prepared.kernel.get());
+    check<Error>(loop != nullptr, plan_.steps[i].path, " is no loop");
+    HostTensor out(loop_of(plan_.steps[i])->body().spec(value));
+    copy(out.data(), loop->body_value({prepared.in, prepared.out, prepared.workspace}, value).data, out.bytes(), cudaMemcpyDeviceToHost);
+    return out;
+  }
+
   void tap(const std::vector<int>& values) override {
     const SessionScope scope(*this);
     last_use_->wait();
@@ -253,12 +264,7 @@ class CudaExecutor final : public Executor {
     }
   }
 
-  // A step sees its tensors in the step's own format, which for a layout that both formats share may not be the value's.
-  TensorSpec seen(const Step& step, int value) const {
-    TensorSpec spec = plan_.spec(value);
-    if (dynamic_cast<const Reformat*>(step.layer.get()) == nullptr) spec.format = step.format;
-    return spec;
-  }
+  TensorSpec seen(const Step& step, int value) const { return seen_by(step, plan_.spec(value)); }
 
   void prepare() {
     const Stopwatch watch;
@@ -268,16 +274,9 @@ class CudaExecutor final : public Executor {
       for (const int id : step.inputs) in.push_back(seen(step, id));
       for (const int id : step.outputs) out.push_back(seen(step, id));
       const std::vector<EpilogueOp> ops = step.ops();
-      const PrepareArgs args{in, out, ops, &device_, stream_.get(), options_.allow_tf32, options_.tune};
+      const PrepareArgs args{in, out, ops, &device_, stream_.get(), options_.allow_tf32, options_.tune, {}, {}, options_.keep_values};
       Prepared prepared;
-      try {
-        const bool reformat = dynamic_cast<const Reformat*>(step.layer.get()) != nullptr;
-        prepared.kernel = reformat ? make_reformat_kernel(in[0], out[0]) : kernel_registry().prepare(*step.layer, args);
-      } catch (const CudaError& e) {
-        throw CudaError(step.path + ": " + e.what(), e.code());
-      } catch (const CaptureError& e) {  // while it was tuned
-        throw CaptureError(step.path + ": " + e.what());
-      }
+      prepared.kernel = prepare_step(step, args);
       receipt_.memory.weights += static_cast<std::int64_t>(prepared.kernel->weight_bytes());
       steps_.push_back(std::move(prepared));
       if (options_.on_prepared) options_.on_prepared(static_cast<int>(steps_.size()), static_cast<int>(plan_.steps.size()));

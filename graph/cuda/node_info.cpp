@@ -69,7 +69,10 @@ std::vector<ReceiptNode> describe_nodes(const std::string& path, const std::vect
     info.path = path;
     cudaGraphNodeType type{};
     if (cudaGraphNodeGetType(node, &type) != cudaSuccess) (void)cudaGetLastError();
-    info.kind = type == cudaGraphNodeTypeMemset ? "memset" : type == cudaGraphNodeTypeMemcpy ? "memcpy" : "kernel";
+    info.kind = type == cudaGraphNodeTypeMemset        ? "memset"
+                : type == cudaGraphNodeTypeMemcpy      ? "memcpy"
+                : type == cudaGraphNodeTypeConditional ? "loop"
+                                                       : "kernel";
     if (type == cudaGraphNodeTypeKernel) describe_kernel(node, info);
     out.push_back(std::move(info));
   }

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include <frieze/graph/profile.h>
+#include <frieze/graph/repeat.h>
 #include <frieze/graph/report/memory_text.h>
 #include <frieze/graph/verify.h>
 
@@ -40,10 +41,7 @@ Json bill_json(const MemoryBill& bill) {
 // outside reaches a terminal as it is.
 std::string dump(const Json& json) { return json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n"; }
 
-}  // namespace
-
-std::string plan_json(const Plan& plan) {
-  plan.check_alive();
+Json plan_as_json(const Plan& plan) {
   Json steps = Json::array();
   for (const Step& step : plan.steps) {
     Json fused = Json::array();
@@ -51,15 +49,11 @@ std::string plan_json(const Plan& plan) {
       const bool unary = f.op.kind == EpilogueOp::Kind::activation;
       fused.push_back({{"op", unary ? name(f.op.activation) : f.op.kind == EpilogueOp::Kind::add ? "add" : "mul"}, {"path", f.path}});
     }
-    steps.push_back({{"path", step.path},
-                     {"layer", step.layer->type_name()},
-                     {"options", step.layer->describe()},
-                     {"inputs", step.inputs},
-                     {"outputs", step.outputs},
-                     {"format", name(step.format)},
-                     {"fused", std::move(fused)},
-                     {"flops", number(step.flops)},
-                     {"bytes", number(step.bytes)}});
+    Json one = {{"path", step.path},         {"layer", step.layer->type_name()}, {"options", step.layer->describe()},
+                {"inputs", step.inputs},     {"outputs", step.outputs},          {"format", name(step.format)},
+                {"fused", std::move(fused)}, {"flops", number(step.flops)},      {"bytes", number(step.bytes)}};
+    if (const Repeat* const loop = loop_of(step)) one["loop"] = {{"iterations", loop->iterations()}, {"body", plan_as_json(loop->body())}};
+    steps.push_back(std::move(one));
   }
   Json values = Json::array();
   for (const PlanValue& value : plan.values) {
@@ -67,10 +61,17 @@ std::string plan_json(const Plan& plan) {
     one.update(spec_json(value.spec));
     values.push_back(std::move(one));
   }
-  return dump({{"inputs", ports_json(plan, plan.inputs)},
-               {"outputs", ports_json(plan, plan.outputs)},
-               {"steps", std::move(steps)},
-               {"values", std::move(values)}});
+  return {{"inputs", ports_json(plan, plan.inputs)},
+          {"outputs", ports_json(plan, plan.outputs)},
+          {"steps", std::move(steps)},
+          {"values", std::move(values)}};
+}
+
+}  // namespace
+
+std::string plan_json(const Plan& plan) {
+  plan.check_alive();
+  return dump(plan_as_json(plan));
 }
 
 std::string memory_json(const Plan& plan, const MemoryPlan& memory, const MemoryBill& bill) {

@@ -1,5 +1,6 @@
 #include <frieze/core/error.h>
 #include <frieze/graph/plan.h>
+#include <frieze/graph/repeat.h>
 #include <frieze/graph/report/text_table.h>
 
 namespace frieze {
@@ -32,13 +33,18 @@ std::string plan_text(const Plan& plan) {
   plan.check_alive();
   TextTable table({{"step", Align::right}, {"path"}, {"layer"}, {"fused"}, {"output"}, {"MFLOP", Align::right}, {"MB", Align::right}});
   double flops = 0, bytes = 0;
-  for (std::size_t i = 0; i < plan.steps.size(); ++i) {
-    const Step& step = plan.steps[i];
-    table.row({std::to_string(i), step.path, layer_text(step), step.label().substr(step.path.size()), outputs_text(plan, step),
-               fixed(step.flops / 1e6, 2), fixed(step.bytes / 1e6, 2)});
-    flops += step.flops;
-    bytes += step.bytes;
-  }
+  // A loop's row counts all its iterations; its body's rows below count one, and their numbers begin with the loop's.
+  const std::function<void(const Plan&, const std::string&)> add_rows = [&](const Plan& part, const std::string& prefix) {
+    for (std::size_t i = 0; i < part.steps.size(); ++i) {
+      const Step& step = part.steps[i];
+      const std::string number = prefix + std::to_string(i);
+      table.row({number, step.path, layer_text(step), step.label().substr(step.path.size()), outputs_text(part, step),
+                 fixed(step.flops / 1e6, 2), fixed(step.bytes / 1e6, 2)});
+      if (const Repeat* const loop = loop_of(step)) add_rows(loop->body(), number + ".");
+    }
+  };
+  add_rows(plan, "");
+  for (const Step& step : plan.steps) flops += step.flops, bytes += step.bytes;
   return port_lines(plan, plan.inputs, "input") + table.text() + port_lines(plan, plan.outputs, "output") +
          concat_text(counted(static_cast<std::int64_t>(plan.steps.size()), "step"), ", ", fixed(flops / 1e6, 2), " MFLOP, at least ",
                      fixed(bytes / 1e6, 2), " MB moved\n");
