@@ -27,7 +27,7 @@ struct Bench {
     for (const std::string& name : names) batch.files.push_back({name, {}, {}});
     batch.several = true;
     steps.at_once = at_once;
-    steps.read = [this](const BatchFile& file, std::size_t) {
+    steps.read = [](const BatchFile& file, std::size_t) {
       check<IoError>(!is(file.in, '!'), "cannot read");
       return BatchKey{file.in.substr(0, file.in.find(':')), 10};
     };
