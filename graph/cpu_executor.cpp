@@ -83,7 +83,11 @@ class CpuExecutor final : public Executor {
     check_port_memory(plan_, memory_of_ports_, value, data, arena_->data(), arena_->bytes());
     memory_of_ports_.bound[value] = data;
   }
-  void write_port(int value, const HostTensor& from) override { std::memcpy(memory_of_ports_.bound.at(value), from.data(), from.bytes()); }
+  bool on_host() const override { return true; }
+  void write_port(const PortPart& part, const void* from) override { std::memcpy(at(part), from, part.bytes()); }
+  void read_port(const PortPart& part, void* to) const override { std::memcpy(to, at(part), part.bytes()); }
+  void enqueue_write(const PortPart& part, const HostValues& from, cudaStream_t) override { write_values(from, at(part), part.spec); }
+  void enqueue_read(const PortPart& part, const HostBuffer& to, cudaStream_t) override { read_values(at(part), part.spec, to); }
 
   HostTensor read_value(int value) const override {
     HostTensor out(plan_.spec(value));
@@ -146,6 +150,8 @@ class CpuExecutor final : public Executor {
   }
 
  private:
+  std::byte* at(const PortPart& part) const { return static_cast<std::byte*>(memory_of_ports_.bound.at(part.value)) + part.offset; }
+
   void run_step(const Step& step) const {
     std::vector<TensorView> in, out;
     for (const int id : step.inputs) in.push_back(view(id));

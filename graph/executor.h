@@ -4,8 +4,10 @@
 #include <optional>
 #include <string>
 
+#include <frieze/core/integers.h>
 #include <frieze/core/warning.h>
 #include <frieze/graph/options.h>
+#include <frieze/graph/port_values.h>
 #include <frieze/graph/receipt.h>
 #include <frieze/graph/step_times.h>
 
@@ -36,8 +38,15 @@ class Executor {
   /// Memory of a port now; `value` is the port's plan value.
   virtual TensorView port_view(int value) const = 0;
   virtual void bind(int value, void* data) = 0;
-  /// Contiguous host memory in the port's own type and format.
-  virtual void write_port(int value, const HostTensor& from) = 0;
+  /// True if ports lie in host memory, at port_view().
+  virtual bool on_host() const = 0;
+  /// From and to contiguous host memory in the port's own type and format.
+  virtual void write_port(const PortPart& part, const void* from) = 0;
+  virtual void read_port(const PortPart& part, void* to) const = 0;
+  void write_port(int value, const HostTensor& from) { write_port({value, 0, plan_.spec(value)}, from.data()); }
+  /// Port::copy_from_async() and copy_to_async(), once the arguments fit the port.
+  virtual void enqueue_write(const PortPart& part, const HostValues& from, cudaStream_t stream) = 0;
+  virtual void enqueue_read(const PortPart& part, const HostBuffer& to, cudaStream_t stream) = 0;
   /// Any port; with keep_values any value. In the value's own type and format.
   virtual HostTensor read_value(int value) const = 0;
   /// A value of the body of a loop, the plan's step `step`, as its last iteration left it; with keep_values on a GPU, else throws Error.
@@ -50,6 +59,13 @@ class Executor {
   /// Runs many times on what the inputs hold. At least one round.
   virtual StepTimes time_steps(int rounds) = 0;
 
+  /// Host memory for what is converted on its way to a port; kept for the next time.
+  void* staging(std::size_t bytes) {
+    if (bytes > staging_.bytes())
+      staging_ = HostTensor({Shape{static_cast<std::int64_t>(ceil_div(bytes, size_of(DType::f32)))}, DType::f32});
+    return staging_.data();
+  }
+
   const Plan& plan() const { return plan_; }
   const CompileOptions& options() const { return options_; }
   const MemoryPlan& memory_plan() const { return memory_; }
@@ -60,6 +76,7 @@ class Executor {
   CompileOptions options_;
   MemoryPlan memory_;
   Receipt receipt_;
+  HostTensor staging_;
   std::optional<WarningScope> ending_;  ///< opened by a destructor whose members may warn when they go
 };
 

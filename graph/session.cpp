@@ -10,58 +10,6 @@
 
 namespace frieze {
 
-Executor& Port::executor() const {
-  check<OptionError>(executor_ != nullptr, "this port was moved from");
-  executor_->plan().check_alive();
-  return *executor_;
-}
-
-const std::string& Port::name() const { return executor(), port_->name; }
-const TensorSpec& Port::spec() const { return executor().plan().spec(port_->value); }
-TensorView Port::view() const { return executor().port_view(port_->value); }
-
-namespace {
-
-void check_count(const Port& port, std::size_t count) {
-  check<ShapeError>(static_cast<std::int64_t>(count) == port.spec().shape.elements(), "port '", port.name(), "': expected ",
-                    port.spec().shape.elements(), " values for ", port.spec().shape, ", got ", count);
-}
-
-void check_kind(const Port& port, DType given) {
-  check<DTypeError>(is_integer(port.spec().dtype) == is_integer(given), "port '", port.name(), "': expected ", port.spec().dtype, ", got ",
-                    given);
-}
-
-}  // namespace
-
-void Port::copy_from(std::span<const std::int64_t> values) {
-  check_kind(*this, DType::i64);
-  check_count(*this, values.size());
-  for (const std::int64_t v : values) {
-    check<DTypeError>(wrap_integer(spec().dtype, v) == v, "port '", name(), "': i32 cannot hold ", v);
-  }
-  executor().write_port(port_->value, HostTensor(spec(), values));
-}
-
-void Port::copy_from(std::span<const float> values) {
-  check_kind(*this, DType::f32);
-  check_count(*this, values.size());
-  executor().write_port(port_->value, HostTensor(spec(), values));
-}
-
-void Port::copy_from(const HostTensor& tensor) {
-  check<ShapeError>(tensor.spec().shape == spec().shape, "port '", name(), "': expected shape ", spec().shape, ", got ",
-                    tensor.spec().shape);
-  check_kind(*this, tensor.spec().dtype);
-  if (tensor.spec() == spec()) {
-    executor().write_port(port_->value, tensor);
-  } else {
-    executor().write_port(port_->value, tensor.converted(spec().dtype, spec().format));
-  }
-}
-
-HostTensor Port::to_host() const { return executor().read_value(port_->value); }
-
 struct Session::Taps {
   std::vector<int> set;  // indices of points, ascending
   // All of the plan's, made when first asked for.

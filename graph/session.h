@@ -10,6 +10,7 @@
 #include <frieze/core/weights.h>
 #include <frieze/graph/options.h>
 #include <frieze/graph/plan.h>
+#include <frieze/graph/port.h>
 #include <frieze/graph/receipt.h>
 
 struct CUstream_st;
@@ -18,35 +19,6 @@ using cudaStream_t = CUstream_st*;
 namespace frieze FRIEZE_API {
 
 class Executor;
-
-/// A model input or output of a session: typed memory on the session's device. Shares what it needs with the session, and may outlive it.
-class Port {
- public:
-  const std::string& name() const;
-  const TensorSpec& spec() const;
-  /// The memory that the next launch reads or writes; device memory on a CUDA session.
-  TensorView view() const;
-
-  /// Copies from host memory; waits until the session is idle and the copy is done. Values are row-major N,C,H,W and are
-  /// rounded to the port's type. Throws ShapeError on a wrong count or shape.
-  /// Floats go to ports of floats and integers to ports of integers. Throws DTypeError otherwise, and for a value that i32 cannot hold.
-  void copy_from(std::span<const float> values);
-  void copy_from(std::span<const std::int64_t> values);
-  void copy_from(const HostTensor& tensor);
-  /// Copies to host memory after the last run has finished.
-  HostTensor to_host() const;
-  std::vector<float> floats() const { return to_host().floats(); }
-  /// Throws DTypeError unless the port is one of integers.
-  std::vector<std::int64_t> integers() const { return to_host().integers(); }
-
- private:
-  friend class Session;
-  Port(std::shared_ptr<Executor> executor, const PlanPort& port) : executor_(std::move(executor)), port_(&port) {}
-  /// Throws OptionError if the port was moved from, or a layer of the session died with its model.
-  Executor& executor() const;
-  std::shared_ptr<Executor> executor_;
-  const PlanPort* port_;  // of the executor's plan
-};
 
 /// One model, one set of input shapes, one device. A copy is another handle of the same session: copies share ports, taps and memory, which
 /// go with the last of them. Not thread-safe: one thread at a time. Every member of a session that was moved from throws OptionError.
@@ -72,16 +44,13 @@ class Session {
   /// Enqueues the steps into the caller's own capture of `stream`, for a program that builds a larger graph: behind what the stream holds,
   /// before what comes next, bit for bit what run() computes. Runs nothing, never synchronises, never allocates. Neither ends nor restarts
   /// the capture: an error in the middle of it (CaptureError naming the step) leaves its end to the caller.
-  /// The graph holds the addresses of now: ports as they are bound, the session's memory and its weights. So
-  ///  - the session (a copy of it, or a Port) must live as long as the graph can run, and so must bound memory; a later bind() reaches
-  ///  run()
-  ///    and launch(), not a graph that was recorded before: record again;
-  ///  - the session does not see the graph's replays. The caller keeps them apart from each other, from the session's own runs and from
-  ///  what
-  ///    reads or writes its ports: on one stream, by events, or by waiting. Recordings of one session in one capture wait for each other;
-  ///  - taps observe runs and launches; a recording has none.
-  /// Throws CaptureError if `stream` is not being captured; OptionError if it is another device's, if the session is an Engine's (those
-  /// share memory, which the graph could overwrite while another session runs: compile() one of its own) or on the CPU.
+  /// The graph holds the addresses of now: of ports as they are bound, of the session's memory and its weights. The session (a copy of it,
+  /// or a Port) must live as long as the graph can run, and so must bound memory. A later bind() reaches run() and launch(), not a graph
+  /// that was recorded before. The session does not see the graph's replays: the caller keeps them apart from each other, from the
+  /// session's own runs, and from what reads or writes its ports, on one stream, by events, or by waiting. Recordings of one session in one
+  /// capture wait for each other. Taps observe runs and launches; a recording has none. Throws CaptureError if `stream` is not being
+  /// captured; OptionError if it is another device's, if the session is an Engine's (those share memory, which the graph could overwrite
+  /// while another session runs: compile() one of its own) or on the CPU.
   void record(cudaStream_t stream);
   /// The same steps, enqueued one by one without the graph, then wait. Bit for bit equal to run().
   void run_eager();

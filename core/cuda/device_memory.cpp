@@ -63,4 +63,16 @@ void check_device_memory(const void* data, std::size_t bytes, int device, std::s
   check<OptionError>(there >= bytes, what, ": expected ", bytes, " bytes, the allocation has ", there, " from this address on");
 }
 
+void check_pinned_memory(const void* data, std::size_t bytes, std::string_view what) {
+  for (const void* byte : {data, static_cast<const void*>(static_cast<const std::byte*>(data) + bytes - 1)}) {
+    cudaPointerAttributes attributes{};
+    CUDA_CHECK(cudaPointerGetAttributes(&attributes, byte));
+    check<OptionError>(attributes.type != cudaMemoryTypeUnregistered, what, ": expected page-locked host memory, got pageable memory at ",
+                       byte, ": take cudaHostAlloc or cudaHostRegister, or copy_from() and copy_to(), which wait");
+    check<OptionError>(attributes.type == cudaMemoryTypeHost, what, ": expected page-locked host memory, got ",
+                       attributes.type == cudaMemoryTypeManaged ? "managed" : "device", " memory at ", byte,
+                       ": enqueue cudaMemcpyAsync from or to Port::view() instead");
+  }
+}
+
 }  // namespace frieze::cuda

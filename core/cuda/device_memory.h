@@ -11,4 +11,8 @@ namespace frieze::cuda {
 /// pieces. Needs no synchronisation and may be called while streams are being captured.
 void check_device_memory(const void* data, std::size_t bytes, int device, std::string_view what);
 
+/// Throws OptionError, beginning with `what`, unless the `bytes` bytes from `data` on, at least one, are page-locked host memory, which
+/// copies go to and from while the host goes on.
+void check_pinned_memory(const void* data, std::size_t bytes, std::string_view what);
+
 }  // namespace frieze::cuda

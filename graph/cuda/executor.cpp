@@ -14,10 +14,12 @@
 #include <frieze/graph/cuda/arena.h>
 #include <frieze/graph/cuda/capture.h>
 #include <frieze/graph/cuda/executor.h>
+#include <frieze/graph/cuda/port_copy.h>
 #include <frieze/graph/cuda/record.h>
 #include <frieze/graph/cuda/repeat.h>
 #include <frieze/graph/cuda/stamps.h>
 #include <frieze/graph/cuda/taps.h>
+#include <frieze/graph/cuda/use.h>
 #include <frieze/graph/memory_bill.h>
 #include <frieze/graph/port_memory.h>
 
@@ -82,7 +84,7 @@ class CudaExecutor final : public Executor {
     int current = -1;
     std::optional<DeviceScope> scope;
     if (!exec_ || cudaGetDevice(&current) != cudaSuccess || current != device_.index) scope.emplace(device_.index);
-    check_launch_stream(stream, device_.index);
+    check_idle_stream("launch", stream, device_.index, "a session is a graph of its own: Session::record(stream) puts its steps there");
     enqueue(stream);
   }
 
@@ -123,10 +125,34 @@ class CudaExecutor final : public Executor {
     }
   }
 
-  void write_port(int value, const HostTensor& from) override {
+  bool on_host() const override { return false; }
+
+  void write_port(const PortPart& part, const void* from) override {
     const SessionScope scope(*this);
     last_use_->wait();
-    copy(memory_of_ports_.bound.at(value), from.data(), from.bytes(), cudaMemcpyHostToDevice);
+    copy(at(part), from, part.bytes(), cudaMemcpyHostToDevice);
+  }
+
+  void read_port(const PortPart& part, void* to) const override {
+    const SessionScope scope(*this);
+    last_use_->wait();
+    copy(to, at(part), part.bytes(), cudaMemcpyDeviceToHost);
+  }
+
+  void enqueue_write(const PortPart& part, const HostValues& from, cudaStream_t stream) override {
+    const SessionScope scope(*this);
+    copies_.prepare("copy_from_async: port '" + port_name(plan_, part.value) + "'", part, from, stream, device_.index, *last_use_);
+    Use use = use_on(stream);
+    copies_.write(part, from, at(part), stream);
+    use.done();
+  }
+
+  void enqueue_read(const PortPart& part, const HostBuffer& to, cudaStream_t stream) override {
+    const SessionScope scope(*this);
+    copies_.prepare("copy_to_async: port '" + port_name(plan_, part.value) + "'", part, read_only(to), stream, device_.index, *last_use_);
+    Use use = use_on(stream);
+    copies_.read(part, at(part), to, stream);
+    use.done();
   }
 
   HostTensor read_value(int value) const override {
@@ -180,7 +206,7 @@ class CudaExecutor final : public Executor {
 
   void poison() override {
     const SessionScope scope(*this);
-    Use use(*this, stream_.get());
+    Use use = use_on(stream_.get());
     if (taps_) taps_->poison(stream_.get());
     if (memory_.arena_bytes > 0)
       CUDA_CHECK(cudaMemsetAsync(arena_->data(), 0xFF, static_cast<std::size_t>(memory_.arena_bytes), stream_.get()));
@@ -211,38 +237,7 @@ class CudaExecutor final : public Executor {
     void* workspace = nullptr;
   };
 
-  // While work is enqueued: ordered behind this session's last work, wherever that went, and behind the arena's. However much of it was
-  // enqueued when something throws, it is waited for. CUDA itself orders the launches of one executable graph among each other.
-  class Use {
-   public:
-    Use(CudaExecutor& executor, cudaStream_t stream, cudaGraphExec_t graph = nullptr)
-        : executor_(executor), stream_(stream), graph_(graph) {
-      if (graph == nullptr || graph != executor_.last_graph_) executor_.last_use_->order(stream);
-      executor_.last_graph_ = nullptr;
-      executor_.arena_->begin_use(stream, executor_.last_use_);
-    }
-    Use(const Use&) = delete;
-    Use& operator=(const Use&) = delete;
-    ~Use() {
-      if (done_) return;
-      try {
-        executor_.last_use_->record(stream_);
-      } catch (const CudaError& e) {
-        log_warning(e.what());
-      }
-    }
-    void done() {
-      done_ = true;
-      executor_.last_use_->record(stream_);
-      executor_.last_graph_ = graph_;
-    }
-
-   private:
-    CudaExecutor& executor_;
-    cudaStream_t stream_;
-    cudaGraphExec_t graph_;
-    bool done_ = false;
-  };
+  Use use_on(cudaStream_t stream, cudaGraphExec_t graph = nullptr) { return Use(last_use_, last_graph_, *arena_, stream, graph); }
 
   // Over the session's own stream.
   void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) const {
@@ -250,6 +245,7 @@ class CudaExecutor final : public Executor {
     CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
   }
 
+  std::byte* at(const PortPart& part) const { return static_cast<std::byte*>(memory_of_ports_.bound.at(part.value)) + part.offset; }
   std::size_t port_bytes(int value) const { return static_cast<std::size_t>(plan_.spec(value).bytes()); }
 
   void make_ports() {
@@ -327,7 +323,7 @@ class CudaExecutor final : public Executor {
   }
 
   void enqueue_steps(cudaStream_t stream) {
-    Use use(*this, stream);
+    Use use = use_on(stream);
     for (std::size_t i = 0; i < steps_.size(); ++i) {
       enqueue_step(i, stream);
       if (taps_) taps_->enqueue(i, stream);
@@ -339,7 +335,7 @@ class CudaExecutor final : public Executor {
     check_alive();
     if (!exec_) return enqueue_steps(stream);
     const cudaGraphExec_t graph = taps_ ? taps_->exec() : exec_.get();
-    Use use(*this, stream, graph);
+    Use use = use_on(stream, graph);
     CUDA_CHECK_AT("cudaGraphLaunch", cudaGraphLaunch(graph, stream));
     use.done();
   }
@@ -347,7 +343,7 @@ class CudaExecutor final : public Executor {
   // The first, uncaptured pass: whatever loads lazily does so here, and an error is named after its step. It reads zeroed
   // inputs and leaves nothing behind that a user sees.
   void warm_up() {
-    Use use(*this, stream_.get());
+    Use use = use_on(stream_.get());
     for (std::size_t i = 0; i < steps_.size(); ++i) {
       try {
         enqueue_step(i, stream_.get());
@@ -480,6 +476,7 @@ class CudaExecutor final : public Executor {
   cudaGraphExec_t last_graph_ = nullptr;  // nullptr: the last work was none
   std::shared_ptr<LastUse> last_use_;     // what the arena waits for too, after this session is gone
   Recordings recordings_;
+  PortCopies copies_;
 };
 
 }  // namespace

@@ -18,22 +18,19 @@ void LastUse::wait() {
   pending_ = false;
 }
 
-void check_launch_stream(cudaStream_t stream, int device) {
+void check_idle_stream(std::string_view what, cudaStream_t stream, int device, const char* instead) {
   cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
   const cudaError_t status = cudaStreamIsCapturing(stream, &capturing);
   if (status == cudaErrorStreamCaptureImplicit) {
     (void)cudaGetLastError();
-    throw CaptureError("launch: the default stream waits for every blocking stream, and one of those is being captured");
+    throw CaptureError(concat_text(what, ": the default stream waits for every blocking stream, and one of those is being captured"));
   }
   CUDA_CHECK(status);
-  check<CaptureError>(
-      capturing == cudaStreamCaptureStatusNone,
-      "launch: the caller's stream is being captured, and a session is a graph of its own; Session::record(stream) puts its "
-      "steps into the capture");
-  check_stream_device("launch", stream, device);
+  check<CaptureError>(capturing == cudaStreamCaptureStatusNone, what, ": the caller's stream is being captured; ", instead);
+  check_stream_device(what, stream, device);
 }
 
-void check_stream_device(const char* what, cudaStream_t stream, int device) {
+void check_stream_device(std::string_view what, cudaStream_t stream, int device) {
   if (is_default_stream(stream)) return;
   int of = 0;
   if (cudaStreamGetDevice(stream, &of) != cudaSuccess) {  // a driver that does not know the call

@@ -1,5 +1,7 @@
 #pragma once
 /// Order between the streams of a host program.
+#include <string_view>
+
 #include <frieze/core/cuda/handles.h>
 
 namespace frieze::cuda {
@@ -33,10 +35,11 @@ inline bool is_default_stream(cudaStream_t stream) {
   return stream == nullptr || stream == cudaStreamLegacy || stream == cudaStreamPerThread;
 }
 
-/// Before a session of `device` is launched on a stream of the caller's. Throws CaptureError if that is being captured, or is the legacy
-/// stream while some blocking stream is, whose capture would break; OptionError if it is another device's. Leaves every capture alone.
-void check_launch_stream(cudaStream_t stream, int device);
+/// Before work of a session of `device` is enqueued on a stream of the caller's; `what` begins the message. Throws CaptureError if that is
+/// being captured, saying what to do `instead`, or is the legacy stream while some blocking stream is, whose capture would break;
+/// OptionError if it is another device's. Leaves every capture alone.
+void check_idle_stream(std::string_view what, cudaStream_t stream, int device, const char* instead);
 /// Throws OptionError, beginning with `what`, if a stream of the caller's is another device's than `device`.
-void check_stream_device(const char* what, cudaStream_t stream, int device);
+void check_stream_device(std::string_view what, cudaStream_t stream, int device);
 
 }  // namespace frieze::cuda
