@@ -12,7 +12,7 @@ namespace frieze FRIEZE_API {
 
 /// 8-bit pictures as decoders and cameras give them: N pictures of H rows of W pixels of C bytes, channels interleaved. Byte k means the
 /// value k * scale + offset, computed in double: with the default [0,1], and k/255 exactly as float division gives it. Back, a value v
-/// becomes the byte nearest to (v - offset) / scale, ties to even, within 0 and 255; NaN becomes 0.
+/// becomes the byte nearest to (v - offset) * (1 / scale), ties to even, within 0 and 255; NaN becomes 0.
 template <class Byte>
 struct PixelArray {
   std::span<Byte> values;

@@ -29,10 +29,10 @@ struct FromByte {
 
 template <class From>
 struct ToByte {
-  double scale, offset;
+  double per_unit, offset;
   // As on the host: no operation is fused with another. fmax gives 0 for NaN.
   __device__ std::uint8_t operator()(From v) const {
-    const double k = __ddiv_rn(__dsub_rn(static_cast<double>(widen(v)), offset), scale);
+    const double k = __dmul_rn(__dsub_rn(static_cast<double>(widen(v)), offset), per_unit);
     return static_cast<std::uint8_t>(__double2int_rn(fmin(255.0, fmax(0.0, k))));
   }
 };
@@ -133,7 +133,7 @@ void PortCopies::read(const PortPart& part, const void* port, const HostBuffer& 
       with_type(to.type, [&](auto value) {
         using To = decltype(value);
         if constexpr (std::is_same_v<To, std::uint8_t> && !std::is_integral_v<From>)
-          convert<From, To>(port, staging_.data(), r, count, ToByte<From>{to.scale, to.offset}, stream);
+          convert<From, To>(port, staging_.data(), r, count, ToByte<From>{1 / to.scale, to.offset}, stream);
         else if constexpr (!std::is_same_v<To, std::uint8_t> && kConverts<From, To>)
           convert<From, To>(port, staging_.data(), r, count, Convert<From, To>(), stream);
       });
