@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <typeinfo>
 
 namespace frieze {
 namespace {
@@ -59,6 +60,35 @@ std::string printable(std::string_view text, std::size_t max_bytes) {
     text.remove_prefix(unit.bytes);
   }
   return out;
+}
+
+namespace {
+
+// Does nothing for a class derived from E, whose constructor nobody here knows.
+template <class E>
+void throw_same(const Error& e, const std::string& text) {
+  if (typeid(e) == typeid(E)) throw E(text);
+}
+
+}  // namespace
+
+void rethrow_with(const std::string& before, const std::string& behind) {
+  try {
+    throw;
+  } catch (const Error& e) {
+    const std::string text = before + e.what() + behind;
+    throw_same<ShapeError>(e, text);
+    throw_same<DTypeError>(e, text);
+    throw_same<OptionError>(e, text);
+    throw_same<WeightsError>(e, text);
+    throw_same<MemoryError>(e, text);
+    throw_same<IoError>(e, text);
+    throw_same<CaptureError>(e, text);
+    throw_same<Error>(e, text);
+    if (const auto* cuda = dynamic_cast<const CudaError*>(&e); cuda != nullptr && typeid(e) == typeid(CudaError))
+      throw CudaError(text, cuda->code());
+    throw;
+  }
 }
 
 }  // namespace frieze

@@ -70,6 +70,10 @@ TextUnit text_unit(std::string_view text);
 /// that nobody sees and bytes that are not UTF-8 become \xNN; what is past `max_bytes` becomes "...".
 std::string printable(std::string_view text, std::size_t max_bytes = 400);
 
+/// For catch blocks: rethrows the current exception with `before` and `behind` around its text, keeping its type. Exceptions of other
+/// types than Frieze's are rethrown unchanged.
+[[noreturn]] void rethrow_with(const std::string& before, const std::string& behind);
+
 /// All parts streamed into one string.
 template <class... Parts>
 std::string concat_text(const Parts&... parts) {

@@ -63,20 +63,13 @@ std::shared_ptr<const Layer> Layer::sharing(const std::shared_ptr<Layer>& made) 
   return made;
 }
 
-Value Layer::forward(Value x) const {
-  const Value inputs[] = {x};
-  return only_output(outputs(inputs), path());
-}
+Value Layer::forward(Value x) const { return forward(std::span<const Value>(&x, 1)); }
+Value Layer::forward(std::span<const Value> inputs) const { return only_output(outputs(inputs), place()); }
 
 std::vector<Value> Layer::outputs(std::span<const Value> inputs) const {
-  check<OptionError>(!inputs.empty(), path(), ": needs at least one value");
   // Not owned: a tracer that keeps the layer takes a shared_copy() of it.
   const std::shared_ptr<const Layer> self(std::shared_ptr<const Layer>(), this);
-  Tracer& tracer = inputs.front().tracer();
-  for (const Value& v : inputs) {
-    check<OptionError>(&v.tracer() == &tracer, path(), ": values of two different traces cannot be combined");
-  }
-  return tracer.step(self, path(), inputs);
+  return tracer_of(place(), inputs).step(self, path(), inputs);
 }
 
 void check_inputs(std::string_view who, std::span<const TensorSpec> in, std::size_t count) {

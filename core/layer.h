@@ -66,7 +66,7 @@ struct ErrorBudget {
 struct FormatRule {
   bool nchw = true;
   bool nhwc = true;
-  std::optional<Format> prefers;  ///< none: takes what its first input has
+  std::optional<Format> prefers = {};  ///< none: takes what its first input has
 };
 
 /// What memory a layer's kernels take beside tensors that are contiguous in the step's format and begin at a multiple of 16 bytes.
@@ -135,13 +135,9 @@ class Layer : public Module {
   /// Options in one line for tables and receipts, e.g. "64->128 3x3 stride 2".
   virtual std::string describe() const { return {}; }
 
-  /// Applies the layer to values; also for layers with several inputs. Throws OptionError if the layer has several outputs.
+  /// Applies the layer to as many values as infer() takes. Throws OptionError if the layer has several outputs.
   Value forward(Value x) const final;
-  template <class... More>
-  Value operator()(Value x, More... more) const {
-    const Value inputs[] = {x, more...};
-    return only_output(outputs(inputs), path());
-  }
+  Value forward(std::span<const Value> inputs) const final;
   /// Applies the layer to values and gives all that it makes, in the order of infer(). Throws OptionError without inputs.
   std::vector<Value> outputs(std::span<const Value> inputs) const;
   std::string_view type_name() const override = 0;

@@ -2,54 +2,53 @@
 
 #include <cxxabi.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <set>
 #include <typeinfo>
 
 #include <frieze/core/error.h>
 #include <frieze/core/host_memory.h>
-#include <frieze/core/parallel.h>
 #include <frieze/core/random.h>
-#include <frieze/core/weights.h>
 
 namespace frieze {
 
-Value only_output(const std::vector<Value>& values, std::string_view who) {
-  check<OptionError>(values.size() == 1, who, ": makes ", values.size(), " values where one is taken");
-  return values.front();
+void Module::refuse_inputs(std::size_t count) const {
+  const std::string inputs = concat_text(count, count == 1 ? " input" : " inputs");
+  throw OptionError(concat_text(place(), ": called with ", inputs, ", but it defines no forward() of ", inputs));
 }
 
-Value apply(std::shared_ptr<const Layer> layer, std::string_view op, std::span<const Value> inputs) {
-  return only_output(apply_all(std::move(layer), op, inputs), op);
-}
+Value Module::forward(Value) const { refuse_inputs(1); }
+Value Module::forward(Value, Value) const { refuse_inputs(2); }
+Value Module::forward(Value, Value, Value) const { refuse_inputs(3); }
+Value Module::forward(Value, Value, Value, Value) const { refuse_inputs(4); }
+Value Module::forward(Value, Value, Value, Value, Value) const { refuse_inputs(5); }
+Value Module::forward(Value, Value, Value, Value, Value, Value) const { refuse_inputs(6); }
 
-std::vector<Value> apply_all(std::shared_ptr<const Layer> layer, std::string_view op, std::span<const Value> inputs) {
-  check<OptionError>(!inputs.empty(), op, ": needs at least one value");
-  Tracer& tracer = inputs.front().tracer();
-  for (const Value& v : inputs) {
-    check<OptionError>(&v.tracer() == &tracer, op, ": values of two different traces cannot be combined");
+Value Module::forward(std::span<const Value> in) const {
+  switch (in.size()) {
+    case 1: return forward(in[0]);
+    case 2: return forward(in[0], in[1]);
+    case 3: return forward(in[0], in[1], in[2]);
+    case 4: return forward(in[0], in[1], in[2], in[3]);
+    case 5: return forward(in[0], in[1], in[2], in[3], in[4]);
+    case 6: return forward(in[0], in[1], in[2], in[3], in[4], in[5]);
+    default: refuse_inputs(in.size());
   }
-  return tracer.step(std::move(layer), tracer.functional_path(op), inputs);
-}
-
-Value Module::forward(Value) const {
-  throw OptionError(concat_text(path().empty() ? "the model" : path(), ": ", type_name(), " defines no forward(Value)"));
 }
 
 std::vector<NamedValue> Module::forward_named(const std::vector<NamedValue>& inputs) const {
-  check<OptionError>(inputs.size() == 1, path().empty() ? "the model" : path(), ": ", type_name(), " takes one input, got ", inputs.size());
-  return {{"y", forward(inputs.front().value)}};
+  std::vector<Value> values;
+  for (const NamedValue& input : inputs) values.push_back(input.value);
+  return {{"y", forward(values)}};
 }
 
-Value Module::operator()(Value x) const {
+Value Module::operator()(std::span<const Value> inputs) const {
   struct Scope {
     Tracer& tracer;
     Scope(Tracer& t, const Module& m) : tracer(t) { tracer.enter(m); }
     ~Scope() { tracer.leave(); }
-  } scope(x.tracer(), *this);
-  return forward(x);
+  } scope(tracer_of(place(), inputs), *this);
+  return forward(inputs);
 }
 
 std::string Module::path() const {
@@ -75,14 +74,34 @@ std::string Module::class_name() const {
   return name.substr(begin);
 }
 
+std::string Module::place() const {
+  const std::string own = path();
+  return own.empty() ? class_name() : own + " (" + class_name() + ")";
+}
+
+void Module::append(Module* child) {
+  check<OptionError>(child != nullptr, class_name(), ": there is no module to add");
+  add(std::to_string(children_.size()), *child);
+}
+
+std::size_t Module::checked(std::size_t i, std::size_t count) const {
+  check<OptionError>(i < count, place(), ": module ", i, " was asked for, it has ", count);
+  return i;
+}
+
+const Value& Module::only(std::span<const Value> inputs) const {
+  if (inputs.size() != 1) refuse_inputs(inputs.size());
+  return inputs.front();
+}
+
 void Module::add(std::string name, Module& child) {
-  check<OptionError>(!name.empty() && name.find('.') == std::string::npos, type_name(),
+  check<OptionError>(!name.empty() && name.find('.') == std::string::npos, class_name(),
                      ": a child's name must be non-empty and hold no dot, got '", name, "'");
   for (const Module* above = this; above != nullptr; above = above->parent()) {
-    check<OptionError>(above != &child, type_name(), ": '", name, "' would be its own ancestor");
+    check<OptionError>(above != &child, class_name(), ": '", name, "' would be its own ancestor");
   }
-  check<OptionError>(child.parent() == nullptr, type_name(), ": '", name, "' already belongs to a module, as '", child.path(), "'");
-  check<OptionError>(child_names_.insert(name).second, type_name(), ": two children named '", name, "'");
+  check<OptionError>(child.parent() == nullptr, class_name(), ": '", name, "' already belongs to a module, as '", child.path(), "'");
+  check<OptionError>(child_names_.insert(name).second, class_name(), ": two children named '", name, "'");
   child.name_ = name;
   child.parent_ = this;
   child.parent_alive_ = alive_;
@@ -91,8 +110,8 @@ void Module::add(std::string name, Module& child) {
 }
 
 void Module::add_parameter(Parameter& parameter, std::string name, Shape shape, Init init) {
-  check<OptionError>(!name.empty(), type_name(), ": a parameter needs a name");
-  for (const Parameter* other : parameters_) check<OptionError>(other->name != name, type_name(), ": two parameters named '", name, "'");
+  check<OptionError>(!name.empty(), class_name(), ": a parameter needs a name");
+  for (const Parameter* other : parameters_) check<OptionError>(other->name != name, class_name(), ": two parameters named '", name, "'");
   parameter.name = std::move(name);
   parameter.shape = shape;
   parameter.init = init;
@@ -138,93 +157,6 @@ void init_random(Module& module, std::uint64_t seed) {
     }
     p.values = std::move(values);
   });
-}
-
-namespace {
-
-Shape squeezed(const Shape& shape) {
-  std::vector<std::int64_t> kept;
-  for (const std::int64_t e : shape.extents()) {
-    if (e != 1) kept.push_back(e);
-  }
-  return Shape(kept);
-}
-
-bool fits(const Parameter& p, const Shape& found) { return found == p.shape || (p.squeeze && squeezed(found) == squeezed(p.shape)); }
-
-// The file's key for a parameter: its own name, or one of its aliases; throws if none or several are there.
-std::string find_key(const Weights& weights, const std::string& key, const Parameter& p) {
-  const std::string prefix = key.substr(0, key.size() - p.name.size());
-  std::string found, others;
-  if (weights.contains(key)) found = key;
-  for (const std::string& alias : p.aliases) {
-    const std::string other = prefix + alias;
-    others += concat_text(others.empty() ? " (or '" : ", or '", other, "'");
-    if (!weights.contains(other)) continue;
-    check<WeightsError>(found.empty(), weights.source(), ": both '", found, "' and '", other, "' are there for the parameter '", key, "'");
-    found = other;
-  }
-  check<WeightsError>(!found.empty(), weights.source(), ": no tensor '", key, "'", others, others.empty() ? "" : ")",
-                      " for the model's parameter of shape ", p.shape);
-  return found;
-}
-
-}  // namespace
-
-void load(Module& module, const Weights& file, const LoadOptions& options) {
-  std::set<std::string> keys;
-  module.visit_parameters([&](const std::string& key, Parameter& p) {
-    keys.insert(key);
-    for (const std::string& alias : p.aliases) keys.insert(key.substr(0, key.size() - p.name.size()) + alias);
-  });
-  const Weights weights = without_foreign_prefix(file, keys);
-  std::vector<std::pair<Parameter*, std::vector<std::string>>> sources;
-  std::map<std::string, std::string> used;  // tensor -> parameter
-  module.visit_parameters([&](const std::string& key, Parameter& p) {
-    const std::string found = find_key(weights, key, p);
-    const Shape& shape = weights.at(found).shape;
-    check<WeightsError>(fits(p, shape), weights.source(), ": tensor '", found, "' has shape ", shape, ", the model's '", key, "' expects ",
-                        p.shape);
-    sources.emplace_back(&p, std::vector{found});
-    const auto [user, first] = used.emplace(found, key);
-    check<WeightsError>(first, weights.source(), ": tensor '", found, "' would fill both '", user->second, "' and '", key, "'");
-  });
-  for (const auto& [name, tensor] : weights.tensors()) {
-    check<WeightsError>(used.contains(name), weights.source(), ": tensor '", printable(name), "' of shape ", tensor.shape,
-                        " is used by no parameter of the model");
-  }
-  fill_parameters(sources, weights, options);
-}
-
-namespace {
-
-void check_finite(const Weights& weights, const std::string& tensor, std::span<const float> values) {
-  const auto bad = std::count_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
-  check<WeightsError>(bad == 0, weights.source(), ": tensor '", printable(tensor), "': ", bad, " of ", values.size(),
-                      " values are NaN or Inf in f32");
-}
-
-}  // namespace
-
-void fill_parameters(std::span<const std::pair<Parameter*, std::vector<std::string>>> sources, const Weights& weights,
-                     const LoadOptions& options) {
-  // Everything is read before anything is assigned, so that an error leaves the parameters as they were.
-  std::vector<std::vector<float>> filled(sources.size());
-  parallel_for(static_cast<std::int64_t>(sources.size()), [&](std::int64_t first, std::int64_t last) {
-    for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
-      const std::vector<std::string>& names = sources[i].second;
-      for (const std::string& name : names) {
-        std::vector<float> part = weights.floats(name);
-        if (!options.allow_non_finite) check_finite(weights, name, part);
-        if (names.size() == 1) {
-          filled[i] = std::move(part);
-        } else {
-          filled[i].insert(filled[i].end(), part.begin(), part.end());
-        }
-      }
-    }
-  });
-  for (std::size_t i = 0; i < sources.size(); ++i) sources[i].first->values = std::move(filled[i]);
 }
 
 }  // namespace frieze

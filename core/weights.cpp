@@ -135,17 +135,23 @@ Weights Weights::view(std::span<const std::byte> file, const std::string& name) 
   return Weights(std::move(content));
 }
 
-Weights Weights::without_prefix(const std::string& prefix) const {
+Weights Weights::with_names(const std::map<std::string, std::string>& names, const std::string& note) const {
   auto content = std::make_shared<Content>();
-  content->source = concat_text(source(), " (without '", printable(prefix), "' before its names)");
+  content->source = source() + note;
   content->files = content_->files;
   content->metadata = metadata();
+  for (const auto& [name, here] : names) content->tensors.emplace(name, at(here));
+  return Weights(std::move(content));
+}
+
+Weights Weights::without_prefix(const std::string& prefix) const {
+  std::map<std::string, std::string> names;
   for (const auto& [name, tensor] : tensors()) {
     check<WeightsError>(name.starts_with(prefix) && name.size() > prefix.size(), source(), ": tensor '", printable(name),
                         "' does not begin with '", printable(prefix), "'");
-    content->tensors.emplace(name.substr(prefix.size()), tensor);
+    names.emplace(name.substr(prefix.size()), name);
   }
-  return Weights(std::move(content));
+  return with_names(names, concat_text(" (without '", printable(prefix), "' before its names)"));
 }
 
 Weights without_foreign_prefix(const Weights& weights, const std::set<std::string>& expected) {

@@ -54,6 +54,8 @@ class Weights {
   HostTensor tensor(const std::string& name) const;
   /// The same tensors under names without `prefix`, which all of them begin with. Throws WeightsError if one does not.
   Weights without_prefix(const std::string& prefix) const;
+  /// Some of these tensors under new names; `names` maps new names to present ones, which must exist. `note` is appended to source().
+  Weights with_names(const std::map<std::string, std::string>& names, const std::string& note) const;
   /// The path it was opened from, fit for a one-line message.
   const std::string& source() const;
 

@@ -7,7 +7,8 @@
 #include <vector>
 
 #include <frieze/core/error.h>
-#include <frieze/core/weights.h>
+#include <frieze/core/load.h>
+#include <frieze/core/module_list.h>
 #include <frieze/graph/options.h>
 #include <frieze/graph/plan.h>
 #include <frieze/graph/port.h>

@@ -4,6 +4,7 @@
 #include <map>
 
 #include <frieze/core/error.h>
+#include <frieze/core/glob.h>
 
 namespace frieze {
 
@@ -20,27 +21,6 @@ std::vector<TapPoint> tap_points(const Plan& plan) {
     }
   }
   return points;
-}
-
-// Greedy, with one point to go back to: the last '*' takes one character more.
-bool matches(std::string_view pattern, std::string_view text) {
-  std::size_t p = 0, t = 0, star = std::string_view::npos, resume = 0;
-  while (t < text.size()) {
-    if (p < pattern.size() && pattern[p] == '*') {
-      star = p++;
-      resume = t;
-    } else if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == text[t])) {
-      ++p;
-      ++t;
-    } else if (star != std::string_view::npos) {
-      p = star + 1;
-      t = ++resume;
-    } else {
-      return false;
-    }
-  }
-  while (p < pattern.size() && pattern[p] == '*') ++p;
-  return p == pattern.size();
 }
 
 namespace {

@@ -20,9 +20,6 @@ struct TapPoint {
 /// where the step makes several; "#2", "#3" … behind that where a module is used several times.
 std::vector<TapPoint> tap_points(const Plan& plan);
 
-/// True if all of `text` fits `pattern`: '*' stands for any characters, '?' for one, everything else for itself.
-bool matches(std::string_view pattern, std::string_view text);
-
 /// True if what the module at `path` makes is the value at `point`: its step's own path (with ".0" … behind it where the step makes
 /// several), that of an operation that the step absorbed, or of a step that a pass merged into it.
 bool stands_for(const Plan& plan, const TapPoint& point, std::string_view path);

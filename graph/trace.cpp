@@ -1,6 +1,7 @@
 /// Tracing: `forward` runs once on Values, every leaf layer checks its inputs and becomes a step.
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <map>
 #include <set>
 #include <typeinfo>
@@ -36,6 +37,7 @@ class PlanTracer final : public Tracer {
     plan_.values.push_back({{input.shape, input.dtype, input.format}, input.name, -1});
     const int id = static_cast<int>(plan_.values.size()) - 1;
     plan_.inputs.push_back({input.name, id});
+    note_shown();
     return Value(*this, id);
   }
 
@@ -63,15 +65,17 @@ class PlanTracer final : public Tracer {
     std::vector<Value> made;
     for (std::size_t i = 0; i < inferred.out.size(); ++i) {
       step.outputs.push_back(static_cast<int>(plan_.values.size()));
-      made.emplace_back(*this, step.outputs.back());
       const TensorSpec spec{inferred.out[i].shape, inferred.out[i].dtype, Format::nchw};
       plan_.values.push_back({spec, output_name(name, i, inferred.out.size()), static_cast<int>(plan_.steps.size())});
+      note_shown();
+      made.emplace_back(*this, step.outputs.back());
     }
     plan_.steps.push_back(std::move(step));
     return made;
   }
 
   const TensorSpec& spec(int id) const override { return plan_.spec(id); }
+  const char* shown(int id) const override { return shown_.at(static_cast<std::size_t>(id)).c_str(); }
 
   std::vector<Value> loop(int iterations, const LoopInputs& inputs, const LoopBody& body) override {
     const std::string path = functional_path("repeat");
@@ -131,6 +135,14 @@ class PlanTracer final : public Tracer {
     std::map<const Layer*, std::shared_ptr<const Layer>> adopted;
     std::map<std::string, int> uses;
   };
+
+  // Of the values that are new.
+  void note_shown() {
+    while (shown_.size() < plan_.values.size()) {
+      const PlanValue& value = plan_.values[shown_.size()];
+      shown_.push_back(concat_text(value.name, ' ', value.spec));
+    }
+  }
 
   // Not of a base class that forgot what the layer is.
   static std::shared_ptr<const Layer> copy_of(const Layer& layer) {
@@ -195,6 +207,7 @@ class PlanTracer final : public Tracer {
   Plan& plan_;
   Plan& outermost_;  // takes the faults and the borrowed layers
   std::shared_ptr<State> state_;
+  std::deque<std::string> shown_;  // by value; values refer to the texts
 };
 
 void check_inputs_of_model(const std::vector<InputSpec>& inputs) {
@@ -227,11 +240,12 @@ Plan trace(const Module& model, const std::vector<InputSpec>& inputs) {
   } else {
     outputs = model.forward_named(values);
   }
-  check<OptionError>(!outputs.empty(), "the model gives no output");
+  check<OptionError>(!outputs.empty(), model.class_name(), ": the model gives no output");
   std::set<std::string> names;
   for (const NamedValue& output : outputs) {
-    check<OptionError>(names.insert(output.name).second, "two outputs named '", output.name, "'");
-    check<OptionError>(&output.value.tracer() == &tracer, "output '", output.name, "' belongs to another trace");
+    check<OptionError>(names.insert(output.name).second, model.class_name(), ": two outputs named '", output.name, "'");
+    const std::string who = concat_text(model.class_name(), ": output '", output.name, "'");
+    check<OptionError>(&tracer_of(who, {&output.value, 1}) == &tracer, who, " belongs to another trace");
     plan.outputs.push_back({output.name, output.value.id()});
   }
   plan.validate();

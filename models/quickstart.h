@@ -1,6 +1,7 @@
 #pragma once
 /// The example to read first: an image-to-image network composed of layers. Nothing here was trained: sharpen() sets every
 /// weight by hand, so that what each layer does can be seen in the picture.
+#include <frieze/core/module_list.h>
 #include <frieze/layers/activation/activation.h>
 #include <frieze/layers/conv2d/conv2d.h>
 #include <frieze/layers/elementwise/elementwise.h>

@@ -24,17 +24,10 @@ ErrorBudget ActivationLayer::budget(std::span<const TensorSpec> in) const {
   return {.roundings = in[0].dtype == DType::f32 ? 16.0 : 1.05, .terms = 1};
 }
 
-namespace {
-Value apply_activation(Activation f, Value x) {
-  const Value inputs[] = {x};
-  return apply(std::make_shared<ActivationLayer>(f), name(f), inputs);
-}
-}  // namespace
-
-Value relu(Value x) { return apply_activation(Activation::relu, x); }
-Value silu(Value x) { return apply_activation(Activation::silu, x); }
-Value gelu(Value x) { return apply_activation(Activation::gelu, x); }
-Value gelu_tanh(Value x) { return apply_activation(Activation::gelu_tanh, x); }
-Value sigmoid(Value x) { return apply_activation(Activation::sigmoid, x); }
+Value relu(Operand x) { return apply_new<ActivationLayer>("relu", {x}, Activation::relu); }
+Value silu(Operand x) { return apply_new<ActivationLayer>("silu", {x}, Activation::silu); }
+Value gelu(Operand x) { return apply_new<ActivationLayer>("gelu", {x}, Activation::gelu); }
+Value gelu_tanh(Operand x) { return apply_new<ActivationLayer>("gelu_tanh", {x}, Activation::gelu_tanh); }
+Value sigmoid(Operand x) { return apply_new<ActivationLayer>("sigmoid", {x}, Activation::sigmoid); }
 
 }  // namespace frieze

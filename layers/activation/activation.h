@@ -49,10 +49,10 @@ class Sigmoid final : public ActivationLayer {
   std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<Sigmoid>()); }
 };
 
-Value relu(Value x);
-Value silu(Value x);
-Value gelu(Value x);
-Value gelu_tanh(Value x);
-Value sigmoid(Value x);
+Value relu(Operand x);
+Value silu(Operand x);
+Value gelu(Operand x);
+Value gelu_tanh(Operand x);
+Value sigmoid(Operand x);
 
 }  // namespace FRIEZE_API

@@ -13,9 +13,6 @@ ErrorBudget Cast::budget(std::span<const TensorSpec> in) const {
   return {.roundings = exact ? 0.0 : 1.0, .terms = 0};
 }
 
-Value cast(Value x, DType to) {
-  const Value inputs[] = {x};
-  return apply(std::make_shared<Cast>(to), "cast", inputs);
-}
+Value cast(Operand x, DType to) { return apply_new<Cast>("cast", {x}, to); }
 
 }  // namespace frieze

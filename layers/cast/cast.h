@@ -30,6 +30,6 @@ class Cast final : public Layer {
   DType to_;
 };
 
-Value cast(Value x, DType to);
+Value cast(Operand x, DType to);
 
 }  // namespace FRIEZE_API

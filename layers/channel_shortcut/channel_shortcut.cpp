@@ -84,13 +84,11 @@ void DuplicatingShortcut::reference(const ReferenceArgs& args) const {
 
 std::string DuplicatingShortcut::describe() const { return concat_text("to ", out_channels_, " channels, x", factor_); }
 
-Value averaging_shortcut(Value x, std::int64_t out_channels, std::int64_t factor) {
-  const Value inputs[] = {x};
-  return apply(std::make_shared<AveragingShortcut>(out_channels, factor), "averaging_shortcut", inputs);
+Value averaging_shortcut(Operand x, std::int64_t out_channels, std::int64_t factor) {
+  return apply_new<AveragingShortcut>("averaging_shortcut", {x}, out_channels, factor);
 }
-Value duplicating_shortcut(Value x, std::int64_t out_channels, std::int64_t factor) {
-  const Value inputs[] = {x};
-  return apply(std::make_shared<DuplicatingShortcut>(out_channels, factor), "duplicating_shortcut", inputs);
+Value duplicating_shortcut(Operand x, std::int64_t out_channels, std::int64_t factor) {
+  return apply_new<DuplicatingShortcut>("duplicating_shortcut", {x}, out_channels, factor);
 }
 
 }  // namespace frieze

@@ -56,7 +56,7 @@ class DuplicatingShortcut final : public Layer {
   std::int64_t out_channels_, factor_;
 };
 
-Value averaging_shortcut(Value x, std::int64_t out_channels, std::int64_t factor);
-Value duplicating_shortcut(Value x, std::int64_t out_channels, std::int64_t factor);
+Value averaging_shortcut(Operand x, std::int64_t out_channels, std::int64_t factor);
+Value duplicating_shortcut(Operand x, std::int64_t out_channels, std::int64_t factor);
 
 }  // namespace FRIEZE_API

@@ -29,6 +29,6 @@ void Concat::reference(const ReferenceArgs& args) const {
   }
 }
 
-Value concat(const std::vector<Value>& values) { return apply(std::make_shared<Concat>(), "concat", values); }
+Value concat(const std::vector<Value>& values, SourceLine where) { return apply(std::make_shared<Concat>(), "concat", values, where); }
 
 }  // namespace frieze

@@ -22,6 +22,6 @@ class Concat final : public Layer {
 };
 
 /// concat({a, b, c}). Throws OptionError on an empty list.
-Value concat(const std::vector<Value>& values);
+Value concat(const std::vector<Value>& values, SourceLine where = SourceLine::here());
 
 }  // namespace FRIEZE_API

@@ -81,18 +81,9 @@ void Scale::reference(const ReferenceArgs& args) const {
 ErrorBudget Scale::budget(std::span<const TensorSpec>) const { return kOneStore; }
 std::string Scale::describe() const { return concat_text("by ", factor_); }
 
-Value operator+(Value a, Value b) {
-  const Value inputs[] = {a, b};
-  return apply(std::make_shared<Add>(), "add", inputs);
-}
-Value operator*(Value a, Value b) {
-  const Value inputs[] = {a, b};
-  return apply(std::make_shared<Mul>(), "mul", inputs);
-}
-Value operator*(Value x, float factor) {
-  const Value inputs[] = {x};
-  return apply(std::make_shared<Scale>(factor), "scale", inputs);
-}
-Value operator*(float factor, Value x) { return x * factor; }
+Value operator+(Operand a, Operand b) { return apply_new<Add>("add", {a, b}); }
+Value operator*(Operand a, Operand b) { return apply_new<Mul>("mul", {a, b}); }
+Value operator*(Operand x, float factor) { return apply_new<Scale>("scale", {x}, factor); }
+Value operator*(float factor, Operand x) { return x * factor; }
 
 }  // namespace frieze

@@ -56,9 +56,9 @@ class Scale final : public Layer {
   float factor_;
 };
 
-Value operator+(Value a, Value b);
-Value operator*(Value a, Value b);
-Value operator*(Value x, float factor);
-Value operator*(float factor, Value x);
+Value operator+(Operand a, Operand b);
+Value operator*(Operand a, Operand b);
+Value operator*(Operand x, float factor);
+Value operator*(float factor, Operand x);
 
 }  // namespace FRIEZE_API

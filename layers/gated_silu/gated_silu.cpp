@@ -29,9 +29,6 @@ ErrorBudget GatedSiLU::budget(std::span<const TensorSpec> in) const {
   return {.roundings = in[0].dtype == DType::f32 ? 16.0 : 1.05, .terms = 1};
 }
 
-Value gated_silu(Value x) {
-  const Value inputs[] = {x};
-  return apply(std::make_shared<GatedSiLU>(), "gated_silu", inputs);
-}
+Value gated_silu(Operand x) { return apply_new<GatedSiLU>("gated_silu", {x}); }
 
 }  // namespace frieze

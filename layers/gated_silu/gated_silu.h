@@ -19,6 +19,6 @@ class GatedSiLU final : public Layer {
   std::string_view type_name() const override { return "GatedSiLU"; }
 };
 
-Value gated_silu(Value x);
+Value gated_silu(Operand x);
 
 }  // namespace FRIEZE_API

@@ -53,9 +53,8 @@ ErrorBudget LinearAttention2d::budget(std::span<const TensorSpec> in) const {
 
 std::string LinearAttention2d::describe() const { return concat_text("heads of ", head_dim_, ", eps ", eps_); }
 
-Value linear_attention2d(Value x, int head_dim, double eps) {
-  const Value inputs[] = {x};
-  return apply(std::make_shared<LinearAttention2d>(head_dim, eps), "linear_attention2d", inputs);
+Value linear_attention2d(Operand x, int head_dim, double eps) {
+  return apply_new<LinearAttention2d>("linear_attention2d", {x}, head_dim, eps);
 }
 
 }  // namespace frieze

@@ -41,6 +41,6 @@ class LinearAttention2d final : public Layer {
   double eps_;
 };
 
-Value linear_attention2d(Value x, int head_dim, double eps = 1e-15);
+Value linear_attention2d(Operand x, int head_dim, double eps = 1e-15);
 
 }  // namespace FRIEZE_API

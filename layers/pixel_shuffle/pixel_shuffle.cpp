@@ -66,13 +66,7 @@ void PixelUnshuffle::reference(const ReferenceArgs& args) const {
 
 std::string PixelUnshuffle::describe() const { return concat_text("/", factor_); }
 
-Value pixel_shuffle(Value x, std::int64_t factor) {
-  const Value inputs[] = {x};
-  return apply(std::make_shared<PixelShuffle>(factor), "pixel_shuffle", inputs);
-}
-Value pixel_unshuffle(Value x, std::int64_t factor) {
-  const Value inputs[] = {x};
-  return apply(std::make_shared<PixelUnshuffle>(factor), "pixel_unshuffle", inputs);
-}
+Value pixel_shuffle(Operand x, std::int64_t factor) { return apply_new<PixelShuffle>("pixel_shuffle", {x}, factor); }
+Value pixel_unshuffle(Operand x, std::int64_t factor) { return apply_new<PixelUnshuffle>("pixel_unshuffle", {x}, factor); }
 
 }  // namespace frieze

@@ -52,7 +52,7 @@ class PixelUnshuffle final : public Layer {
 TensorView shuffle_view_wide(const TensorView& wide, std::int64_t factor);
 TensorView shuffle_view_fine(const TensorView& fine, std::int64_t factor);
 
-Value pixel_shuffle(Value x, std::int64_t factor);
-Value pixel_unshuffle(Value x, std::int64_t factor);
+Value pixel_shuffle(Operand x, std::int64_t factor);
+Value pixel_unshuffle(Operand x, std::int64_t factor);
 
 }  // namespace FRIEZE_API

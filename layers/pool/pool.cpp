@@ -42,9 +42,6 @@ double GlobalAvgPool::typical_size(std::span<const TensorView> in) const {
 
 std::string GlobalAvgPool::describe() const { return keep_dims_ ? "keep dims" : ""; }
 
-Value global_avg_pool(Value x, bool keep_dims) {
-  const Value inputs[] = {x};
-  return apply(std::make_shared<GlobalAvgPool>(keep_dims), "global_avg_pool", inputs);
-}
+Value global_avg_pool(Operand x, bool keep_dims) { return apply_new<GlobalAvgPool>("global_avg_pool", {x}, keep_dims); }
 
 }  // namespace frieze

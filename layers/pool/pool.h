@@ -27,6 +27,6 @@ class GlobalAvgPool final : public Layer {
   bool keep_dims_;
 };
 
-Value global_avg_pool(Value x, bool keep_dims = false);
+Value global_avg_pool(Operand x, bool keep_dims = false);
 
 }  // namespace FRIEZE_API

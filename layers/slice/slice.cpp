@@ -27,15 +27,16 @@ void Slice::reference(const ReferenceArgs& args) const {
 
 std::string Slice::describe() const { return concat_text("channels [", begin_, ",", end_, ")"); }
 
-Value slice(Value x, std::int64_t begin, std::int64_t end) {
-  const Value inputs[] = {x};
-  return apply(std::make_shared<Slice>(begin, end), "slice", inputs);
-}
+Value slice(Operand x, std::int64_t begin, std::int64_t end) { return apply_new<Slice>("slice", {x}, begin, end); }
 
-std::vector<Value> chunk(Value x, std::int64_t n) {
-  check<OptionError>(n >= 1, "chunk expects at least 1 part, got ", n);
-  check<ShapeError>(x.shape().rank() >= 2 && x.shape()[1] % n == 0, "chunk expects channels that ", n, " divides, got x ", x.shape());
-  const std::int64_t length = x.shape()[1] / n;
+std::vector<Value> chunk(Operand x, std::int64_t n) {
+  std::int64_t length = 0;
+  check_at("chunk", x, [&] {
+    const Shape& shape = x.value.shape();
+    check<OptionError>(n >= 1, "chunk expects at least 1 part, got ", n);
+    check<ShapeError>(shape.rank() >= 2 && shape[1] % n == 0, "chunk expects channels that ", n, " divides, got x ", shape);
+    length = shape[1] / n;
+  });
   std::vector<Value> parts;
   for (std::int64_t i = 0; i < n; ++i) parts.push_back(slice(x, i * length, (i + 1) * length));
   return parts;

@@ -29,11 +29,11 @@ class Slice final : public Layer {
   std::int64_t begin_, end_;
 };
 
-Value slice(Value x, std::int64_t begin, std::int64_t end);
+Value slice(Operand x, std::int64_t begin, std::int64_t end);
 
 /// The channels of x in n ranges of equal length, first to last, as gated blocks take them: a, b = chunk(x, 2).
 /// Throws OptionError on n < 1, ShapeError if n does not divide the channels.
 /// Source: PyTorch 2.x torch.chunk with dim=1, for lengths that divide.
-std::vector<Value> chunk(Value x, std::int64_t n);
+std::vector<Value> chunk(Operand x, std::int64_t n);
 
 }  // namespace FRIEZE_API

@@ -43,9 +43,6 @@ ErrorBudget Softmax::budget(std::span<const TensorSpec> in) const {
 
 std::string Softmax::describe() const { return concat_text("axis ", axis_); }
 
-Value softmax(Value x, int axis) {
-  const Value inputs[] = {x};
-  return apply(std::make_shared<Softmax>(axis), "softmax", inputs);
-}
+Value softmax(Operand x, int axis) { return apply_new<Softmax>("softmax", {x}, axis); }
 
 }  // namespace frieze

@@ -28,6 +28,6 @@ class Softmax final : public Layer {
   int axis_;
 };
 
-Value softmax(Value x, int axis = -1);
+Value softmax(Operand x, int axis = -1);
 
 }  // namespace FRIEZE_API

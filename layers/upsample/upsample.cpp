@@ -35,9 +35,6 @@ void Upsample::reference(const ReferenceArgs& args) const {
 
 std::string Upsample::describe() const { return concat_text("x", factor_, " nearest"); }
 
-Value upsample(Value x, std::int64_t factor) {
-  const Value inputs[] = {x};
-  return apply(std::make_shared<Upsample>(factor), "upsample", inputs);
-}
+Value upsample(Operand x, std::int64_t factor) { return apply_new<Upsample>("upsample", {x}, factor); }
 
 }  // namespace frieze

@@ -32,6 +32,6 @@ class Upsample final : public Layer {
 TensorView upsample_view_input(const TensorView& x, std::int64_t factor);
 TensorView upsample_view_output(const TensorView& y, std::int64_t factor);
 
-Value upsample(Value x, std::int64_t factor);
+Value upsample(Operand x, std::int64_t factor);
 
 }  // namespace FRIEZE_API

@@ -1,5 +1,6 @@
 #pragma once
 /// The blocks of DC-AE. Children are named as in diffusers' checkpoints, but for "qkv", which those keep as to_q, to_k and to_v.
+#include <frieze/core/module_list.h>
 #include <frieze/layers/activation/activation.h>
 #include <frieze/layers/batch_norm2d/batch_norm2d.h>
 #include <frieze/layers/channel_shortcut/channel_shortcut.h>

@@ -5,6 +5,7 @@
 #include <span>
 
 #include <frieze/core/error.h>
+#include <frieze/core/load.h>
 #include <frieze/core/mapped_file.h>
 
 namespace frieze {

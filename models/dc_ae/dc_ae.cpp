@@ -8,12 +8,12 @@ using namespace dc_ae;
 
 namespace {
 
-void append_blocks(DcAeSequence& to, const DcAeStage& stage, int head_dim) {
+void append_blocks(Sequential& to, const DcAeStage& stage, int head_dim) {
   for (int j = 0; j < stage.depth; ++j) {
     if (stage.block == DcAeBlock::residual) {
-      to.append<ResBlock>(stage);
+      to.emplace_back<ResBlock>(stage);
     } else {
-      to.append<EfficientViTBlock>(stage, head_dim);
+      to.emplace_back<EfficientViTBlock>(stage, head_dim);
     }
   }
 }
@@ -40,10 +40,10 @@ Value activated(Activation f, Value x) { return f == Activation::relu ? relu(x) 
 DcAeEncoder::DcAeEncoder(const DcAeConfig& c)
     : config_(c), conv_in_(make_conv_in(c)), conv_out_(c.encoder.back().width, c.latent_channels, 3, {.padding = 1}) {
   for (std::size_t i = 0; i < c.encoder.size(); ++i) {
-    DcAeSequence& stage = down_blocks_.emplace_back();
+    Sequential& stage = down_blocks_.emplace_back();
     append_blocks(stage, c.encoder[i], c.head_dim);
     const bool resamples = i + 1 < c.encoder.size() && c.encoder[i].depth > 0;
-    if (resamples) stage.append<DownBlock>(c.encoder[i].width, c.encoder[i + 1].width, c.pixel_unshuffle, true);
+    if (resamples) stage.emplace_back<DownBlock>(c.encoder[i].width, c.encoder[i + 1].width, c.pixel_unshuffle, true);
   }
   add("conv_in", *conv_in_), add("down_blocks", down_blocks_), add("conv_out", conv_out_);
 }
@@ -63,9 +63,9 @@ DcAeDecoder::DcAeDecoder(const DcAeConfig& c)
       norm_out_(finest(c.decoder).width, {.eps = 1e-5, .bias = true}),
       conv_out_(make_conv_out(c)) {
   for (std::size_t i = 0; i < c.decoder.size(); ++i) {
-    DcAeSequence& stage = up_blocks_.emplace_back();
+    Sequential& stage = up_blocks_.emplace_back();
     const bool resamples = i + 1 < c.decoder.size() && c.decoder[i].depth > 0;
-    if (resamples) stage.append<UpBlock>(c.decoder[i + 1].width, c.decoder[i].width, c.pixel_shuffle, true);
+    if (resamples) stage.emplace_back<UpBlock>(c.decoder[i + 1].width, c.decoder[i].width, c.pixel_shuffle, true);
     append_blocks(stage, c.decoder[i], c.head_dim);
   }
   add("conv_in", conv_in_), add("up_blocks", up_blocks_), add("norm_out", norm_out_), add("conv_out", *conv_out_);

@@ -7,20 +7,6 @@ namespace frieze FRIEZE_API {
 
 class Weights;
 
-/// Modules one after the other, named "0", "1", …
-struct DcAeSequence final : Module {
-  std::vector<std::unique_ptr<Module>> items;
-  template <class M, class... Args>
-  void append(Args&&... args) {
-    items.push_back(std::make_unique<M>(std::forward<Args>(args)...));
-    add(std::to_string(items.size() - 1), *items.back());
-  }
-  Value forward(Value x) const override {
-    for (const auto& item : items) x = (*item)(x);
-    return x;
-  }
-};
-
 /// image [N,3,H,W] in [-1,1], H and W multiples of config.ratio() -> latent [N,L,H/f,W/f], not scaled.
 struct DcAeEncoder final : Module {
   explicit DcAeEncoder(const DcAeConfig& config);
@@ -29,7 +15,7 @@ struct DcAeEncoder final : Module {
  private:
   DcAeConfig config_;
   std::unique_ptr<Module> conv_in_;
-  ModuleList<DcAeSequence> down_blocks_;
+  ModuleList<Sequential> down_blocks_;
   Conv2d conv_out_;
 };
 
@@ -41,7 +27,7 @@ struct DcAeDecoder final : Module {
  private:
   DcAeConfig config_;
   Conv2d conv_in_;
-  ModuleList<DcAeSequence> up_blocks_;  // by stage: executed from the last to the first
+  ModuleList<Sequential> up_blocks_;  // by stage: executed from the last to the first
   RMSNorm2d norm_out_;
   std::unique_ptr<Module> conv_out_;
 };

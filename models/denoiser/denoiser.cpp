@@ -1,6 +1,6 @@
 #include <frieze/models/denoiser/denoiser.h>
 
-#include <frieze/core/weights.h>
+#include <frieze/core/load.h>
 
 namespace frieze {
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include <frieze/core/module_list.h>
 #include <frieze/layers/activation/activation.h>
 #include <frieze/layers/conv2d/conv2d.h>
 #include <frieze/layers/elementwise/elementwise.h>

@@ -122,7 +122,8 @@ TEST(Layer, AppliedToValuesIsOneStep) {
   EXPECT_EQ(y.shape(), Shape{7});
 
   Recorder other;
-  EXPECT_EQ(message_of<OptionError>([&] { (void)model.id(y, Value(other, 0)); }), "id: values of two different traces cannot be combined");
+  EXPECT_EQ(message_of<OptionError>([&] { (void)model.id(y, Value(other, 0)); }),
+            "id (Identity): values of two different traces cannot be combined");
 }
 
 }  // namespace
