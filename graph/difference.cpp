@@ -108,6 +108,11 @@ Difference difference(std::span<const std::int64_t> got, std::span<const std::in
   return found;
 }
 
+ErrorBudget widened_for_tf32(ErrorBudget budget) {
+  budget.terms *= 0x1p13;
+  return budget;
+}
+
 ErrorBudget step_budget(const Plan& plan, const Step& step) {
   std::vector<TensorSpec> in;
   for (std::size_t i = 0; i < step.layer_inputs(); ++i) in.push_back(plan.spec(step.inputs[i]));

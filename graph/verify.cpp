@@ -130,12 +130,6 @@ std::string layer_text(const Step& step) {
   return std::string(step.layer->type_name()) + (options.empty() ? "" : " " + options) + step.label().substr(step.path.size());
 }
 
-// TF32 keeps 11 significant bits of an f32 factor: u = 2^-11 instead of 2^-24.
-ErrorBudget widened_for_tf32(ErrorBudget budget) {
-  budget.terms *= 0x1p13;
-  return budget;
-}
-
 class Verifier {
  public:
   Verifier(const Session& net, const VerifyOptions& options)

@@ -35,6 +35,9 @@ Difference difference(std::span<const std::int64_t> got, std::span<const std::in
 /// The budget of a step with its epilogue, to be used with the scale of reference_step(). Derived in graph/BUDGETS.md.
 ErrorBudget step_budget(const Plan& plan, const Step& step);
 
+/// The budget of a step whose matrix products use TF32, which keeps 11 significant bits of an f32 factor: u = 2^-11 instead of 2^-24.
+ErrorBudget widened_for_tf32(ErrorBudget budget);
+
 struct VerifyLayer {
   std::string path, layer;
   TensorSpec spec;

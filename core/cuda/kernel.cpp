@@ -21,11 +21,14 @@ KernelRegistry& kernel_registry() {
   return registry;
 }
 
-std::unique_ptr<Kernel> KernelRegistry::prepare(const Layer& layer, const PrepareArgs& args) const {
+const KernelFactory& KernelRegistry::factory(const Layer& layer) const {
   const auto found = factories_.find(std::type_index(typeid(layer)));
-  check<CudaError>(found != factories_.end(), layer.type_name(), " has no CUDA kernel registered");
-  return found->second(layer, args);
+  check<CudaError>(found != factories_.end(), layer.type_name(), " has no CUDA kernel: register one with kernel_registry().add<",
+                   layer.type_name(), ">(…) before compile(), see \"A layer of your own, out of tree\" in Frieze's README.md");
+  return found->second;
 }
+
+std::unique_ptr<Kernel> KernelRegistry::prepare(const Layer& layer, const PrepareArgs& args) const { return factory(layer)(layer, args); }
 
 namespace {
 

@@ -102,10 +102,13 @@ class KernelRegistry {
       return make(static_cast<const L&>(layer), args);
     };
   }
-  /// Throws CudaError naming the layer's type if no kernel is registered for it.
+  /// Throws CudaError if no kernel is registered for the layer's type; the message says how to register one.
+  void check_registered(const Layer& layer) const { (void)factory(layer); }
+  /// Throws as check_registered() and the factory do.
   std::unique_ptr<Kernel> prepare(const Layer& layer, const PrepareArgs& args) const;
 
  private:
+  const KernelFactory& factory(const Layer& layer) const;
   std::unordered_map<std::type_index, KernelFactory> factories_;
 };
 

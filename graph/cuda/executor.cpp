@@ -13,6 +13,7 @@
 #include <frieze/core/warning.h>
 #include <frieze/graph/cuda/arena.h>
 #include <frieze/graph/cuda/capture.h>
+#include <frieze/graph/cuda/check_kernels.h>
 #include <frieze/graph/cuda/executor.h>
 #include <frieze/graph/cuda/port_copy.h>
 #include <frieze/graph/cuda/record.h>
@@ -265,6 +266,7 @@ class CudaExecutor final : public Executor {
   void prepare() {
     const Stopwatch watch;
     const TuningCacheScope cache(options_.tuning_cache);
+    check_kernels(plan_);  // before anything is tuned, which may take long
     for (const Step& step : plan_.steps) {
       std::vector<TensorSpec> in, out;
       for (const int id : step.inputs) in.push_back(seen(step, id));

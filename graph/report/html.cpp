@@ -226,6 +226,24 @@ std::string verify_section(const VerifyReport* v) {
   return text + "</tbody></table></div>\n";
 }
 
+std::string against_section(const AgainstReport& a) {
+  std::string text = concat_text(
+      "<h2 id=against>Against ", esc(a.file), "</h2>\n<p>",
+      a.ok() ? "<span class=good>Every output is within the tolerance.</span>" : "<span class=bad>Verification failed.</span>",
+      " Largest difference allowed: ", short_number(a.tolerance), " of the largest magnitude of an output, ",
+      a.tolerance_was_given ? "as asked for" : "from the steps' error budgets",
+      ".</p>\n<div class=wide><table><thead><tr><th>output<th>tensor<th class=n>share<th><th class=n>largest<th class=n>max abs<th "
+      "class=n>nmse<th class=n>psnr, dB<th class=n>NaN, Inf</tr></thead><tbody>\n");
+  for (const AgainstOutput& output : a.outputs) {
+    const Difference& d = output.difference;
+    text += concat_text("<tr>", cell(esc(output.name), "path"), cell(esc(concat_text(output.spec)), "long"),
+                        cell(short_number(d.share), output.ok() ? "n" : "n bad"), bar(d.share, "bytes"), cell(short_number(output.largest)),
+                        cell(short_number(d.max_abs)), cell(short_number(d.nmse)), cell(short_number(output.psnr)),
+                        cell(concat_text(output.nan, ", ", output.inf), output.nan + output.inf > 0 ? "n bad" : "n"), "</tr>\n");
+  }
+  return text + "</tbody></table></div>\n";
+}
+
 std::string memory_section(const Session& net) {
   const MemoryPlan& memory = net.memory_plan();
   const MemoryBill& bill = net.receipt().memory;
@@ -275,14 +293,15 @@ std::string receipt_section(const Receipt& r) {
 }  // namespace
 
 std::string html_report(const HtmlReport& report) {
-  const ProfileReport& p = *report.profile;
   const Session& net = *report.session;
   std::string text = head(report.title);
-  text += concat_text("<h1>", esc(report.title), "</h1>\n<p class=soft>", esc(p.device), " · input ",
+  text += concat_text("<h1>", esc(report.title), "</h1>\n<p class=soft>", esc(net.receipt().device), " · input ",
                       esc(concat_text(net.plan().spec(net.plan().inputs.front().value))), " · frieze ", esc(version()), " (", esc(commit()),
                       ")</p>\n");
-  text +=
-      cards(p, net) + timeline(p) + step_table(p) + verify_section(report.verify) + memory_section(net) + receipt_section(net.receipt());
+  if (report.profile != nullptr) text += cards(*report.profile, net) + timeline(*report.profile) + step_table(*report.profile);
+  if (report.profile != nullptr || report.verify != nullptr) text += verify_section(report.verify);
+  if (report.against != nullptr) text += against_section(*report.against);
+  text += memory_section(net) + receipt_section(net.receipt());
   return text + "</main></body></html>\n";
 }
 

@@ -2,6 +2,7 @@
 /// One self-contained page about a session: where a replay's time goes, the error budget, the memory, what was captured.
 #include <string>
 
+#include <frieze/graph/against.h>
 #include <frieze/graph/profile.h>
 #include <frieze/graph/verify.h>
 
@@ -10,8 +11,9 @@ namespace frieze {
 struct HtmlReport {
   std::string title;                       ///< "denoiser, 512x384 bf16"
   const Session* session = nullptr;        ///< plan, memory and receipt; alive during the call
-  const ProfileReport* profile = nullptr;  ///< of that session
-  const VerifyReport* verify = nullptr;    ///< or none: the page says how to get it
+  const ProfileReport* profile = nullptr;  ///< of that session, or none
+  const VerifyReport* verify = nullptr;    ///< or none: a page with a profile says how to get it
+  const AgainstReport* against = nullptr;  ///< or none
 };
 
 /// HTML with its styles and pictures inside: nothing is loaded, no script runs, and a policy in its head forbids both. Light and dark as

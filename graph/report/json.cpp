@@ -2,6 +2,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include <frieze/graph/against.h>
 #include <frieze/graph/profile.h>
 #include <frieze/graph/repeat.h>
 #include <frieze/graph/report/memory_text.h>
@@ -160,6 +161,34 @@ std::string ProfileReport::json() const {
   }
   out["steps"] = std::move(list);
   return dump(out);
+}
+
+std::string AgainstReport::json() const {
+  Json list = Json::array();
+  for (const AgainstOutput& output : outputs) {
+    const Difference& d = output.difference;
+    Json one = {{"name", output.name},
+                {"largest", number(output.largest)},
+                {"max_abs", number(d.max_abs)},
+                {"max_rel", number(d.max_rel)},
+                {"nmse", number(d.nmse)},
+                {"psnr_db", number(output.psnr)},
+                {"share", number(d.share)},
+                {"worst_index", d.worst_index},
+                {"nan", output.nan},
+                {"inf", output.inf},
+                {"ok", output.ok()}};
+    one.update(spec_json(output.spec));
+    list.push_back(std::move(one));
+  }
+  return dump({{"ok", ok()},
+               {"device", device},
+               {"file", file},
+               {"tf32", tf32},
+               {"tolerance", number(tolerance)},
+               {"tolerance_was_given", tolerance_was_given},
+               {"inputs", inputs},
+               {"outputs", std::move(list)}});
 }
 
 std::string VerifyReport::json() const {

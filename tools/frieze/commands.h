@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <frieze/core/load.h>
+
 #include "tools/frieze/pictures.h"
 
 namespace frieze::tools {
@@ -22,6 +24,7 @@ struct ModelOptions {
   std::string dtype = "f32";
   std::string weights;                       ///< a .safetensors file, or empty for the model's own
   std::string variant;                       ///< of several checkpoints in a folder: "fp16"
+  LoadOptions load;                          ///< which of their tensors, under which names
   std::optional<std::uint64_t> random_seed;  ///< random weights instead
   std::string photo;                         ///< the picture that is the input
   PictureOptions pictures;
@@ -41,8 +44,11 @@ int run_command(const RunOptions& options, Outputs& out);
 
 struct VerifyCommandOptions : ModelOptions {
   std::uint64_t seed = 1;
+  std::string against;   ///< a .safetensors file with the outputs that are right, and the inputs they were made of; or empty
+  double tolerance = 0;  ///< of its outputs' largest magnitudes; 0: derived
+  std::string html;      ///< a file for the report as a page, or empty
 };
-int verify_command(const VerifyCommandOptions& options, std::ostream& out);
+int verify_command(const VerifyCommandOptions& options, Outputs& out);
 
 struct InspectOptions : ModelOptions {
   bool dot = false, graph_dot = false, memory = false;

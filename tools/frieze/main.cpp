@@ -41,6 +41,30 @@ std::string model_list() {
   return text + "  dcae:MODEL, dcae-encoder:MODEL, dcae-decoder:MODEL  DC-AE, see frieze vae --help\n";
 }
 
+void add_load_options(CLI::App* command, LoadOptions& o, CLI::Option* weights) {
+  add_text(command, "--prefix", o.prefix, "Of --weights, only tensors whose names begin with these parts, without them: vae")
+      ->needs(weights);
+  add_texts(command, "--ignore", o.ignore, "Of --weights, leave out tensors whose names fit, * and ? as wildcards; repeatable")
+      ->needs(weights);
+  const auto read = [&o](const CLI::results_t& results) {
+    for (const std::string& text : results) {
+      const std::size_t middle = parse_text("--rename", text).find('=');
+      check<OptionError>(middle != std::string::npos && middle > 0, "--rename: expected FROM=TO, got '", text, "'");
+      o.rename.emplace_back(text.substr(0, middle), text.substr(middle + 1));
+    }
+    return true;
+  };
+  command
+      ->add_option("--rename", read,
+                   "Of --weights, call tensors otherwise: a path (stem=conv1), or a pattern (*.gamma=*.weight); repeatable")
+      ->type_name("FROM=TO")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false)
+      ->needs(weights);
+  command->add_flag("--allow-unused", o.allow_unused, "--weights may hold tensors that the model does not use")->needs(weights);
+}
+
 void add_model_options(CLI::App* command, ModelOptions& o, bool photo_required) {
   add_text(command, "model", o.model, "Name of the model")->required();
   add_text(command, "--device", o.device, "auto, cpu, cuda or cuda:N; auto takes the first GPU if there is one");
@@ -49,6 +73,7 @@ void add_model_options(CLI::App* command, ModelOptions& o, bool photo_required) 
       add_text(command, "--weights", o.weights, "A .safetensors file or folder with the weights, instead of the model's own");
   add_text(command, "--variant", o.variant, "Of several checkpoints in a folder the one of this variant, e.g. fp16");
   add_seed(command, "--random-weights", o.random_seed, "Random weights from this seed, instead of the model's own")->excludes(weights);
+  add_load_options(command, o.load, weights);
   CLI::Option* photo = add_text(command, "--in", o.photo, "The picture to run on, PNG or JPEG");
   if (photo_required) {
     photo->required();
@@ -183,7 +208,15 @@ int parse_and_run(int argc, char** argv) {
   VerifyCommandOptions verify;
   CLI::App* verify_app = app.add_subcommand("verify", "Compare the captured graph with the CPU reference, layer by layer");
   add_model_options(verify_app, verify, false);
-  add_seed(verify_app, "--seed", verify.seed, "Seed of the random input");
+  CLI::Option* seed = add_seed(verify_app, "--seed", verify.seed, "Seed of the random input");
+  CLI::Option* against =
+      add_text(verify_app, "--against", verify.against,
+               "Instead, compare the outputs with those of this .safetensors file (from PyTorch, say), made of its inputs");
+  against->excludes(seed);
+  add_number(verify_app, "--tolerance", verify.tolerance, 0, 1e30,
+             "With --against: the largest difference, as a share of an output's largest magnitude; 0: from the error budgets")
+      ->needs(against);
+  add_text(verify_app, "--html", verify.html, "Also write the report as one self-contained page");
 
   InspectOptions inspect;
   CLI::App* inspect_app = app.add_subcommand("inspect", "Show a model's steps, shapes, bytes, flops, memory and captured graph");
@@ -251,7 +284,7 @@ int parse_and_run(int argc, char** argv) {
   // The report and the files are held back until the command, or one input of several, has succeeded.
   int status = kExitOk;
   if (*run_app) status = run_command(run, out);
-  if (*verify_app) announce_model(verify, out), status = verify_command(verify, out.text());
+  if (*verify_app) status = verify_command(verify, out);
   if (*inspect_app) announce_model(inspect, out), status = inspect_command(inspect, out.text());
   if (*bench_app) announce_model(bench, out), status = bench_command(bench, out.text());
   if (*profile_app) status = profile_command(profile, out);

@@ -6,8 +6,8 @@
 #include <frieze/core/error.h>
 #include <frieze/core/host_memory.h>
 #include <frieze/core/integers.h>
+#include <frieze/core/load.h>
 #include <frieze/core/tuning_cache.h>
-#include <frieze/core/weights.h>
 #include <frieze/graph/memory_bill.h>
 #include <frieze/models/denoiser/denoise.h>
 #include <frieze/models/denoiser/denoiser.h>
@@ -73,7 +73,12 @@ const ModelEntry& find_model(std::string_view name) {
 }
 
 PreparedModel prepare_model(const ModelOptions& options) {
-  if (std::optional<PreparedModel> dcae = prepare_dcae(options)) return std::move(*dcae);
+  if (std::optional<PreparedModel> dcae = prepare_dcae(options)) {
+    const LoadOptions& o = options.load;
+    check<OptionError>(o.prefix.empty() && o.ignore.empty() && o.rename.empty() && !o.allow_unused,
+                       "--prefix, --ignore, --rename and --allow-unused are for other models: DC-AE finds its tensors by itself");
+    return std::move(*dcae);
+  }
   PreparedModel model;
   model.entry = &find_model(options.model);
   const DType dtype = parse_float_dtype(options.dtype);
@@ -88,7 +93,7 @@ PreparedModel prepare_model(const ModelOptions& options) {
   model.module = model.entry->make();
   if (!options.weights.empty()) {
     check<OptionError>(!options.random_seed, "--weights and --random-weights exclude each other");
-    load(*model.module, Weights::open(options.weights, options.variant));
+    load(*model.module, Weights::open(options.weights, options.variant), options.load);
     model.weights_note = printable(options.weights);
   } else if (options.random_seed) {
     init_random(*model.module, *options.random_seed);
