@@ -182,7 +182,7 @@ if wants sanitizers; then
   echo "== compute-sanitizer$([[ -n $second ]] || ! wants seeds || echo ", seeds")"
   python3 tools/gpu_results.py --kernels "$folder/bin/frieze" >"$logs/kernels.txt" || exit 2
   sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
-  # All parity tests, each of whose cases runs only if it reaches code that none before it did: tests/support/kernel_watch.h. Not what
+  # All parity tests, each of whose cases runs only if it reaches code that none before it did: tests/testing/kernel_watch.h. Not what
   # times kernels, nor tensors of gigabytes.
   filter=${FRIEZE_SANITIZER_FILTER:-*Gpu*:*RMSNorm2dConfigsOf.All*:RMSNorm2dDirect.StridesOf*-LargeGpu.*:*Tun*}
   # Only our own kernels are watched: cuBLASLt's have races that are none, and initcheck does not see what they write. racecheck 2025.3 lets

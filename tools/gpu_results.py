@@ -11,7 +11,7 @@ LOGS holds, each optional but gpu.csv (a program or tool that was split has -1of
   seed_<n>.{log,json,status}             the parity tests with another seed
   parity/**/parity_<program>.json        the worst share of the error budget per layer and type, over all seeds
   sanitizer_<tool>_<tests>.{log,json,status}   one tool of compute-sanitizer over a program of tests
-  watched/sanitizer_<tool>_<tests>/kernels_*.txt   the kernels that it launched, see tests/support/kernel_watch.h
+  watched/sanitizer_<tool>_<tests>/kernels_*.txt   the kernels that it launched, see tests/testing/kernel_watch.h
   kernels.txt                            all that there are
   bench_<name>.{log,status}              one bench; the log is its JSON, of profiles the results keep the sums and the worst steps
 Exit status: 0 if all that ran passed, 1 if anything failed (the file is written all the same), 2 if it cannot be written. The file's "ok"

@@ -17,8 +17,8 @@
 #include <frieze/layers/conv2d/cuda/compare.h>
 #include <frieze/layers/shared/cuda/gemm_kernels.h>
 
-#include "support/kernel_watch.h"
 #include "support/parity_grid.h"
+#include "testing/kernel_watch.h"
 
 namespace frieze::test {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/layers/linear_attention2d/linear_attention2d.h>
-#include "support/kernel_watch.h"
+#include "testing/kernel_watch.h"
 #include "support/parity.h"
 #include "support/reference.h"
 

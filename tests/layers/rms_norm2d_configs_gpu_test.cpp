@@ -12,7 +12,7 @@
 #include <frieze/layers/rms_norm2d/cuda/norm_tuning.h>
 #include "layers/rms_norm2d_device.h"
 #include "support/dry_device.h"
-#include "support/kernel_watch.h"
+#include "testing/kernel_watch.h"
 
 namespace frieze {
 namespace {

@@ -48,6 +48,28 @@ class Twice final : public frieze::Layer {
   std::string_view type_name() const override { return "Twice"; }
 };
 
+// A block of two inputs, as a program writes it.
+struct Gated final : frieze::Module {
+  frieze::Conv2d conv{2, 2, 1};
+  Gated() { add("conv", conv); }
+  static constexpr int kLine = __LINE__ + 1;
+  frieze::Value forward(frieze::Value x, frieze::Value gate) const override { return conv(x) * gate; }
+};
+struct Net final : frieze::Module {
+  Gated block;
+  Net() { add("block", block); }
+  frieze::Value forward(frieze::Value x, frieze::Value gate) const override { return block(x, gate); }
+};
+
+std::string message_of_a_wrong_gate() {
+  try {
+    (void)frieze::trace(Net(), {{"x", {1, 2, 3, 3}}, {"gate", {1, 5, 1, 1}}});
+  } catch (const frieze::ShapeError& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
 }  // namespace
 
 int main() {
@@ -71,6 +93,9 @@ int main() {
   expect(net.output().floats() == std::vector<float>{2, 4, 6}, "an own layer's values");
   expect(verify(net).ok(), "verify of an own layer");
   expect(!version().empty(), "version");
+  expect(trace(Net(), {{"x", {1, 2, 3, 3}}, {"gate", {1, 2, 1, 1}}}).steps.back().path == "block.mul", "a block of two inputs");
+  const std::string message = message_of_a_wrong_gate(), line = "(boundary.cpp:" + std::to_string(Gated::kLine) + ")";
+  expect(message.starts_with("block.mul: Mul ") && message.ends_with(line), message.c_str());
   std::cout << (failures == 0 ? "boundary: right" : "boundary: wrong") << '\n';
   return failures == 0 ? 0 : 1;
 }

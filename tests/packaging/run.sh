@@ -64,6 +64,7 @@ consumers() {
   quietly cmake --build "$out"
   expect consumer '^\[1,3,33,65\] on cpu, [0-9]+ CUDA devices$' 0 "$out/consumer"
   expect boundary '^boundary: right$' 0 "$out/boundary"
+  if [[ $name == cpu ]]; then debugger "$out/debugged"; fi
   if [[ $name == cuda* && $has_gpu == yes ]]; then
     expect cuda '^\[1,3,33,65\] on ' 0 "$out/cuda"
   else
@@ -71,6 +72,19 @@ consumers() {
     local reason='^no GPU: .*CUDA'
     if [[ $name == cuda* ]] && ! ldconfig -p | grep 'libcuda\.so\.1' >/dev/null; then reason='^no GPU: no CUDA device: no CUDA driver is installed'; fi
     expect cuda "$reason" 3 "$out/cuda"
+  fi
+  say "$name: the examples of README.md"
+  quietly cmake -S tests/packaging/examples -B "$work/$name/examples" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$prefix" \
+    "-DCMAKE_CUDA_ARCHITECTURES=${gpu_architectures:-90}"
+  quietly cmake --build "$work/$name/examples"
+  local data=tests/packaging/examples where=cpu kernel='the kernel skipped: '
+  if [[ $name == cuda* && $has_gpu == yes ]]; then where=.*cuda kernel='the kernel at '; fi
+  expect resnet18 "^ResNet-18 on $where.* of the tolerance ok, verify ok$" 0 "$work/$name/examples/resnet18" $data/resnet18/{weights,outputs}.safetensors
+  expect group_norm_test "given values: passed, the reference at [0-9.e-]+ of its budget, $kernel.*GroupNorm: right$" 0 \
+    "$work/$name/examples/group_norm_test" $data/group_norm/golden.safetensors
+  if [[ $where != cpu ]]; then
+    expect "resnet18 without its kernel" '^maxpool: MaxPool2d has no CUDA kernel: .*README' 2 \
+      "$work/$name/examples/resnet18" $data/resnet18/{weights,outputs}.safetensors --unregistered
   fi
   if [[ $own == ON ]]; then
     expect own_kernel '^own kernel on .*: right$' 0 "$out/own_kernel"
@@ -84,6 +98,20 @@ consumers() {
   if cmake -S tests/packaging -B "$work/$name/wrong" -G Ninja -DFRIEZE_FROM=package -DFRIEZE_VERSION_WANTED=0.0.1 \
     -DCMAKE_PREFIX_PATH="$prefix" >"$work/log" 2>&1; then fail "find_package took another version"; fi
   grep -q 'compatible with requested version "0.0.1"' <(tr -s ' \n' '  ' <"$work/log") || { cat "$work/log"; fail "refused for another reason"; }
+}
+
+# debugger PROGRAM: gdb shows values by name, shape and type, without a script of its own.
+debugger() {
+  if ! command -v gdb >/dev/null; then
+    echo "   skipped: what gdb shows of a Value, as there is no gdb"
+    return
+  fi
+  timeout 120 gdb -q -nx -batch -ex 'break looked_at' -ex run -ex 'print x' -ex 'print y' -ex 'print none' "$1" >"$work/log" 2>&1 </dev/null || true
+  local shown
+  for shown in '"photo \[1,3,4,6\] bf16 nchw"' '"conv \[1,8,2,3\] bf16 nchw"' '"empty"'; do
+    grep -qE "shown_ = 0x[0-9a-f]+ .*$shown" "$work/log" || { cat "$work/log" >&2; fail "gdb does not show $shown"; }
+  done
+  echo "   gdb: $(grep -oE 'shown_ = .*bf16 nchw"' "$work/log" | head -1)"
 }
 
 # exports PREFIX: the shared libraries are there, consumers use them, and they export Frieze's names only.
@@ -109,14 +137,14 @@ exports() {
 
 test_arguments=(-DFRIEZE_TESTS=ON -DFRIEZE_TOOLS=ON -DFRIEZE_WERROR=ON -DCMAKE_BUILD_TYPE=Release)
 say "building build/cpu, if need be"
-build build/cpu frieze -- "${cpu_arguments[@]}" -DBUILD_SHARED_LIBS=OFF
+build build/cpu frieze frieze_testing -- "${cpu_arguments[@]}" -DBUILD_SHARED_LIBS=OFF
 consumers cpu build/cpu
 
 # The same objects once more as shared libraries, from the same build; static stays the default.
 shared() {
   say "$1: the same with BUILD_SHARED_LIBS=ON"
   quietly cmake -S . -B "$2" -DBUILD_SHARED_LIBS=ON
-  quietly cmake --build "$2" --target frieze frieze_shared frieze_models_shared
+  quietly cmake --build "$2" --target frieze frieze_testing frieze_shared frieze_models_shared
   consumers "$1" "$2"
   quietly cmake -S . -B "$2" -DBUILD_SHARED_LIBS=OFF
 }
@@ -138,7 +166,7 @@ done
 
 if [[ $has_nvcc == yes ]]; then
   say "building build/cuda, if need be"
-  build build/cuda frieze -- "${test_arguments[@]}" "${cuda_arguments[@]}"
+  build build/cuda frieze frieze_testing -- "${test_arguments[@]}" "${cuda_arguments[@]}"
   consumers cuda build/cuda
   shared cuda_shared build/cuda
   say "cuda: add_subdirectory configures (its kernels were compiled above)"

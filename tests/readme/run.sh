@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Holds README.md to its word: runs every command of its shell blocks, compiles and runs its C++, and looks for the files that
 # it links to. A block behind <!-- needs a GPU --> is skipped, visibly, where there is none; <!-- exit status N --> says what to
-# expect of its commands. Works from the top of the tree; writes to build/ and out/.
+# expect of its commands. Python runs where python3, or $FRIEZE_PYTHON, has torch and safetensors, and so do the programs behind
+# <!-- needs torch -->, which read what it wrote; elsewhere these are compiled, and skipped visibly. Works from the top of the tree; writes
+# to build/ and out/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
@@ -50,6 +52,23 @@ extract README.md "$work/blocks"
 cmake_text=
 for block in "$work"/blocks/*.cmake; do cmake_text+=$(<"$block")$'\n'; done
 
+python=${FRIEZE_PYTHON:-python3} has_torch=no
+if "$python" -c 'import safetensors.torch, torch' 2>/dev/null; then has_torch=yes; fi
+
+echo "== Python"
+mkdir -p out
+for block in "$work"/blocks/*.python; do
+  [[ $(<"${block%.*}.note") == "needs torch" ]] || fail "README.md: a block of Python is not marked <!-- needs torch -->: $(<"$block")"
+  if [[ $has_torch == no ]]; then
+    echo "   skipped: $(grep -c . "$block") lines of Python, as $python has no torch and safetensors"
+    skipped=$((skipped + 1))
+    continue
+  fi
+  quietly "$python" "$block"
+  echo "   run: $(grep -c . "$block") lines of Python"
+  ran=$((ran + 1))
+done
+
 echo "== C++"
 programs=()
 for block in "$work"/blocks/*.cpp; do
@@ -64,7 +83,7 @@ for block in "$work"/blocks/*.cpp; do
   fi
 done
 [[ ${#programs[@]} -gt 0 ]] || fail "README.md has no C++ program"
-build build/cpu frieze -- "${cpu_arguments[@]}"
+build build/cpu frieze frieze_testing -- "${cpu_arguments[@]}"
 quietly cmake --install build/cpu --prefix "$work/prefix"
 for block in "${programs[@]}"; do
   app=$work/app_$(basename "$block" .cpp)
@@ -73,6 +92,11 @@ for block in "${programs[@]}"; do
   printf 'cmake_minimum_required(VERSION 3.22)\nproject(app LANGUAGES CXX)\nadd_executable(app main.cpp)\n%s' "$cmake_text" >"$app/CMakeLists.txt"
   quietly cmake -S "$app" -B "$app/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$work/prefix"
   quietly cmake --build "$app/build"
+  if [[ $(<"${block%.cpp}.note") == "needs torch" && $has_torch == no ]]; then
+    echo "   compiled, and not run, as it reads what PyTorch writes: $(grep -m1 . "$block") … ($(wc -l <"$block") lines)"
+    skipped=$((skipped + 1))
+    continue
+  fi
   quietly "$app/build/app"
   [[ -s $work/log ]] || fail "the program printed nothing"
   echo "   compiled with the README's CMake lines and run: $(grep -m1 . "$block") … ($(wc -l <"$block") lines)"
@@ -82,7 +106,7 @@ echo "== commands"
 mkdir -p out
 for block in "$work"/blocks/*; do
   case $block in
-    *.note | *.cpp | *.cmake | *.mermaid | *.text) continue ;;
+    *.note | *.cpp | *.cmake | *.mermaid | *.python | *.text) continue ;;
     *.sh) ;;
     *) fail "README.md: nothing checks a block of '${block##*.}'" ;;
   esac

@@ -13,95 +13,10 @@
 #include <utility>
 
 #include <frieze/core/error.h>
-#include <frieze/core/random.h>
 #include "support/parity_record.h"
+#include "testing/kernel_watch.h"
 
 namespace frieze::test {
-namespace {
-
-std::uint64_t mix(std::uint64_t key) { return SplitMix64{key}(); }
-
-// Twelve uniform numbers sum to variance 1 (Irwin-Hall). Integer arithmetic, so the same on every machine; libm is not.
-double standard_normal(std::uint64_t key) {
-  std::int64_t sum = 0;
-  for (std::uint64_t draw = 0; draw < 3; ++draw) {
-    const std::uint64_t bits = mix(key * 3 + draw);
-    for (int part = 0; part < 4; ++part) sum += static_cast<std::int64_t>((bits >> (16 * part)) & 0xFFFF);
-  }
-  return (static_cast<double>(sum) - 6 * 65535.0) / 65536.0;
-}
-
-double special_value(std::uint64_t hash, double otherwise) {
-  switch (hash % 48) {
-    case 0: return std::numeric_limits<double>::quiet_NaN();
-    case 1: return std::numeric_limits<double>::infinity();
-    case 2: return -std::numeric_limits<double>::infinity();
-    default: return otherwise;
-  }
-}
-
-}  // namespace
-
-std::vector<float> random_values(std::size_t count, std::uint64_t seed, Fill fill, DType dtype, std::int64_t channels) {
-  const std::uint64_t stream = mix(seed) | 1U;
-  const std::size_t pixels = std::max<std::size_t>(1, count / static_cast<std::size_t>(std::max<std::int64_t>(channels, 1)));
-  std::vector<float> values(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::uint64_t key = stream + i * SplitMix64::kStep;
-    const std::uint64_t hash = mix(key ^ 0x5851F42D4C957F2DULL);
-    const double sign = (hash >> 60) % 2 == 0 ? 1 : -1;
-    double v = 0;
-    switch (fill) {
-      case Fill::normal: v = standard_normal(key); break;
-      case Fill::zeros: break;
-      case Fill::one_hot: {
-        const std::uint64_t set = mix(stream + i % pixels) % static_cast<std::uint64_t>(std::max<std::int64_t>(channels, 1));
-        v = i / pixels == set ? 1.5 : 0;
-        break;
-      }
-      case Fill::constant: v = 0.75; break;
-      case Fill::huge: v = sign * max_finite(dtype); break;
-      case Fill::subnormal: v = sign * static_cast<double>(1 + hash % 4) * min_subnormal(dtype); break;
-      case Fill::mixed: v = standard_normal(key) * (i % 7 == 0 ? 1000 : 1) * (i % 5 == 0 ? 0.001 : 1); break;
-      case Fill::special: v = special_value(hash, standard_normal(key)); break;
-    }
-    values[i] = round_to(dtype, v);
-  }
-  return values;
-}
-
-ParityReport to_report(const Difference& d) {
-  ParityReport report;
-  report.max_abs = d.max_abs;
-  report.max_rel = d.max_rel;
-  report.nmse = d.nmse;
-  report.max_ulp = d.max_ulp;
-  report.share = d.share;
-  report.excess = d.excess;
-  report.worst_index = d.worst_index;
-  return report;
-}
-
-ParityReport compare(std::span<const float> got, std::span<const float> expected, DType dtype, const ErrorBudget& budget) {
-  return to_report(difference(got, expected, dtype, budget));
-}
-
-std::string describe(const ParityCase& c) {
-  constexpr const char* kFills[] = {"normal", "zeros", "one_hot", "constant", "huge", "subnormal", "mixed", "special"};
-  std::string text;
-  for (const Shape& shape : c.inputs) text += to_string(shape) + ' ';
-  text += concat_text(c.dtype, ' ', c.format, ' ', kFills[static_cast<int>(c.fill)]);
-  for (const EpilogueOp& op : c.epilogue) {
-    text += op.kind == EpilogueOp::Kind::add   ? " +add"
-            : op.kind == EpilogueOp::Kind::mul ? " +mul"
-                                               : " +" + std::string(name(op.activation));
-  }
-  if (c.misalign != 0) text += " misaligned by " + std::to_string(c.misalign);
-  if (c.padded_strides) text += " padded strides";
-  if (c.in_place) text += " in place";
-  return text;
-}
-
 namespace {
 
 struct Worst {
@@ -171,8 +86,24 @@ class Summary final : public ::testing::Environment {
   }
 };
 
-// GoogleTest owns and deletes it.
+class KernelList final : public ::testing::Environment {
+ public:
+  void TearDown() override {
+    const std::vector<std::string> kernels = launched_kernels();
+    if (each_kernel_once()) std::printf("%zu kernels, on %zu paths\n", kernels.size(), launched_paths());
+    const char* folder = std::getenv("FRIEZE_RESULTS_DIR");
+    if (folder == nullptr || *folder == '\0') return;
+    const std::string program = std::filesystem::read_symlink("/proc/self/exe").filename().string();
+    std::ofstream out(std::filesystem::path(folder) / ("kernels_" + program + ".txt"));
+    for (const std::string& kernel : kernels) out << kernel << '\n';
+    out.close();
+    if (!out) ADD_FAILURE() << "cannot write the list of kernels into " << folder;
+  }
+};
+
+// GoogleTest owns and deletes them.
 [[maybe_unused]] const ::testing::Environment* const kSummary = ::testing::AddGlobalTestEnvironment(new Summary);
+[[maybe_unused]] const ::testing::Environment* const kKernelList = ::testing::AddGlobalTestEnvironment(new KernelList);
 
 }  // namespace
 
@@ -192,6 +123,14 @@ void record_parity(std::string_view layer, DType dtype, std::string_view device,
     w.max_ulp = report.max_ulp;
     w.where = describe(c);
   }
+}
+
+ParityReport expect_parity(const Layer& layer, const ParityCase& c) {
+  ParityReport report = check_parity(layer, c);
+  if (!report.skipped.empty()) report.failures.push_back(concat_text(layer.type_name(), " on ", describe(c), ": ", report.skipped));
+  for (const std::string& failure : report.failures) ADD_FAILURE() << failure;
+  if (report.compared || !report.ok()) record_parity(layer.type_name(), c.dtype, report.device, c, report, report.ok());
+  return report;
 }
 
 }  // namespace frieze::test

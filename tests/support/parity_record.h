@@ -13,9 +13,6 @@ namespace frieze::test {
 void record_parity(std::string_view layer, DType dtype, std::string_view device, const ParityCase& c, const ParityReport& report,
                    bool passed);
 
-ParityReport to_report(const Difference& d);
-
-/// "[2,3,5,7] bf16 nhwc normal +silu misaligned", to tell the cases of one test apart.
-std::string describe(const ParityCase& c);
+inline ParityReport to_report(const Difference& d) { return {d}; }
 
 }  // namespace frieze::test

@@ -31,6 +31,10 @@ bool is_own_kernel(const std::string& mangled);
 /// Adds to the program's list of kernels that were launched.
 void note_launched(const std::vector<std::string>& kernels);
 
+/// That list, sorted, and on how many paths they were first launched.
+std::vector<std::string> launched_kernels();
+std::size_t launched_paths();
+
 /// True if no call before had one of these kernels together with `path`, which tells what else the code depends on.
 bool first_time(const std::vector<std::string>& kernels, const std::string& path);
 

@@ -1,12 +1,7 @@
-#include "support/kernel_watch.h"
-
-#include <gtest/gtest.h>
+#include "testing/kernel_watch.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <mutex>
 #include <set>
 #include <string_view>
@@ -29,24 +24,6 @@ Launched& launched() {
   return all;
 }
 
-class KernelList final : public ::testing::Environment {
- public:
-  void TearDown() override {
-    const std::lock_guard lock(launched().mutex);
-    if (each_kernel_once()) std::printf("%zu kernels, on %zu paths\n", launched().kernels.size(), launched().paths.size());
-    const char* folder = std::getenv("FRIEZE_RESULTS_DIR");
-    if (folder == nullptr || *folder == '\0') return;
-    const std::string program = std::filesystem::read_symlink("/proc/self/exe").filename().string();
-    std::ofstream out(std::filesystem::path(folder) / ("kernels_" + program + ".txt"));
-    for (const std::string& kernel : launched().kernels) out << kernel << '\n';
-    out.close();
-    if (!out) ADD_FAILURE() << "cannot write the list of kernels into " << folder;
-  }
-};
-
-// GoogleTest owns and deletes it.
-[[maybe_unused]] const ::testing::Environment* const kKernelList = ::testing::AddGlobalTestEnvironment(new KernelList);
-
 }  // namespace
 
 bool each_kernel_once() {
@@ -55,6 +32,16 @@ bool each_kernel_once() {
     return value != nullptr && std::string_view(value) == "1";
   }();
   return once;
+}
+
+std::vector<std::string> launched_kernels() {
+  const std::lock_guard lock(launched().mutex);
+  return {launched().kernels.begin(), launched().kernels.end()};
+}
+
+std::size_t launched_paths() {
+  const std::lock_guard lock(launched().mutex);
+  return launched().paths.size();
 }
 
 bool is_own_kernel(const std::string& mangled) { return mangled.find("6frieze") != std::string::npos; }

@@ -6,23 +6,137 @@
 #include <memory>
 #include <utility>
 
-#include "support/kernel_watch.h"
-#include "support/parity.h"
-#include "support/parity_record.h"
+#include <frieze/core/error.h>
+#include <frieze/graph/reference_step.h>
+#include <frieze/layers/activation/activation.h>
+#include <frieze/layers/elementwise/elementwise.h>
+#include <frieze/testing/parity.h>
+
+#include "testing/kernel_watch.h"
 
 #if FRIEZE_WITH_CUDA
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/kernel.h>
-#include <frieze/graph/reference_step.h>
-#include <frieze/layers/activation/activation.h>
-#include <frieze/layers/elementwise/elementwise.h>
 #endif
 
 namespace frieze::test {
+namespace {
+
+std::vector<float> input_values(const TensorSpec& spec, const ParityCase& c, Fill fill, std::uint64_t seed) {
+  const std::size_t count = static_cast<std::size_t>(spec.shape.elements());
+  if (spec.shape.rank() < 2) return random_values(count, seed, fill, spec.dtype, static_cast<std::int64_t>(count));
+  const std::size_t images = static_cast<std::size_t>(spec.shape[0]);
+  std::vector<float> values;
+  values.reserve(count);
+  for (std::size_t n = 0; n < images; ++n) {
+    const std::vector<float> image = random_values(count / images, seed * 1009 + n, fill, c.dtype, spec.shape[1]);
+    values.insert(values.end(), image.begin(), image.end());
+  }
+  return values;
+}
+
+// What the CPU says of a case, and how far the kernel may be from it.
+struct Truth {
+  std::vector<float> values;
+  ErrorBudget budget;
+  double scale = 0;
+};
+
+FusedOp fused(const EpilogueOp& op) {
+  switch (op.kind) {
+    case EpilogueOp::Kind::add: return {op, std::make_shared<Add>(), "add"};
+    case EpilogueOp::Kind::mul: return {op, std::make_shared<Mul>(), "mul"};
+    default: return {op, std::make_shared<ActivationLayer>(op.activation), "activation"};
+  }
+}
+
+void note_failure(ParityReport& report, bool ok, const Layer& layer, const ParityCase& c, const std::string& what) {
+  if (!ok)
+    report.failures.push_back(
+        concat_text(layer.type_name(), layer.describe().empty() ? "" : " ", layer.describe(), " on ", describe(c), ": ", what));
+}
+
+std::vector<std::vector<float>> random_inputs(const std::vector<TensorSpec>& specs, const ParityCase& c, Fill fill, std::uint64_t seed) {
+  std::vector<std::vector<float>> values;
+  for (std::size_t i = 0; i < specs.size(); ++i) values.push_back(input_values(specs[i], c, fill, seed + 31 * i));
+  return values;
+}
+
+// A case as one step of a plan, so that its reference and its budget are those of verify.
+struct PreparedCase {
+  const Layer& layer;
+  ParityCase parity;
+  std::vector<TensorSpec> own, specs;  // of the layer's inputs, and of the operands of the epilogue behind them
+  TensorSpec out;
+  std::vector<std::vector<float>> values = {};
+  Truth truth = {};
+
+  PreparedCase(const Layer& the_layer, const ParityCase& c) : layer(the_layer), parity(c) {
+    if (const char* shift = std::getenv("FRIEZE_PARITY_SEED"); shift != nullptr) parity.seed += std::strtoull(shift, nullptr, 10);
+    for (const Shape& shape : c.inputs) own.push_back({shape, c.dtype, c.format});
+    out = layer.infer(own).out[0];
+    out.format = c.format;
+    specs = own;
+    for (const EpilogueOp& op : c.epilogue) {
+      if (op.kind != EpilogueOp::Kind::activation) specs.push_back(out);
+    }
+    values = c.values.empty() ? random_inputs(specs, parity, c.fill, parity.seed) : c.values;
+    check<OptionError>(values.size() == specs.size(), "values of ", specs.size(), " inputs are expected, got ", values.size());
+    check<OptionError>(c.expected.empty() || (c.dtype == DType::f32 && c.epilogue.empty() && !c.values.empty()),
+                       "expected values go with given ones, in f32 and without an epilogue");
+  }
+
+  // False, with a failure, if the layer does not say that it can do this.
+  bool takes_case(ParityReport& report) const {
+    const FormatRule rule = layer.formats(own);
+    const auto expect = [&](bool ok, const char* what) { note_failure(report, ok, layer, parity, what); };
+    expect(parity.format == Format::nchw ? rule.nchw : rule.nhwc, "the layer does not take this format");
+    expect(layer.absorbs(own, parity.epilogue) == parity.epilogue.size(), "the layer does not absorb this epilogue");
+    expect(!parity.in_place || out.shape == specs[0].shape, "in place needs an output of the input's shape");
+    return report.ok();
+  }
+
+  // Finds out what is true, and whether the reference knows it.
+  void refer(ParityReport& report) {
+    Plan plan;
+    Step step;
+    step.layer = std::shared_ptr<const Layer>(std::shared_ptr<const Layer>(), &layer);
+    step.path = layer.type_name();
+    std::vector<HostTensor> inputs;
+    std::vector<TensorView> views;
+    for (std::size_t i = 0; i < specs.size(); ++i) {
+      inputs.emplace_back(TensorSpec{specs[i].shape, specs[i].dtype, Format::nchw}, values[i]);
+      step.inputs.push_back(static_cast<int>(plan.values.size()));
+      plan.values.push_back({inputs.back().spec(), "input", -1});
+    }
+    for (const HostTensor& input : inputs) views.push_back(input.view());
+    step.outputs = {static_cast<int>(plan.values.size())};
+    plan.values.push_back({out, "output", 0});
+    for (const EpilogueOp& op : parity.epilogue) step.epilogue.push_back(fused(op));
+    truth.budget = step_budget(plan, step);
+    const HostTensor y({out.shape, DType::f32, Format::nchw});
+    const TensorView made = y.view();
+    const auto run = [&](int poison) {
+      std::memset(y.data(), poison, y.bytes());
+      truth.scale = reference_step(step, views, {&made, 1}, parity.dtype);
+      truth.values = y.floats();
+    };
+    run(0xFF);  // NaN
+    const std::vector<float> first = truth.values;
+    run(0x3F);
+    const bool same = std::memcmp(first.data(), truth.values.data(), first.size() * sizeof(float)) == 0;
+    note_failure(report, same, layer, parity, "the reference gives other values on other memory: it leaves some unwritten");
+    if (parity.expected.empty()) return;
+    const Difference d = difference(truth.values, parity.expected, DType::f32, truth.budget, truth.scale);
+    report.reference_share = d.share;
+    note_failure(report, d.share <= 1, layer, parity,
+                 concat_text("the reference is ", d.share, " of the budget from the expected values, max abs ", d.max_abs, ", worst at ",
+                             d.worst_index));
+  }
+};
 
 #if FRIEZE_WITH_CUDA
-namespace {
 
 // Around and between the elements of a tensor: 0x7FFF, a NaN in every type, so that a read past the edge shows as well as a
 // write. The poison of outputs and workspaces is another NaN.
@@ -155,55 +269,6 @@ class FencedWorkspace {
   cuda::DeviceBuffer memory_;
 };
 
-std::vector<float> input_values(const TensorSpec& spec, const ParityCase& c, Fill fill, std::uint64_t seed) {
-  const std::size_t count = static_cast<std::size_t>(spec.shape.elements());
-  if (spec.shape.rank() < 2) return random_values(count, seed, fill, spec.dtype, static_cast<std::int64_t>(count));
-  const std::size_t images = static_cast<std::size_t>(spec.shape[0]);
-  std::vector<float> values;
-  values.reserve(count);
-  for (std::size_t n = 0; n < images; ++n) {
-    const std::vector<float> image = random_values(count / images, seed * 1009 + n, fill, c.dtype, spec.shape[1]);
-    values.insert(values.end(), image.begin(), image.end());
-  }
-  return values;
-}
-
-// What the CPU says of a case, and how far the kernel may be from it.
-struct Truth {
-  std::vector<float> values;
-  ErrorBudget budget;
-  double scale = 0;
-};
-
-FusedOp fused(const EpilogueOp& op) {
-  switch (op.kind) {
-    case EpilogueOp::Kind::add: return {op, std::make_shared<Add>(), "add"};
-    case EpilogueOp::Kind::mul: return {op, std::make_shared<Mul>(), "mul"};
-    default: return {op, std::make_shared<ActivationLayer>(op.activation), "activation"};
-  }
-}
-
-// The case as one step of a plan, so that its reference and its budget are those of verify.
-Truth truth(const Layer& layer, const ParityCase& c, const TensorSpec& out, const std::vector<HostTensor>& inputs) {
-  Plan plan;
-  Step step;
-  step.layer = std::shared_ptr<const Layer>(std::shared_ptr<const Layer>(), &layer);
-  step.path = layer.type_name();
-  std::vector<TensorView> views;
-  for (const HostTensor& input : inputs) {
-    step.inputs.push_back(static_cast<int>(plan.values.size()));
-    plan.values.push_back({input.spec(), "input", -1});
-    views.push_back(input.view());
-  }
-  step.outputs = {static_cast<int>(plan.values.size())};
-  plan.values.push_back({out, "output", 0});
-  for (const EpilogueOp& op : c.epilogue) step.epilogue.push_back(fused(op));
-  const HostTensor y({out.shape, DType::f32, Format::nchw});
-  const TensorView made = y.view();
-  const double scale = reference_step(step, views, {&made, 1}, c.dtype);
-  return {y.floats(), step_budget(plan, step), scale};
-}
-
 bool only_plain_nodes(cudaGraph_t graph) {
   std::size_t count = 0;
   CUDA_CHECK(cudaGraphGetNodes(graph, nullptr, &count));
@@ -221,33 +286,22 @@ ParityCase without_values(ParityCase c) {
   return c;
 }
 
-// One case: its tensors on the device, and the launches over them.
+// One case on the device: its tensors there, and the launches over them.
 class Bench {
  public:
-  Bench(const Layer& layer, const ParityCase& c) : layer_(layer), case_(c), device_(current_device()), stream_(cuda::make_stream()) {
-    if (const char* shift = std::getenv("FRIEZE_PARITY_SEED"); shift != nullptr) case_.seed += std::strtoull(shift, nullptr, 10);
-    for (const Shape& shape : c.inputs) specs_.push_back({shape, c.dtype, c.format});
-    out_ = layer.infer(specs_).out[0];
-    out_.format = c.format;
-    own_ = specs_;
-    for (const EpilogueOp& op : c.epilogue) {
-      if (op.kind != EpilogueOp::Kind::activation) specs_.push_back(out_);
-    }
-  }
+  explicit Bench(const PreparedCase& prepared)
+      : layer_(prepared.layer), case_(prepared.parity), prepared_(prepared), device_(current_device()), stream_(cuda::make_stream()) {}
 
-  ParityReport run() {
-    ParityReport report;
-    const FormatRule rule = layer_.formats(own_);
-    expect(case_.format == Format::nchw ? rule.nchw : rule.nhwc, "the layer does not take this format");
-    expect(layer_.absorbs(own_, case_.epilogue) == case_.epilogue.size(), "the layer does not absorb this epilogue");
-    expect(!case_.in_place || out_.shape == specs_[0].shape, "in place needs an output of the input's shape");
-    if (!passed_) return finish(report);
+  // Adds to `report`, which holds what was found on the host.
+  void run(ParityReport& report) {
+    report_ = &report;
+    report.device = device_.name;
 
     static std::map<std::string, std::string> lines;  // of cases under a tool, which differ in their values alone
     const std::string same_code = concat_text(layer_.type_name(), ' ', layer_.describe(), ' ', describe(without_values(case_)));
     if (each_kernel_once() && lines.contains(same_code)) {
       report.describe = lines.at(same_code);
-      return report;
+      return;
     }
     cuda::PrepareArgs prepare{specs_, {&out_, 1}, case_.epilogue, &device_, stream_.get()};
     prepare.tune = case_.tune;
@@ -256,7 +310,7 @@ class Bench {
     if (each_kernel_once()) {
       lines.emplace(same_code, report.describe);
       launch_once(*kernel);
-      return report;
+      return;
     }
     for (const TensorSpec& spec : specs_) tensors_.push_back(std::make_unique<FencedTensor>(spec, case_));
     if (!case_.in_place) own_output_ = std::make_unique<FencedTensor>(out_, case_);
@@ -268,12 +322,11 @@ class Bench {
     const cuda::LaunchArgs args{views, {&made, 1}, workspace_->data()};
     const auto eager = [&] { kernel->launch(args, stream_.get()); };
 
-    const std::vector<HostTensor> inputs = fill_inputs(case_.fill, case_.seed);
+    fill_inputs(prepared_.values);
     const auto first = observe("the first launch", eager);
-    const Truth expected = truth(layer_, case_, out_, inputs);
-    const std::string line = report.describe;
-    report = to_report(difference(output().values(), expected.values, out_.dtype, expected.budget, expected.scale));
-    report.describe = line;
+    const Truth& expected = prepared_.truth;
+    static_cast<Difference&>(report) = difference(output().values(), expected.values, out_.dtype, expected.budget, expected.scale);
+    report.compared = true;
     expect(report.share <= 1, concat_text("error is ", report.share, " of the budget (", expected.budget.roundings, " roundings, ",
                                           expected.budget.terms, " terms), max abs ", report.max_abs, ", max ulp ", report.max_ulp,
                                           ", NMSE ", report.nmse, ", worst at ", report.worst_index));
@@ -288,12 +341,11 @@ class Bench {
     const auto replay = [&] { CUDA_CHECK(cudaGraphLaunch(exec.get(), stream_.get())); };
     expect(observe("the replay", replay) == first, "the replay gave other bits than the eager launch");
 
-    fill_inputs(Fill::normal, case_.seed + 7919);
+    fill_inputs(random_inputs(specs_, case_, Fill::normal, case_.seed + 7919));
     const auto changed = observe("the replay with changed inputs", replay);
     expect(observe("the launch with changed inputs", eager) == changed, "with changed inputs, replay and eager launch differ");
-    fill_inputs(case_.fill, case_.seed);
+    fill_inputs(prepared_.values);
     expect(observe("the replay with the first inputs again", replay) == first, "the replay differs once other inputs were there");
-    return finish(report);
   }
 
  private:
@@ -308,20 +360,10 @@ class Bench {
 
   FencedTensor& output() { return case_.in_place ? *tensors_[0] : *own_output_; }
 
-  void expect(bool ok, const std::string& what) {
-    if (ok) return;
-    passed_ = false;
-    ADD_FAILURE() << layer_.type_name() << ' ' << layer_.describe() << " on " << describe(case_) << ": " << what;
-  }
+  void expect(bool ok, const std::string& what) { note_failure(*report_, ok, layer_, case_, what); }
 
-  std::vector<HostTensor> fill_inputs(Fill fill, std::uint64_t seed) {
-    std::vector<HostTensor> host;
-    for (std::size_t i = 0; i < specs_.size(); ++i) {
-      const std::vector<float> values = input_values(specs_[i], case_, fill, seed + 31 * i);
-      host.emplace_back(TensorSpec{specs_[i].shape, specs_[i].dtype, Format::nchw}, values);
-      tensors_[i]->fill(values);
-    }
-    return host;
+  void fill_inputs(const std::vector<std::vector<float>>& values) {
+    for (std::size_t i = 0; i < specs_.size(); ++i) tensors_[i]->fill(values[i]);
   }
 
   // Poisons, enqueues, waits, checks every fence and the inputs; gives the output's memory as it is then.
@@ -343,7 +385,7 @@ class Bench {
     return output().bits();
   }
 
-  // See support/kernel_watch.h.
+  // See testing/kernel_watch.h.
   void launch_once(const cuda::Kernel& kernel) const {
     const std::vector<std::string> kernels = kernels_on_paper(kernel);
     if (!first_time(kernels, path_of(kernel))) return;
@@ -406,54 +448,51 @@ class Bench {
                        images > 1, whole_channels, whole_pixels);
   }
 
-  ParityReport finish(const ParityReport& report) {
-    record_parity(layer_.type_name(), case_.dtype, device_.name, case_, report, passed_);
-    return report;
-  }
-
   const Layer& layer_;
-  ParityCase case_;
+  const ParityCase& case_;
+  const PreparedCase& prepared_;
+  const std::vector<TensorSpec>& specs_ = prepared_.specs;
+  const TensorSpec& out_ = prepared_.out;
   const cuda::DeviceInfo& device_;
   cuda::Stream stream_;
-  std::vector<TensorSpec> specs_, own_;
-  TensorSpec out_;
   std::vector<std::unique_ptr<FencedTensor>> tensors_;
   std::unique_ptr<FencedTensor> own_output_;
   std::unique_ptr<FencedWorkspace> workspace_;
-  bool passed_ = true;
+  ParityReport* report_ = nullptr;
 };
+
+#endif
 
 }  // namespace
 
-bool has_gpu() {
+std::string why_no_gpu() {
+#if FRIEZE_WITH_CUDA
   static const bool found = [] {
     int count = 0;
     const bool ok = cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
     (void)cudaGetLastError();
     return ok;
   }();
-  return found;
-}
-
-ParityReport expect_parity(const Layer& layer, const ParityCase& c) {
-  try {
-    return Bench(layer, c).run();
-  } catch (const std::exception& e) {
-    ADD_FAILURE() << layer.type_name() << ' ' << layer.describe() << " on " << describe(c) << ": " << e.what();
-    record_parity(layer.type_name(), c.dtype, "", c, {}, false);
-    return {};
-  }
-}
-
-#else  // without CUDA
-
-bool has_gpu() { return false; }
-
-ParityReport expect_parity(const Layer& layer, const ParityCase& c) {
-  ADD_FAILURE() << layer.type_name() << " on " << describe(c) << ": this build has no CUDA";
-  return {};
-}
-
+  return found ? "" : "no CUDA device";
+#else
+  return "this build has no CUDA";
 #endif
+}
+
+ParityReport check_parity(const Layer& layer, const ParityCase& c) {
+  ParityReport report;
+  try {
+    PreparedCase prepared(layer, c);
+    if (!prepared.takes_case(report)) return report;
+    report.skipped = why_no_gpu();
+    if (!each_kernel_once() || !report.skipped.empty()) prepared.refer(report);
+#if FRIEZE_WITH_CUDA
+    if (report.skipped.empty()) Bench(prepared).run(report);
+#endif
+  } catch (const std::exception& e) {
+    note_failure(report, false, layer, c, e.what());
+  }
+  return report;
+}
 
 }  // namespace frieze::test
