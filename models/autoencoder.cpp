@@ -158,6 +158,7 @@ Autoencoder::State& Autoencoder::state() const {
 
 Autoencoder Autoencoder::open(const std::filesystem::path& path, Device device, AutoencoderOptions options) {
   check<OptionError>(!options.compile.allow_tf32 || device.is_cuda(), "TF32 needs a CUDA device, this run is on the CPU");
+  check<OptionError>(!is_integer(options.dtype), "dtype: expected f32, f16 or bf16, got ", options.dtype);
   check<OptionError>(options.batch >= 0, "batch: expected 0 or more images, got ", options.batch);
   check<OptionError>(options.shapes >= 1, "shapes: expected at least 1, got ", options.shapes);
   DcAeConfig config = read_config(path, options);

@@ -228,6 +228,7 @@ TEST(Autoencoder, Refusals) {
   AutoencoderOptions o = untuned();
   o.batch = -1;
   expect_throw<OptionError>(open(kSana, o), {"batch", "-1"});
+  expect_throw<OptionError>(open(kSana, untuned(DType::i32)), {"dtype", "i32"});
   o = untuned();
   o.shapes = 0;
   expect_throw<OptionError>(open(kSana, o), {"shapes"});
