@@ -119,6 +119,12 @@ function(frieze_embed_weights target)
   foreach(file ${files})
     get_filename_component(name ${file} NAME_WE)
     set(source ${PROJECT_BINARY_DIR}/${name}_weights.cpp)
+    if(FRIEZE_PYTHON)
+      configure_file(${PROJECT_SOURCE_DIR}/tools/python/weights_beside.cpp.in ${source} @ONLY)
+      target_sources(${target} PRIVATE ${source})
+      install(FILES ${file} DESTINATION frieze COMPONENT python)
+      continue()
+    endif()
     file(CONFIGURE OUTPUT ${source} CONTENT [[
 #include <cstddef>
 #include <span>
