@@ -8,7 +8,7 @@ packages=(g++ cmake ninja-build git ca-certificates libeigen3-dev nlohmann-json3
   libpng-dev zlib1g-dev libjpeg-dev liblcms2-dev)
 case "${1:-build}" in
   build) ;;
-  test) packages+=(libgtest-dev ccache clang libclang-rt-dev clang-format python3 chromium) ;;
+  test) packages+=(libgtest-dev ccache clang libclang-rt-dev clang-format python3 python3-dev python3-venv chromium) ;;
   aarch64)
     packages+=(g++-aarch64-linux-gnu qemu-user)
     for library in libpng-dev zlib1g-dev libjpeg62-turbo-dev liblcms2-dev libgtest-dev; do packages+=("$library:arm64"); done

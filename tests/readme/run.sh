@@ -120,6 +120,10 @@ for block in "$work"/blocks/*; do
       echo "   not run, as it runs this test: $command"
       continue
     fi
+    if [[ $command == tools/test_python.sh ]]; then
+      echo "   not run, as .ci/run does it: $command"
+      continue
+    fi
     if [[ $command == tools/gpu_check.sh ]]; then
       echo "   skipped: $command is a whole check of its own, for machines with a GPU"
       skipped=$((skipped + 1))
