@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the Python wheel from its source distribution, in a folder that holds nothing else, installs it into a bare environment for every
-# Python from 3.10 on that is found, and runs tests/python there; where PyTorch can be had, what needs it too. The last line is
+# Python from 3.10 on that is found, and runs tests/python there; where PyTorch and diffusers can be had, what needs them too. The last line is
 # "N passed, N failed, N skipped"; the exit status is 1 if anything failed.
 #   FRIEZE_TEST_TORCH=0  leaves PyTorch out, visibly; FRIEZE_TORCH_SITE=FOLDER takes it from this site-packages instead of installing it
 set -uo pipefail
@@ -104,7 +104,7 @@ for version in 3.10 3.11 3.12 3.13; do
     tail -5 "$work/pip.log"
     fail "the wheel cannot be installed for Python $version"
   else
-    run_pytest "$environment/bin/python" --ignore test_torch.py --ignore test_cuda.py
+    run_pytest "$environment/bin/python" --ignore test_torch.py --ignore test_diffusers.py --ignore test_cuda.py
   fi
 done
 
@@ -113,16 +113,16 @@ python=$(command -v python3)
 if [[ ${FRIEZE_TEST_TORCH:-1} == 0 ]]; then
   skip "FRIEZE_TEST_TORCH=0: the tests with PyTorch"
 elif [[ -n ${FRIEZE_TORCH_SITE:-} ]]; then
-  if bare_environment torch "$python"; then
+  if bare_environment torch "$python" diffusers transformers; then
     echo "$FRIEZE_TORCH_SITE" >"$(echo "$environment"/lib/python3*/site-packages)/torch.pth"
-    run_pytest "$environment/bin/python" test_torch.py test_cuda.py test_readme.py
+    run_pytest "$environment/bin/python" test_torch.py test_diffusers.py test_cuda.py test_readme.py
   else
     fail "the wheel cannot be installed"
   fi
-elif ! bare_environment torch "$python" torch; then
+elif ! bare_environment torch "$python" torch diffusers transformers; then
   tail -3 "$work/pip.log"
-  skip "PyTorch cannot be installed: the tests with it"
+  skip "PyTorch, diffusers and transformers cannot be installed: the tests with them"
 else
-  run_pytest "$environment/bin/python" test_torch.py test_cuda.py test_readme.py
+  run_pytest "$environment/bin/python" test_torch.py test_diffusers.py test_cuda.py test_readme.py
 fi
 finish
