@@ -44,11 +44,6 @@ double activate(Activation a, double x) {
 
 std::optional<EpilogueOp> Layer::as_epilogue(std::span<const TensorSpec>) const { return std::nullopt; }
 std::size_t Layer::absorbs(std::span<const TensorSpec>, std::span<const EpilogueOp>) const { return 0; }
-std::optional<ChannelAffine> Layer::as_channel_affine() const { return std::nullopt; }
-std::shared_ptr<const Layer> Layer::with_channel_affine(const ChannelAffine&) const { return nullptr; }
-std::optional<PrologueOp> Layer::as_prologue() const { return std::nullopt; }
-std::vector<std::shared_ptr<const Layer>> Layer::after_prologue(const PrologueOp&) const { return {}; }
-std::shared_ptr<const Layer> Layer::with_added(const Layer&, const TensorSpec&) const { return nullptr; }
 FormatRule Layer::formats(std::span<const TensorSpec>) const { return {}; }
 StrideRule Layer::strides(std::span<const TensorSpec>, std::span<const EpilogueOp>) const { return {}; }
 std::optional<Layout> Layer::output_layout(std::span<const TensorSpec>, std::size_t, const Layout&) const { return std::nullopt; }

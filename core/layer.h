@@ -41,18 +41,6 @@ struct EpilogueOp {
   friend bool operator==(const EpilogueOp&, const EpilogueOp&) = default;
 };
 
-/// y[n,c,...] = x[n,c,...] * scale[c] + shift[c], as a producer of x may take it into its weights.
-struct ChannelAffine {
-  std::vector<double> scale, shift;
-};
-
-/// What is done to x before a layer that may know a cheaper way for both together.
-struct PrologueOp {
-  enum class Kind : std::uint8_t { nearest_upsample };
-  Kind kind = Kind::nearest_upsample;
-  std::int64_t factor = 1;  ///< of nearest_upsample, in both axes
-};
-
 /// How far a kernel may be from the double-precision reference that was given the same inputs:
 ///   |y - ref| <= roundings * u(T) * |ref| + terms * u(f32) * max|ref| + min_subnormal(T)
 /// `roundings` counts roundings to the output type T along the way (1 for a single store; a little more where f32
@@ -103,18 +91,6 @@ class Layer : public Module {
   virtual std::optional<EpilogueOp> as_epilogue(std::span<const TensorSpec> in) const;
   /// How many operations of `chain`, from its front, this layer's kernel can apply at its store.
   virtual std::size_t absorbs(std::span<const TensorSpec> in, std::span<const EpilogueOp> chain) const;
-  /// Rewrites of two neighbouring steps, in real arithmetic the same function; roundings differ. All read the parameters as they are.
-  /// What this layer is, if it is a factor and an offset per channel of its only input.
-  virtual std::optional<ChannelAffine> as_channel_affine() const;
-  /// This layer followed by `affine`, as one layer of its own; nullptr: no such layer.
-  virtual std::shared_ptr<const Layer> with_channel_affine(const ChannelAffine& affine) const;
-  /// What this layer is to a layer behind it, if it only prepares that one's input.
-  virtual std::optional<PrologueOp> as_prologue() const;
-  /// Layers that, one after the other, compute this layer applied to `op` of x with less work; empty: none known.
-  virtual std::vector<std::shared_ptr<const Layer>> after_prologue(const PrologueOp& op) const;
-  /// This layer plus `other` applied to a second input `in`, as one layer of two inputs; nullptr: no such layer. For sums whose operand is
-  /// cheaper to make again, where it is added, than to write and to read.
-  virtual std::shared_ptr<const Layer> with_added(const Layer& other, const TensorSpec& in) const;
   virtual FormatRule formats(std::span<const TensorSpec> in) const;
   /// What its kernels take with these inputs, in the step's format, and this epilogue. By default contiguous tensors only.
   virtual StrideRule strides(std::span<const TensorSpec> in, std::span<const EpilogueOp> epilogue) const;

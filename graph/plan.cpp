@@ -144,24 +144,65 @@ void Plan::check_runnable() const {
   });
 }
 
-Plan optimize(Plan plan, const PassOptions& options) {
-  plan.check_alive();
-  if (options.rewrite) plan = rewrite(std::move(plan));
+std::vector<Rewrite> chosen_rewrites(const PassOptions& options) {
+  check_rewrite_names(options.without);
+  std::vector<Rewrite> chosen;
+  if (!options.rewrite) return chosen;
+  const RewriteRegistry::List all = rewrite_registry().all();
+  for (const Rewrite& rewrite : *all) {
+    const bool left_out = std::find(options.without.begin(), options.without.end(), rewrite.name) != options.without.end();
+    if (!left_out) chosen.push_back(rewrite);
+  }
+  return chosen;
+}
+
+namespace {
+
+Plan optimized(Plan plan, const PassOptions& options, const std::vector<Rewrite>& rewrites) {
+  plan = rewrite(std::move(plan), rewrites, RewriteStage::before_fusion);
   if (options.fuse) plan = fuse(std::move(plan));
+  plan = rewrite(std::move(plan), rewrites, RewriteStage::after_fusion);
   plan = choose_formats(std::move(plan), options.formats);
   for (Step& step : plan.steps) {
     const Repeat* const loop = loop_of(step);
     if (loop == nullptr) continue;
-    const auto optimized = loop->with_body(optimize(loop->body(), options));
+    const auto faster = loop->with_body(optimized(loop->body(), options, rewrites));
     std::vector<TensorSpec> in;
     for (const int id : step.inputs) in.push_back(plan.spec(id));
-    const Inferred inferred = optimized->infer(in);
-    step.layer = optimized;
+    const Inferred inferred = faster->infer(in);
+    step.layer = faster;
     step.flops = inferred.flops;
     step.bytes = inferred.bytes;
   }
   plan.validate();
   return plan;
+}
+
+}  // namespace
+
+Plan optimize(Plan plan, const PassOptions& options) {
+  plan.check_alive();
+  std::vector<Rewrite> rewrites = chosen_rewrites(options);
+  // Such a plan is refused before it runs; rewrites may take parameters to have as many values as their shapes say.
+  if (!plan.faults.incomplete.empty()) rewrites.clear();
+  return optimized(std::move(plan), options, rewrites);
+}
+
+std::vector<AppliedRewrite> applied_rewrites(const Plan& plan) {
+  std::vector<AppliedRewrite> all = plan.rewrites;
+  for (const Step& step : plan.steps) {
+    const Repeat* const loop = loop_of(step);
+    if (loop == nullptr) continue;
+    for (const AppliedRewrite& inner : applied_rewrites(loop->body())) {
+      const auto known = std::find_if(all.begin(), all.end(), [&](const AppliedRewrite& outer) { return outer.name == inner.name; });
+      if (known != all.end()) {
+        known->times += inner.times;
+      } else {
+        all.push_back(inner);
+      }
+    }
+  }
+  return all;
 }
 
 }  // namespace frieze

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include <frieze/core/layer.h>
+#include <frieze/core/rewrite.h>
 
 namespace frieze FRIEZE_API {
 
@@ -16,13 +16,6 @@ struct InputSpec {
   DType dtype = DType::f32;
   Format format = Format::nchw;
   friend bool operator==(const InputSpec&, const InputSpec&) = default;
-};
-
-/// An elementwise step that its producer absorbed.
-struct FusedOp {
-  EpilogueOp op;
-  std::shared_ptr<const Layer> layer;
-  std::string path;
 };
 
 /// One layer applied to values, then its absorbed epilogue in order.
@@ -74,6 +67,13 @@ struct BorrowedLayer {
   std::weak_ptr<const void> alive;
 };
 
+/// A rewrite that changed a plan, and in how many places.
+struct AppliedRewrite {
+  std::string name;
+  int times = 0;
+  friend bool operator==(const AppliedRewrite&, const AppliedRewrite&) = default;
+};
+
 /// Steps in an order in which they can run; every step's inputs are model inputs or outputs of earlier steps.
 struct Plan {
   std::vector<Step> steps;
@@ -81,6 +81,7 @@ struct Plan {
   std::vector<PlanPort> inputs, outputs;
   PlanFaults faults;
   std::vector<BorrowedLayer> borrowed;
+  std::vector<AppliedRewrite> rewrites;  ///< that optimize() applied, in the order in which they were registered
 
   const TensorSpec& spec(int value) const { return values[static_cast<std::size_t>(value)].spec; }
   /// Value id of a port. Throws OptionError listing the names there are.
@@ -102,13 +103,17 @@ struct Plan {
 Plan trace(const Module& model, const std::vector<InputSpec>& inputs);
 
 struct PassOptions {
-  bool rewrite = true;  ///< merge and replace layers where that saves work and changes roundings only
+  bool rewrite = true;  ///< apply the registered rewrites, see core/rewrite.h: less work, the same function up to rounding
   bool fuse = true;     ///< producers absorb the elementwise steps that follow them
   bool formats = true;  ///< run layers in the format they are fast in, converting at the borders; false: nchw everywhere
+  std::vector<std::string> without = {};  ///< names of rewrites that are left out
 };
-/// The passes in order: rewriting, fusion, formats. The result computes the same function. Rewriting reads the parameters: load
-/// weights first.
+/// The passes in order: rewriting, fusion, rewriting of what fusion made, formats. The result computes the same function. Rewriting reads
+/// the parameters: load weights first. Throws OptionError on a name in `without` that no rewrite has, listing the names that there are;
+/// Error naming a rewrite whose replacement cannot stand in the plan.
 Plan optimize(Plan plan, const PassOptions& options = {});
+/// The rewrites that applied to the plan and to the bodies of its loops, a body's places counted once.
+std::vector<AppliedRewrite> applied_rewrites(const Plan& plan);
 
 /// The type that a step's parameters are rounded to: that of the first of its outputs, then of its inputs, that is no integer; else f32.
 DType run_dtype(const Plan& plan, const Step& step);

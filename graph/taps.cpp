@@ -64,7 +64,7 @@ std::vector<int> points_matching(const Plan& plan, const std::vector<TapPoint>& 
   for (const TapPoint& point : points) {
     for (const std::string& path : plan.steps[static_cast<std::size_t>(point.step)].replaced) {
       check<OptionError>(!means(pattern, path), "'", path, "' has no value of its own: a rewrite made it part of '", point.name,
-                         "'; tap that, or compile with passes.rewrite and passes.fuse off");
+                         "'; tap that, or leave the rewrite out (passes.without, --no-rewrite)");
     }
   }
   constexpr std::size_t kListed = 12;

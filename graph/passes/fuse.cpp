@@ -19,9 +19,6 @@ class Fuser {
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
       if (!removed_[i] && plan_.steps[i].epilogue.empty()) grow(i);
     }
-    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
-      if (!removed_[i]) take_in_operand(i);
-    }
     std::vector<Step> kept;
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
       if (!removed_[i]) kept.push_back(std::move(plan_.steps[i]));
@@ -94,35 +91,6 @@ class Fuser {
     merged.outputs = consumer.outputs;
     removed_[at] = true;
     consumer = std::move(merged);
-  }
-
-  // A step of one input that ends with one addition, of what another step of one input makes for it alone: both in one layer, if there
-  // is one.
-  void take_in_operand(std::size_t at) {
-    Step& step = plan_.steps[at];
-    if (step.inputs.size() != 2 || step.epilogue.size() != 1 || step.epilogue[0].op.kind != EpilogueOp::Kind::add) return;
-    const int operand = step.inputs[1];
-    const int producer = plan_.values[static_cast<std::size_t>(operand)].producer;  // a step that absorbed others stands where the last did
-    if (operand == step.inputs[0] || users(operand).count != 1 || producer < 0) return;
-    const auto i = static_cast<std::size_t>(producer);
-    const Step& maker = plan_.steps[i];
-    if (i >= at || removed_[i] || maker.inputs.size() != 1 || maker.outputs.size() != 1 || !maker.epilogue.empty()) return;
-    std::shared_ptr<const Layer> both = step.layer->with_added(*maker.layer, plan_.spec(maker.inputs[0]));
-    if (both == nullptr) return;
-    step.inputs[1] = maker.inputs[0];
-    step.layer = std::move(both);
-    step.merged.push_back(step.epilogue[0].path);  // the sum is what both make together
-    step.replaced.push_back(maker.path);
-    step.replaced.insert(step.replaced.end(), maker.merged.begin(), maker.merged.end());
-    step.replaced.insert(step.replaced.end(), maker.replaced.begin(), maker.replaced.end());
-    step.epilogue.clear();
-    std::vector<TensorSpec> specs;
-    for (const int id : step.inputs) specs.push_back(plan_.spec(id));
-    const Inferred inferred = step.layer->infer(specs);
-    step.flops = inferred.flops;
-    step.bytes = inferred.bytes;
-    removed_[i] = true;
-    users(maker.inputs[0]).replace(i, at);
   }
 
   Plan plan_;

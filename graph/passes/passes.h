@@ -4,10 +4,24 @@
 
 namespace frieze {
 
-/// Replaces pairs of neighbouring steps where one of the two layers offers a cheaper form for both: a factor and offset per channel goes
-/// into the weights of its producer (Layer::with_channel_affine), a prologue into the layer behind it (Layer::after_prologue). A pair
-/// stays if the value between is used elsewhere or is an output of the model.
-Plan rewrite(Plan plan);
+/// One place where a rewrite applied.
+struct RewrittenPlace {
+  std::string rewrite;
+  std::vector<Step> gone, made;  ///< in the order in which they run; the last of each makes the same value
+};
+/// What rewrite() did, for verify_rewrites(): values have numbers of the plan before, then new ones.
+struct RewriteTrail {
+  std::vector<PlanValue> values;
+  std::vector<RewrittenPlace> places;
+};
+
+/// Shows every step to the rewrites of `stage`, in their order, and puts what they give in its place, which is shown again. Counts them in
+/// Plan::rewrites. Throws Error naming the rewrite and the step if a rewrite throws, gives what cannot stand there (another shape or type,
+/// a value that is not made before, a step that others need), or finds no end.
+Plan rewrite(Plan plan, const std::vector<Rewrite>& rewrites, RewriteStage stage, RewriteTrail* trail = nullptr);
+
+/// The registered rewrites that `options` asks for. Throws OptionError on names in `without` that there are not.
+std::vector<Rewrite> chosen_rewrites(const PassOptions& options);
 
 /// Lets producers absorb the elementwise steps behind them (Layer::as_epilogue, Layer::absorbs). A value is fused away only
 /// if one step alone uses it and the model does not output it.

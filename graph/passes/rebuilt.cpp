@@ -6,6 +6,7 @@ Plan rebuilt(const Plan& plan, std::vector<Step> steps) {
   Plan out;
   out.faults = plan.faults;
   out.borrowed = plan.borrowed;
+  out.rewrites = plan.rewrites;
   std::vector<int> renamed(plan.values.size(), -1);
   const auto keep = [&](int old, int producer) {
     int& id = renamed[static_cast<std::size_t>(old)];

@@ -25,8 +25,8 @@ Inferred BatchNorm2d::infer(std::span<const TensorSpec> in) const {
   return inferred;
 }
 
-std::optional<ChannelAffine> BatchNorm2d::as_channel_affine() const {
-  ChannelAffine affine;
+BatchNorm2d::Factors BatchNorm2d::factors() const {
+  Factors affine;
   for (std::size_t c = 0; c < weight_.values.size(); ++c) {
     affine.scale.push_back(weight_.values[c] / std::sqrt(running_var_.values[c] + eps_));
     affine.shift.push_back(bias_.values[c] - running_mean_.values[c] * affine.scale.back());
@@ -35,7 +35,7 @@ std::optional<ChannelAffine> BatchNorm2d::as_channel_affine() const {
 }
 
 void BatchNorm2d::reference(const ReferenceArgs& args) const {
-  const ChannelAffine affine = *as_channel_affine();
+  const Factors affine = factors();
   const std::vector<float> x = to_floats(args.in[0]);
   const auto pixels = static_cast<std::size_t>(args.out[0].shape.h() * args.out[0].shape.w());
   std::vector<double> y(x.size());

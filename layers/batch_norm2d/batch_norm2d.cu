@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(kBlock)
 class BatchNorm2dKernel final : public NodeKernel {
  public:
   BatchNorm2dKernel(const BatchNorm2d& layer, const PrepareArgs& args) : nhwc_(args.out[0].format == Format::nhwc) {
-    const ChannelAffine affine = *layer.as_channel_affine();
+    const BatchNorm2d::Factors affine = layer.factors();
     const auto rounded = [&](const std::vector<double>& values) {
       std::vector<float> out;
       for (const double v : values) out.push_back(round_to(args.out[0].dtype, v));

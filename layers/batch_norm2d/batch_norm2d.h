@@ -8,8 +8,8 @@ namespace frieze FRIEZE_API {
 
 /// y[n,c,h,w] = (x[n,c,h,w] - running_mean[c]) / sqrt(running_var[c] + eps) * weight[c] + bias[c]
 ///            = x * s[c] + t[c],   s = weight / sqrt(running_var + eps),   t = bias - running_mean * s.
-/// s and t are made in double from the parameters as they are stored, then rounded once to x's type. A producer that takes factors per
-/// channel (Layer::with_channel_affine) absorbs the layer into its weights when a plan is optimised.
+/// s and t are made in double from the parameters as they are stored, then rounded once to x's type. Behind a Conv2d the layer goes into
+/// that one's weights when a plan is optimised (rewrites.cpp).
 /// x, y: [N,C,H,W], f32|f16|bf16, same type and format; y may be x. Computed in f32, rounded once.
 /// Parameters "weight", "bias", "running_mean", "running_var", each [C]; running_var + eps must be positive, or y is NaN or Inf.
 /// Moves 2*elements*sizeof(T) bytes, 2 flop/element.
@@ -20,9 +20,14 @@ class BatchNorm2d final : public Layer {
  public:
   explicit BatchNorm2d(std::int64_t channels, double eps = 1e-5);
 
+  /// s and t of the formula, by channel.
+  struct Factors {
+    std::vector<double> scale, shift;
+  };
+  Factors factors() const;
+
   Inferred infer(std::span<const TensorSpec> in) const override;
   void reference(const ReferenceArgs& args) const override;
-  std::optional<ChannelAffine> as_channel_affine() const override;
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
   std::string describe() const override;
   std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<BatchNorm2d>(channels_, eps_)); }

@@ -49,11 +49,6 @@ class Conv2d final : public Layer {
   Inferred infer(std::span<const TensorSpec> in) const override;
   void reference(const ReferenceArgs& args) const override;
   std::size_t absorbs(std::span<const TensorSpec> in, std::span<const EpilogueOp> chain) const override;
-  /// The weights times the factor of their output channel, and a bias; made in double, rounded to f32.
-  std::shared_ptr<const Layer> with_channel_affine(const ChannelAffine& affine) const override;
-  /// Nearest upsampling by 2 before a 3x3 convolution with padding 1, stride 1, one group: each of the four phases of the output is a
-  /// 2x2 convolution of the small image, with sums of the weights. 8/18 of the products, and nothing is upsampled.
-  std::vector<std::shared_ptr<const Layer>> after_prologue(const PrologueOp& op) const override;
   FormatRule formats(std::span<const TensorSpec> in) const override;
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
   double typical_size(std::span<const TensorView> in) const override;

@@ -59,12 +59,6 @@ std::size_t MergePhases::absorbs(std::span<const TensorSpec>, std::span<const Ep
   return shortcut_channels_ == 0 && !chain.empty() && chain[0].kind == EpilogueOp::Kind::add ? 1 : 0;
 }
 
-std::shared_ptr<const Layer> MergePhases::with_added(const Layer& other, const TensorSpec& in) const {
-  const auto* shortcut = dynamic_cast<const DuplicatingShortcut*>(&other);
-  if (shortcut == nullptr || shortcut->factor() != 2 || shortcut_channels_ > 0) return nullptr;
-  return std::make_shared<MergePhases>(in.shape.c());
-}
-
 std::string MergePhases::describe() const {
   return shortcut_channels_ > 0 ? concat_text("with a shortcut of ", shortcut_channels_, " channels") : "";
 }

@@ -10,7 +10,7 @@ namespace frieze FRIEZE_API {
 /// x: [N,4*C,H+1,W+1] holds an output of each phase at every corner between pixels, y: [N,C,2H,2W]; f32|f16|bf16, same type and
 /// format; must not overlap. Moves every bit as it is; absorbs one addition. 2*elements(y)*sizeof(T) bytes, no arithmetic.
 /// Throws ShapeError on other than one input, a rank other than 4, channels that 4 does not divide, or H or W below 1.
-/// Source: its definition; Conv2d::after_prologue makes it.
+/// Source: its definition; layers/upsample/rewrites.cpp makes it.
 class MergePhases final : public Layer {
  public:
   MergePhases() = default;
@@ -25,7 +25,6 @@ class MergePhases final : public Layer {
   Inferred infer(std::span<const TensorSpec> in) const override;
   void reference(const ReferenceArgs& args) const override;
   std::size_t absorbs(std::span<const TensorSpec> in, std::span<const EpilogueOp> chain) const override;
-  std::shared_ptr<const Layer> with_added(const Layer& other, const TensorSpec& in) const override;
   ErrorBudget budget(std::span<const TensorSpec>) const override { return {.roundings = shortcut_channels_ > 0 ? 1.0 : 0.0, .terms = 0}; }
   std::string describe() const override;
   std::shared_ptr<const Layer> shared_copy() const override {

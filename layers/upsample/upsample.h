@@ -18,7 +18,6 @@ class Upsample final : public Layer {
 
   Inferred infer(std::span<const TensorSpec> in) const override;
   void reference(const ReferenceArgs& args) const override;
-  std::optional<PrologueOp> as_prologue() const override { return PrologueOp{PrologueOp::Kind::nearest_upsample, factor_}; }
   ErrorBudget budget(std::span<const TensorSpec>) const override { return {.roundings = 0, .terms = 0}; }
   std::string describe() const override;
   std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<Upsample>(factor_)); }

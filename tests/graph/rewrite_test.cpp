@@ -11,6 +11,7 @@
 #include <frieze/layers/elementwise/elementwise.h>
 #include <frieze/layers/upsample/upsample.h>
 
+#include "graph/test_layers.h"
 #include "support/parity.h"
 
 namespace frieze::test {
@@ -129,8 +130,13 @@ TEST(RewriteTest, ShortcutsAreMadeWhereTheyAreAdded) {
 TEST(RewriteTest, AFoldedConvolutionKeepsItsOptionsAndBias) {
   Conv2d conv(4, 8, {3, 5}, {.stride = {2, 1}, .padding = {1, 4}, .dilation = {1, 2}, .groups = 4});
   init_random(conv, 1);
-  const ChannelAffine affine{{2, 2, 2, 2, 2, 2, 2, -1}, {0, 0, 0, 0, 0, 0, 0, 3}};
-  const auto folded = std::dynamic_pointer_cast<const Conv2d>(conv.with_channel_affine(affine));
+  BatchNorm2d norm(8, 0);
+  for (Parameter* p : norm.Module::parameters()) p->values.assign(8, p->name == "running_var" ? 1.0F : 0.0F);
+  norm.Module::parameters()[0]->values = {2, 2, 2, 2, 2, 2, 2, -1};
+  norm.Module::parameters()[1]->values = {0, 0, 0, 0, 0, 0, 0, 3};
+  const Plan plan = optimize(trace(Lambda([&](Value x) { return norm(conv(x)); }), {{"x", {1, 4, 9, 9}}}), {.formats = false});
+  ASSERT_EQ(plan.rewrites, (std::vector<AppliedRewrite>{{"batch norm into weights", 1}}));
+  const auto folded = std::dynamic_pointer_cast<const Conv2d>(plan.steps[0].layer);
   ASSERT_NE(folded, nullptr);
   EXPECT_EQ(folded->describe(), conv.describe());
   EXPECT_EQ(folded->weight().values[0], 2 * conv.weight().values[0]);

@@ -11,6 +11,7 @@
 #include <frieze/layers/conv2d/conv2d.h>
 
 #include "graph/test_layers.h"
+#include "support/registered_rewrite.h"
 #include "support/sanitizers.h"
 
 namespace frieze::test {
@@ -52,6 +53,57 @@ TEST(Scale, AChain) {
         return only_output(v);
       },
       kChain);
+}
+
+// Each step goes into what the steps before it became: the whole chain is one step in the end, which stands for all of them.
+TEST(Scale, AChainThatIsRewrittenToOneStep) {
+  for (const int named_after : {-1, 0}) {
+    const RegisteredRewrite own("one product", [=](const StepView& shown) -> std::optional<Replacement> {
+      const auto before = shown.as<Times>() != nullptr ? shown.maker_for_this_alone(0) : std::nullopt;
+      if (!before || before->as<Times>() == nullptr) return std::nullopt;
+      return Replacement{{{shown.shared_layer(), {before->input(0)}}}, {*before}, named_after};
+    });
+    expect_scales(
+        [](std::size_t n, const std::vector<NamedValue>& in) {
+          Value v = in[0].value;
+          for (std::size_t i = 0; i < n; ++i) v = times(v);
+          return only_output(apply(std::make_shared<ActivationLayer>(Activation::relu), "last1", {&v, 1}));
+        },
+        kChain);
+  }
+}
+
+// From the end: the last step takes the one before it, and what they became the one before that.
+TEST(Scale, AChainThatIsRewrittenFromItsEnd) {
+  const RegisteredRewrite own("one product", [](const StepView& shown) -> std::optional<Replacement> {
+    const auto* layer = shown.as<Times>();
+    const auto before = layer != nullptr && layer->options().factor == 3 ? shown.maker_for_this_alone(0) : std::nullopt;
+    if (!before) return std::nullopt;
+    return Replacement{{{shown.shared_layer(), {before->input(0)}}}, {*before}};
+  });
+  expect_scales(
+      [](std::size_t n, const std::vector<NamedValue>& in) {
+        Value v = in[0].value;
+        for (std::size_t i = 0; i < n; ++i) v = times(v);
+        v = times(v, {.factor = 3});
+        return only_output(apply(std::make_shared<ActivationLayer>(Activation::relu), "last1", {&v, 1}));
+      },
+      kChain);
+}
+
+// One value with very many users, each of which is replaced by two steps.
+TEST(Scale, AWideFanOutThatIsRewritten) {
+  const RegisteredRewrite own("two products", [](const StepView& shown) -> std::optional<Replacement> {
+    const auto* layer = shown.as<Times>();
+    if (layer == nullptr || layer->options().factor != 3) return std::nullopt;
+    const auto half = std::make_shared<Times>(TimesOptions{.factor = 1.5F});
+    return Replacement{{{half, {shown.input(0)}}, {half, {ValueRef::made_by(0)}}}};
+  });
+  expect_scales([](std::size_t n, const std::vector<NamedValue>& in) {
+    std::vector<Value> all;
+    for (std::size_t i = 0; i < n / 2; ++i) all.push_back(times(in[0].value, {.factor = 3}));
+    return only_output(concat(all));
+  });
 }
 
 TEST(Scale, AChainThatFuses) {

@@ -35,10 +35,9 @@ TEST(BatchNorm2dTest, IsTheFormula) {
 TEST(BatchNorm2dTest, OffersItsFactors) {
   BatchNorm2d norm(1, 0);
   set(norm, {3}, {10}, {1}, {4});
-  const auto affine = norm.as_channel_affine();
-  ASSERT_TRUE(affine);
-  EXPECT_EQ(affine->scale, std::vector<double>{1.5});
-  EXPECT_EQ(affine->shift, std::vector<double>{8.5});
+  const BatchNorm2d::Factors factors = norm.factors();
+  EXPECT_EQ(factors.scale, std::vector<double>{1.5});
+  EXPECT_EQ(factors.shift, std::vector<double>{8.5});
 }
 
 TEST(BatchNorm2dTest, ShapesAndRefusals) {

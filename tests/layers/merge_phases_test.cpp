@@ -3,6 +3,7 @@
 #include <frieze/core/error.h>
 #include <frieze/layers/channel_shortcut/channel_shortcut.h>
 #include <frieze/layers/conv2d/conv2d.h>
+#include <frieze/layers/elementwise/elementwise.h>
 #include <frieze/layers/merge_phases/merge_phases.h>
 #include <frieze/layers/upsample/upsample.h>
 #include "support/parity.h"
@@ -41,34 +42,44 @@ TEST(MergePhasesTest, ShapesAndRefusals) {
   EXPECT_THROW(inferred_shape(MergePhases(), {{1, 4, 1, 3}}), ShapeError);
 }
 
-// Upsampling, then convolving, against what Conv2d offers for both: every border, odd sizes, several images and channels.
+// conv(upsample(x)), optimised; nothing is fused.
+Plan upsampled(const Conv2d& conv, std::int64_t factor, const Shape& x) {
+  const auto model = [&](const std::vector<Value>& in) { return std::vector<Value>{conv(upsample(in[0], factor))}; };
+  return optimize(test::trace_function({x}, model), {.fuse = false, .formats = false});
+}
+
+// Upsampling, then convolving, against what the rewrite makes of both: every border, odd sizes, several images and channels.
 TEST(MergePhasesTest, ConvolutionAfterUpsamplingIsTheSameFunction) {
   for (const bool bias : {true, false}) {
     Conv2d conv(3, 5, 3, {.padding = 1, .bias = bias});
     init_random(conv, 4);
-    const auto layers = conv.after_prologue(*Upsample(2).as_prologue());
-    ASSERT_EQ(layers.size(), 2U);
     for (const Shape& x : {Shape{1, 3, 1, 1}, Shape{2, 3, 4, 7}, Shape{1, 3, 1, 5}}) {
+      const Plan plan = upsampled(conv, 2, x);
+      ASSERT_EQ(plan.steps.size(), 2U);
+      const Layer &phases = *plan.steps[0].layer, &merge = *plan.steps[1].layer;
       const Floats values = test::random_values(static_cast<std::size_t>(x.elements()), 5, Fill::normal, DType::f32, 3);
       const Shape fine = x.with(2, 2 * x.h()).with(3, 2 * x.w());
       const Floats expected = run_reference(conv, {{fine, run_reference(Upsample(2), {{x, values}})}});
-      const Shape corners = inferred_shape(*layers[0], {x});
+      const Shape corners = inferred_shape(phases, {x});
       EXPECT_EQ(corners, (Shape{x.n(), 20, x.h() + 1, x.w() + 1}));
-      const Floats got = run_reference(*layers[1], {{corners, run_reference(*layers[0], {{x, values}})}});
+      const Floats got = run_reference(merge, {{corners, run_reference(phases, {{x, values}})}});
       ASSERT_EQ(got.size(), expected.size());
       for (std::size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 2e-6) << x << " at " << i;
     }
   }
 }
 
-TEST(MergePhasesTest, OtherConvolutionsOfferNothing) {
-  const PrologueOp twice = *Upsample(2).as_prologue();
-  EXPECT_TRUE(Conv2d(4, 4, 3, {.padding = 1}).after_prologue(*Upsample(3).as_prologue()).empty());
-  EXPECT_TRUE(Conv2d(4, 4, 5, {.padding = 2}).after_prologue(twice).empty());
-  EXPECT_TRUE(Conv2d(4, 4, 3, {.stride = 2, .padding = 1}).after_prologue(twice).empty());
-  EXPECT_TRUE(Conv2d(4, 4, 3, {.padding = 0}).after_prologue(twice).empty());
-  EXPECT_TRUE(Conv2d(4, 4, 3, {.padding = 2, .dilation = 2}).after_prologue(twice).empty());
-  EXPECT_TRUE(Conv2d(4, 4, 3, {.padding = 1, .groups = 2}).after_prologue(twice).empty());
+TEST(MergePhasesTest, OtherConvolutionsStay) {
+  const auto rewritten = [](const Conv2d& conv, std::int64_t factor = 2) {
+    return !upsampled(conv, factor, {1, 4, 6, 6}).rewrites.empty();
+  };
+  EXPECT_TRUE(rewritten(Conv2d(4, 4, 3, {.padding = 1})));
+  EXPECT_FALSE(rewritten(Conv2d(4, 4, 3, {.padding = 1}), 3));
+  EXPECT_FALSE(rewritten(Conv2d(4, 4, 5, {.padding = 2})));
+  EXPECT_FALSE(rewritten(Conv2d(4, 4, 3, {.stride = 2, .padding = 1})));
+  EXPECT_FALSE(rewritten(Conv2d(4, 4, 3, {.padding = 0})));
+  EXPECT_FALSE(rewritten(Conv2d(4, 4, 3, {.padding = 2, .dilation = 2})));
+  EXPECT_FALSE(rewritten(Conv2d(4, 4, 3, {.padding = 1, .groups = 2})));
 }
 
 TEST(MergePhasesGpu, CopiesAndSums) {
@@ -85,25 +96,36 @@ TEST(MergePhasesGpu, CopiesAndSums) {
   }
 }
 
+// merge(x) + other(s), or the other way round, optimised; nothing is fused.
+Plan added(const std::shared_ptr<const Layer>& other, const Shape& x, const Shape& s, bool swapped = false) {
+  const auto model = [&](const std::vector<Value>& in) {
+    const Value merged = apply(std::make_shared<MergePhases>(), "merge", {&in[0], 1}), more = apply(other, "other", {&in[1], 1});
+    return std::vector<Value>{swapped ? more + merged : merged + more};
+  };
+  return optimize(test::trace_function({x, s}, model), {.fuse = false, .formats = false});
+}
+
 // Against the sum of what its two parts make.
 TEST(MergePhasesTest, ShortcutIsTheDuplicatingOne) {
   for (const std::int64_t channels : {1, 2, 6, 12, 24}) {
     const Shape x{2, 24, 4, 3}, s{2, channels, 3, 2};
     const Floats corners = test::random_values(static_cast<std::size_t>(x.elements()), 5, Fill::normal, DType::f32, 1);
     const Floats small = test::random_values(static_cast<std::size_t>(s.elements()), 6, Fill::normal, DType::f32, 1);
-    const DuplicatingShortcut shortcut(6, 2);
-    const auto both = MergePhases().with_added(shortcut, {s, DType::f32});
-    ASSERT_NE(both, nullptr);
+    const auto shortcut = std::make_shared<DuplicatingShortcut>(6, 2);
+    const Plan plan = added(shortcut, x, s, channels == 2);
+    ASSERT_EQ(plan.steps.size(), 1U);
+    EXPECT_EQ(plan.steps[0].inputs, (std::vector<int>{plan.inputs[0].value, plan.inputs[1].value}));
     for (const Format format : {Format::nchw, Format::nhwc}) {
       const Floats merged = run_reference(MergePhases(), {{x, corners}}, DType::f32, format);
-      const Floats added = run_reference(shortcut, {{s, small}}, DType::f32, format);
-      const Floats got = run_reference(*both, {{x, corners}, {s, small}}, DType::f32, format);
+      const Floats alone = run_reference(*shortcut, {{s, small}}, DType::f32, format);
+      const Floats got = run_reference(*plan.steps[0].layer, {{x, corners}, {s, small}}, DType::f32, format);
       ASSERT_EQ(got.size(), merged.size());
-      for (std::size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i], merged[i] + added[i]) << channels << " at " << i;
+      for (std::size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i], merged[i] + alone[i]) << channels << " at " << i;
     }
   }
-  EXPECT_EQ(MergePhases().with_added(DuplicatingShortcut(6, 1), {{2, 6, 3, 2}, DType::f32}), nullptr);
-  EXPECT_EQ(MergePhases().with_added(MergePhases(), {{2, 6, 3, 2}, DType::f32}), nullptr);
+  EXPECT_EQ(added(std::make_shared<DuplicatingShortcut>(6, 1), {2, 24, 4, 3}, {2, 6, 6, 4}).steps.size(), 3U);
+  EXPECT_EQ(added(std::make_shared<DuplicatingShortcut>(6, 2), {2, 24, 4, 3}, {1, 6, 3, 2}).steps.size(), 3U) << "broadcasts";
+  EXPECT_EQ(added(std::make_shared<MergePhases>(), {2, 24, 4, 3}, {2, 24, 4, 3}).steps.size(), 3U);
 }
 
 TEST(MergePhasesTest, ShortcutsThatDoNotFit) {

@@ -34,7 +34,7 @@ consumers() {
   quietly cmake --install "$build" --prefix "$prefix"
   [[ -f $prefix/include/frieze/graph/session.h ]] || fail "no include/frieze/graph/session.h"
   local wanted
-  wanted=$(grep -v '^#' tests/packaging/headers.txt)
+  wanted=$(grep -v '^#' tests/packaging/headers.txt; printf '%s\n' layers/*/*.h | grep -v '^layers/shared/')
   if [[ $name != cuda* ]]; then wanted=$(grep -v '^core/cuda/' <<<"$wanted"); fi
   if ! diff <(sort <<<"$wanted") <(cd "$prefix/include/frieze" && find . -type f | sed 's|^\./||' | sort) >"$work/log"; then
     cat "$work/log"
@@ -65,6 +65,7 @@ consumers() {
   expect consumer '^\[1,3,33,65\] on cpu, [0-9]+ CUDA devices$' 0 "$out/consumer"
   expect boundary '^boundary: right$' 0 "$out/boundary"
   if [[ $name == cpu ]]; then debugger "$out/debugged"; fi
+  expect own_rewrite '^own rewrite: right$' 0 "$out/own_rewrite"
   if [[ $name == cuda* && $has_gpu == yes ]]; then
     expect cuda '^\[1,3,33,65\] on ' 0 "$out/cuda"
   else

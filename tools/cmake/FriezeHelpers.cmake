@@ -113,6 +113,24 @@ function(frieze_collect_layers out)
   set(${out} ${table} PARENT_SCOPE)
 endfunction()
 
+# Generates the one function that registers the rewrites of layers/*/rewrites*.cpp: register_rewrites_<folder>() of rewrites.cpp,
+# register_rewrites_<more>_<folder>() of rewrites_<more>.cpp.
+function(frieze_collect_rewrites out)
+  file(GLOB sources CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/layers/*/rewrites*.cpp)
+  set(declarations "")
+  set(calls "")
+  foreach(source ${sources})
+    get_filename_component(folder ${source} DIRECTORY)
+    get_filename_component(folder ${folder} NAME)
+    get_filename_component(stem ${source} NAME_WE)
+    string(APPEND declarations "void register_${stem}_${folder}(RewriteRegistry& registry);\n")
+    string(APPEND calls "  register_${stem}_${folder}(registry);\n")
+  endforeach()
+  set(table ${CMAKE_CURRENT_BINARY_DIR}/register_all_rewrites.cpp)
+  file(CONFIGURE OUTPUT ${table} CONTENT "#include <frieze/core/rewrite.h>\n\nnamespace frieze {\n\n${declarations}\nvoid register_all_rewrites(RewriteRegistry& registry);\nvoid register_all_rewrites(RewriteRegistry& registry) {\n${calls}}\n\n}  // namespace frieze\n" @ONLY)
+  set(${out} ${table} PARENT_SCOPE)
+endfunction()
+
 # Links models/<name>/<name>.safetensors of every model that has one into `target`, as std::span<const std::byte> <name>_weights().
 function(frieze_embed_weights target)
   file(GLOB files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/models/*/*.safetensors)
