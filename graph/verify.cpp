@@ -8,38 +8,17 @@
 #include <map>
 
 #include <frieze/core/error.h>
-#include <frieze/core/random.h>
 #include <frieze/core/warning.h>
 #include <frieze/graph/executor.h>
 #include <frieze/graph/memory_growth.h>
 #include <frieze/graph/other_shape.h>
+#include <frieze/graph/random_inputs.h>
 #include <frieze/graph/reference_step.h>
 #include <frieze/graph/repeat.h>
 #include <frieze/graph/taps.h>
 
 namespace frieze {
 namespace {
-
-// Box-Muller: the same standard normal values for the same seed on every machine.
-std::vector<float> normal_values(std::size_t count, std::uint64_t seed) {
-  SplitMix64 random{seed};
-  const auto unit = [&random] { return static_cast<double>((random() >> 11) + 1) * 0x1p-53; };  // (0, 1]
-  std::vector<float> values(count);
-  for (float& v : values) {
-    const double radius = std::sqrt(-2 * std::log(unit()));
-    v = static_cast<float>(radius * std::cos(6.283185307179586477 * unit()));
-  }
-  return values;
-}
-
-std::vector<HostTensor> random_inputs(const Plan& plan, std::uint64_t seed) {
-  std::vector<HostTensor> inputs;
-  for (const PlanPort& port : plan.inputs) {
-    const TensorSpec& spec = plan.spec(port.value);
-    inputs.emplace_back(spec, normal_values(static_cast<std::size_t>(spec.shape.elements()), seed * 1000003 + inputs.size()));
-  }
-  return inputs;
-}
 
 void set_inputs(Session& session, const std::vector<HostTensor>& inputs) {
   for (std::size_t i = 0; i < inputs.size(); ++i) session.input(session.plan().inputs[i].name).copy_from(inputs[i]);
@@ -381,6 +360,7 @@ class Verifier {
 bool VerifyReport::ok() const {
   return replay_equals_eager && second_replay_equal && changed_inputs_equal && restored_inputs_equal && reused_memory_equal &&
          interleaved_equal && replays_equal && grown_bytes <= 0 && (first_non_finite.empty() || inputs_non_finite > 0) &&
+         std::all_of(rewrites.begin(), rewrites.end(), [](const VerifyRewrite& rewrite) { return rewrite.ok(); }) &&
          std::all_of(layers.begin(), layers.end(), [](const VerifyLayer& layer) { return layer.ok(); });
 }
 

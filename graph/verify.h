@@ -49,10 +49,21 @@ struct VerifyLayer {
   bool ok() const { return isolated.share <= 1; }
 };
 
+/// One rewrite that changed the plan: what it gives against what it took away, both in the reference and from the same inputs.
+struct VerifyRewrite {
+  std::string name;
+  int times = 0;     ///< places where it applied
+  std::string path;  ///< the step of the place where the share is largest
+  Difference worst;  ///< there; f32, whatever type the run has
+  bool ok() const { return worst.share <= 1; }
+};
+
 struct VerifyReport {
   std::string device;
   bool tf32 = false;
   std::vector<VerifyLayer> layers;
+  /// What verify_rewrites() found, where the caller put it; ok() is false if one of them is wrong.
+  std::vector<VerifyRewrite> rewrites;
   /// Bit for bit, over all values of the plan; on poisoned memory each time.
   bool replay_equals_eager = true, second_replay_equal = true, changed_inputs_equal = true, restored_inputs_equal = true;
   /// Every value of a session whose arena reuses memory, as `net` does, seen through taps, is that of the one that keeps them.
@@ -88,5 +99,13 @@ struct VerifyOptions {
 /// whole run of the reference; on the CPU with the plan as traced, without fusion and formats. `net` only lends its plan and options.
 /// Throws OptionError if `options.inputs` are not as many as the model's inputs, ShapeError if one does not fit.
 VerifyReport verify(const Session& net, const VerifyOptions& options = {});
+
+/// Proves each rewrite that optimize(traced, passes) applies on its own: at every place, the steps that it took away and those it gave get
+/// the same inputs, which are what the reference of the plan before it makes there, and run in the reference, in f32. Both are exact but
+/// for the rounding of each step's value, and of the parameters that the rewrite made. The budget at a place is 4 u(f32) of the size of
+/// each value on either side, carried to the result by what a change of that size does to it (graph/BUDGETS.md). `options.inputs` or
+/// `options.seed` give the model's inputs; the bodies of loops are given random ones. Costs one reference run, and one more of the steps
+/// around each place. Throws what keeps the plan from being run; OptionError, ShapeError on inputs that do not fit; what optimize() throws.
+std::vector<VerifyRewrite> verify_rewrites(const Plan& traced, const PassOptions& passes = {}, const VerifyOptions& options = {});
 
 }  // namespace FRIEZE_API

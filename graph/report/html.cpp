@@ -244,6 +244,32 @@ std::string against_section(const AgainstReport& a) {
   return text + "</tbody></table></div>\n";
 }
 
+std::string rewrites_section(const Plan& plan, const VerifyReport* v) {
+  std::string text = "<h2 id=rewrites>Rewrites</h2>\n";
+  const std::vector<AppliedRewrite> rewrites = applied_rewrites(plan);
+  if (rewrites.empty()) return text + "<p class=soft>None applied.</p>\n";
+  text += "<div class=wide><table><thead><tr><th>rewrite<th class=n>places";
+  const bool proven = v != nullptr && !v->rewrites.empty();
+  if (proven) text += "<th class=n>share<th><th class=n>max abs<th class=n>nmse<th>worst at";
+  text += "</tr></thead><tbody>\n";
+  for (const AppliedRewrite& applied : rewrites) {
+    text += concat_text("<tr>", cell(esc(applied.name), "path"), cell(std::to_string(applied.times)));
+    const auto named = [&](const VerifyRewrite& r) { return r.name == applied.name; };
+    if (proven) {
+      const auto r = std::find_if(v->rewrites.begin(), v->rewrites.end(), named);
+      if (r != v->rewrites.end())
+        text += cell(short_number(r->worst.share), r->ok() ? "n" : "n bad") + bar(r->worst.share, "bytes") +
+                cell(short_number(r->worst.max_abs)) + cell(short_number(r->worst.nmse)) + cell(esc(r->path), "path");
+    }
+    text += "</tr>\n";
+  }
+  text += "</tbody></table></div>\n<p class=soft>";
+  return text +
+         (proven ? "Each alone: what it gives against what it took away, from the same inputs, in the reference."
+                 : "<code>frieze verify MODEL --rewrites</code> proves each on its own.") +
+         "</p>\n";
+}
+
 std::string memory_section(const Session& net) {
   const MemoryPlan& memory = net.memory_plan();
   const MemoryBill& bill = net.receipt().memory;
@@ -301,7 +327,7 @@ std::string html_report(const HtmlReport& report) {
   if (report.profile != nullptr) text += cards(*report.profile, net) + timeline(*report.profile) + step_table(*report.profile);
   if (report.profile != nullptr || report.verify != nullptr) text += verify_section(report.verify);
   if (report.against != nullptr) text += against_section(*report.against);
-  text += memory_section(net) + receipt_section(net.receipt());
+  text += rewrites_section(net.plan(), report.verify) + memory_section(net) + receipt_section(net.receipt());
   return text + "</main></body></html>\n";
 }
 

@@ -62,8 +62,11 @@ Json plan_as_json(const Plan& plan) {
     one.update(spec_json(value.spec));
     values.push_back(std::move(one));
   }
+  Json rewrites = Json::array();
+  for (const AppliedRewrite& rewrite : applied_rewrites(plan)) rewrites.push_back({{"name", rewrite.name}, {"times", rewrite.times}});
   return {{"inputs", ports_json(plan, plan.inputs)},
           {"outputs", ports_json(plan, plan.outputs)},
+          {"rewrites", std::move(rewrites)},
           {"steps", std::move(steps)},
           {"values", std::move(values)}};
 }
@@ -212,6 +215,18 @@ std::string VerifyReport::json() const {
                 {"inf", layer.inf}});
     list.push_back(std::move(one));
   }
+  Json proofs = Json::array();
+  for (const VerifyRewrite& rewrite : rewrites) {
+    proofs.push_back({{"name", rewrite.name},
+                      {"times", rewrite.times},
+                      {"ok", rewrite.ok()},
+                      {"path", rewrite.path},
+                      {"max_abs", number(rewrite.worst.max_abs)},
+                      {"max_rel", number(rewrite.worst.max_rel)},
+                      {"nmse", number(rewrite.worst.nmse)},
+                      {"budget", number(rewrite.worst.budget)},
+                      {"share", number(rewrite.worst.share)}});
+  }
   return dump({{"device", device},
                {"ok", ok()},
                {"tf32", tf32},
@@ -231,6 +246,7 @@ std::string VerifyReport::json() const {
                {"replays_equal", replays_equal},
                {"grown_bytes", grown_bytes},
                {"first_unequal", first_unequal},
+               {"rewrites", std::move(proofs)},
                {"layers", std::move(list)}});
 }
 

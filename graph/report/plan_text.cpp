@@ -17,6 +17,14 @@ std::string port_lines(const Plan& plan, const std::vector<PlanPort>& ports, con
   return text;
 }
 
+// "rewrites: batch norm into weights (12), …": those that applied, and in how many places; nothing if none did.
+std::string rewrites_line(const Plan& plan) {
+  std::string list;
+  for (const AppliedRewrite& rewrite : applied_rewrites(plan))
+    list += concat_text(list.empty() ? "" : ", ", rewrite.name, " (", rewrite.times, ")");
+  return list.empty() ? list : "rewrites: " + list + "\n";
+}
+
 // Graphviz strings: quotes and backslashes escaped.
 std::string quoted(const std::string& text) {
   std::string out = "\"";
@@ -45,7 +53,7 @@ std::string plan_text(const Plan& plan) {
   };
   add_rows(plan, "");
   for (const Step& step : plan.steps) flops += step.flops, bytes += step.bytes;
-  return port_lines(plan, plan.inputs, "input") + table.text() + port_lines(plan, plan.outputs, "output") +
+  return port_lines(plan, plan.inputs, "input") + table.text() + port_lines(plan, plan.outputs, "output") + rewrites_line(plan) +
          concat_text(counted(static_cast<std::int64_t>(plan.steps.size()), "step"), ", ", fixed(flops / 1e6, 2), " MFLOP, at least ",
                      fixed(bytes / 1e6, 2), " MB moved\n");
 }

@@ -7,6 +7,33 @@
 
 namespace frieze {
 
+namespace {
+
+std::string rewrites_text(const std::vector<VerifyRewrite>& rewrites) {
+  if (rewrites.empty()) return {};
+  TextTable table({{"rewrite"},
+                   {"places", Align::right},
+                   {"worst at"},
+                   {"max abs", Align::right},
+                   {"max rel", Align::right},
+                   {"nmse", Align::right},
+                   {"budget", Align::right},
+                   {"share", Align::right},
+                   {""}});
+  std::string wrong;
+  for (const VerifyRewrite& r : rewrites) {
+    const Difference& d = r.worst;
+    table.row({r.name, std::to_string(r.times), r.path, short_number(d.max_abs), short_number(d.max_rel), short_number(d.nmse),
+               short_number(d.budget), short_number(d.share), r.ok() ? "" : "FAIL"});
+    if (!r.ok() && wrong.empty()) wrong = concat_text("wrong rewrite: '", r.name, "' at ", r.path, "\n");
+  }
+  const auto passed = std::count_if(rewrites.begin(), rewrites.end(), [](const VerifyRewrite& r) { return r.ok(); });
+  return concat_text("each rewrite alone, what it gives against what it took away, in the reference\n", table.text(),
+                     "rewrites within their budget: ", passed, " of ", rewrites.size(), "\n", wrong);
+}
+
+}  // namespace
+
 std::string VerifyReport::text() const {
   TextTable table({{"path"},
                    {"layer"},
@@ -46,6 +73,7 @@ std::string VerifyReport::text() const {
     out += concat_text("soak: ", replays, " replays with changing inputs, equal ", yes(replays_equal), ", device memory grew by ",
                        grown_bytes, " bytes\n");
   }
+  out += rewrites_text(rewrites);
   if (!first_divergent.empty()) out += "first divergent layer: " + first_divergent + "\n";
   if (!first_non_finite.empty()) {
     out += concat_text("first NaN or Inf: ", first_non_finite,
