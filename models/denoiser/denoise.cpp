@@ -112,7 +112,8 @@ std::vector<TileSpan> tile_spans(int extent, int tile, int overlap, int stride) 
 PhotoDenoiser::PhotoDenoiser(Device device, DenoiseOptions options)
     : device_(device),
       options_(options),
-      engine_(model_, device, {.tune = options.tune, .tuning_cache = options.tuning_cache, .allow_tf32 = options.allow_tf32},
+      engine_(model_, device,
+              {.passes = options.passes, .tune = options.tune, .tuning_cache = options.tuning_cache, .allow_tf32 = options.allow_tf32},
               options.shapes) {
   check<OptionError>(options.tile >= kMinTile && options.tile % Denoiser::kStride == 0, "a tile has at least ", kMinTile,
                      " pixels and is a multiple of ", Denoiser::kStride, ", got ", options.tile);
@@ -120,7 +121,7 @@ PhotoDenoiser::PhotoDenoiser(Device device, DenoiseOptions options)
 }
 
 std::int64_t PhotoDenoiser::planned_bytes(Size2d tile) const {
-  const Plan plan = optimize(trace(model_, input_spec(tile, options_.dtype)));
+  const Plan plan = optimize(trace(model_, input_spec(tile, options_.dtype)), options_.passes);
   MemoryBill bill;
   bill.arena = plan_memory(plan, {}).arena_bytes;
   for (const auto* ports : {&plan.inputs, &plan.outputs}) {

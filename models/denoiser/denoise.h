@@ -38,6 +38,7 @@ struct DenoiseOptions {
   bool allow_tf32 = false;
   bool tune = true;               ///< false: default kernels, so that a session is made in less time
   std::string tuning_cache = {};  ///< as in CompileOptions
+  PassOptions passes = {};        ///< as in CompileOptions
 };
 
 /// The denoiser with its trained weights on one device. One graph for each shape of tile: a picture needs one shape.

@@ -8,6 +8,8 @@
 #include <type_traits>
 #include <vector>
 
+#include <frieze/core/rewrite.h>
+
 #include "tools/frieze/arguments.h"
 
 namespace frieze::tools {
@@ -70,6 +72,19 @@ inline CLI::Option* add_number(CLI::App* command, const std::string& names, doub
 inline CLI::Option* add_bytes(CLI::App* command, const std::string& names, std::int64_t& value, const std::string& about) {
   const auto parse = [&value](const std::string& label, const std::string& text) { value = parse_bytes(label, text); };
   return add_parsed(command, names, about, "BYTES", parse);
+}
+/// Refuses names that there are not before anything is read or made.
+inline CLI::Option* add_no_rewrite(CLI::App* command, std::vector<std::string>& names) {
+  const auto read = [&names](const CLI::results_t& results) {
+    for (const std::string& text : results) names.push_back(parse_text("--no-rewrite", text));
+    check_rewrite_names(names);
+    return true;
+  };
+  return command->add_option("--no-rewrite", read, "Leave out a rewrite of those that frieze inspect lists; repeatable")
+      ->type_name("NAME")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
 }
 
 }  // namespace frieze::tools

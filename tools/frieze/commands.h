@@ -28,8 +28,9 @@ struct ModelOptions {
   std::optional<std::uint64_t> random_seed;  ///< random weights instead
   std::string photo;                         ///< the picture that is the input
   PictureOptions pictures;
-  int width = 512, height = 384;  ///< of a random input, without a picture
-  std::int64_t max_memory = 0;    ///< bytes that the session may hold; 0: no limit
+  int width = 512, height = 384;         ///< of a random input, without a picture
+  std::int64_t max_memory = 0;           ///< bytes that the session may hold; 0: no limit
+  std::vector<std::string> no_rewrites;  ///< names of rewrites that are left out
   bool tf32 = false;
   bool no_tune = false;
   bool json = false;
@@ -44,9 +45,10 @@ int run_command(const RunOptions& options, Outputs& out);
 
 struct VerifyCommandOptions : ModelOptions {
   std::uint64_t seed = 1;
-  std::string against;   ///< a .safetensors file with the outputs that are right, and the inputs they were made of; or empty
-  double tolerance = 0;  ///< of its outputs' largest magnitudes; 0: derived
-  std::string html;      ///< a file for the report as a page, or empty
+  std::string against;    ///< a .safetensors file with the outputs that are right, and the inputs they were made of; or empty
+  double tolerance = 0;   ///< of its outputs' largest magnitudes; 0: derived
+  std::string html;       ///< a file for the report as a page, or empty
+  bool rewrites = false;  ///< also prove each rewrite on its own
 };
 int verify_command(const VerifyCommandOptions& options, Outputs& out);
 
@@ -81,6 +83,7 @@ struct OpOptions {
   std::string device = "auto", format = "nchw";
   std::vector<std::string> settings;  ///< "key=value"
   std::vector<std::string> then;      ///< elementwise steps after the layer, in order
+  std::vector<std::string> no_rewrites;
   bool list = false, tf32 = false, no_tune = false;
 };
 int op_command(const OpOptions& options, Outputs& out);
@@ -91,6 +94,7 @@ struct DenoiseCommandOptions {
   std::string sigma = "auto";   ///< or the most noise to remove, in levels of 255
   std::int64_t max_memory = 0;  ///< bytes; 0: no limit
   int tile = 1024;
+  std::vector<std::string> no_rewrites;
   bool in_place = false, no_tune = false, json = false;
   PictureOptions pictures;
 };

@@ -100,7 +100,7 @@ std::optional<PreparedModel> prepare_dcae(const ModelOptions& options) {
     fill(half->whole, options, name, model.weights_note);
     model.module = std::move(half);
     if (options.photo.empty()) return model;
-    check_fits(*model.module, model.inputs, pick_device(options.device), options.max_memory);
+    check_fits(*model.module, model.inputs, pick_device(options.device), options);
     model.photo = with_hidden_filled(read_srgb_picture(options.photo, options.pictures));
     check<IoError>(model.photo.width == width && model.photo.height == height, printable(options.photo), ": changed while in use");
     return model;

@@ -144,6 +144,7 @@ int denoise_command(const DenoiseCommandOptions& options, Outputs& out) {
   settings.dtype = parse_float_dtype(options.dtype);
   settings.tile = options.tile;
   settings.max_memory = options.max_memory;
+  settings.passes.without = options.no_rewrites;
   settings.tune = !options.no_tune;
   settings.tuning_cache = default_tuning_cache_file().string();
   const Device device = pick_device(options.device);

@@ -87,6 +87,7 @@ void add_model_options(CLI::App* command, ModelOptions& o, bool photo_required) 
   }
   add_reading_options(command, o.pictures);
   command->add_flag("--tf32", o.tf32, "Let f32 matrix products on the GPU use TF32: faster, about three digits");
+  add_no_rewrite(command, o.no_rewrites);
   command->add_flag("--no-tune", o.no_tune, "Default kernels, instead of the fastest found or cached");
   add_bytes(command, "--max-memory", o.max_memory, "Refuse, with the bill, what would hold more on the device, e.g. 512M or 1.5G");
   command->add_flag("--json", o.json, "Report as JSON");
@@ -129,6 +130,7 @@ CLI::App* add_denoise(CLI::App& app, DenoiseCommandOptions& o) {
   add_bytes(command, "--max-memory", o.max_memory, "Smaller tiles, until the model's memory on the device is within this, e.g. 512M or 2G");
   add_reading_options(command, o.pictures);
   add_writing_options(command, o.pictures);
+  add_no_rewrite(command, o.no_rewrites);
   command->add_flag("--no-tune", o.no_tune, "Default kernels, instead of the fastest found or cached");
   command->add_flag("--json", o.json, "Report as JSON, an object a line for each picture");
   command->footer(
@@ -217,6 +219,8 @@ int parse_and_run(int argc, char** argv) {
              "With --against: the largest difference, as a share of an output's largest magnitude; 0: from the error budgets")
       ->needs(against);
   add_text(verify_app, "--html", verify.html, "Also write the report as one self-contained page");
+  verify_app->add_flag("--rewrites", verify.rewrites, "Also prove each rewrite on its own: the steps with it against those without it")
+      ->excludes(against);
 
   InspectOptions inspect;
   CLI::App* inspect_app = app.add_subcommand("inspect", "Show a model's steps, shapes, bytes, flops, memory and captured graph");
@@ -248,6 +252,7 @@ int parse_and_run(int argc, char** argv) {
   add_texts(op_app, "--then", op.then, "An elementwise step after the layer, fused where the layer can; may be repeated")
       ->type_name("STEP");
   op_app->add_flag("--tf32", op.tf32, "Let f32 matrix products on the GPU use TF32");
+  add_no_rewrite(op_app, op.no_rewrites);
   op_app->add_flag("--no-tune", op.no_tune, "Default kernels, instead of the fastest found or cached");
   op_app->add_flag("--list", op.list, "List the layers, their tensors and settings");
   op_app->footer("Example: frieze op conv2d --in x.safetensors --out y.safetensors --set stride=2 --set padding=1 --then silu");

@@ -102,7 +102,7 @@ PreparedModel prepare_model(const ModelOptions& options) {
     model.weights_note = "the model's own";
   }
   if (options.photo.empty()) return model;
-  check_fits(*model.module, model.inputs, pick_device(options.device), options.max_memory);
+  check_fits(*model.module, model.inputs, pick_device(options.device), options);
   model.photo = with_hidden_filled(read_picture(options.photo, options.pictures));
   check<IoError>(model.photo.width == width && model.photo.height == height, printable(options.photo), ": changed while in use");
   // The answer has three colours: what a grey picture's profile says of one is said in sRGB.
@@ -117,9 +117,9 @@ void check_variant(const std::string& variant, const std::filesystem::path& weig
                      ": names one of several checkpoints in a folder, and these weights are in none");
 }
 
-void check_fits(const Module& model, const std::vector<InputSpec>& inputs, const Device& device, std::int64_t max_memory) {
+void check_fits(const Module& model, const std::vector<InputSpec>& inputs, const Device& device, const ModelOptions& options) {
   if (device.is_cuda()) return;
-  const Plan plan = optimize(trace(model, inputs));
+  const Plan plan = optimize(trace(model, inputs), {.without = options.no_rewrites});
   MemoryBill bill;
   bill.arena = plan_memory(plan, {}).arena_bytes;
   for (const auto* ports : {&plan.inputs, &plan.outputs}) {
@@ -128,7 +128,7 @@ void check_fits(const Module& model, const std::vector<InputSpec>& inputs, const
   check_memory(bill.total(), "a model with inputs and outputs of ", readable_bytes(bill.ports), " and intermediate values of ",
                readable_bytes(bill.arena));
   model.visit_parameters([&](const std::string&, const Parameter& p) { bill.weights += 4 * p.shape.elements(); });
-  check_bill(bill, max_memory);
+  check_bill(bill, options.max_memory);
 }
 
 void announce_model(const ModelOptions& options, Outputs& outputs) {
@@ -171,6 +171,7 @@ Device pick_device(const std::string& text) {
 CompileOptions compile_options(const ModelOptions& options, const Device& device) {
   check<OptionError>(!options.tf32 || device.is_cuda(), "--tf32 needs a CUDA device, this run is on the CPU");
   CompileOptions compile;
+  compile.passes.without = options.no_rewrites;
   compile.allow_tf32 = options.tf32;
   compile.tune = !options.no_tune;
   compile.tuning_cache = default_tuning_cache_file().string();

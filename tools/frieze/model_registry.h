@@ -56,9 +56,9 @@ PreparedModel prepare_model(const ModelOptions& options);
 /// Throws OptionError if --variant is given for weights that lie in no folder, where it would do nothing.
 void check_variant(const std::string& variant, const std::filesystem::path& weights);
 
-/// Throws the MemoryError that compile() on the CPU would throw, for more than the machine has or than `max_memory` allows (0: no limit),
+/// Throws the MemoryError that compile() on the CPU would throw, for more than the machine has or than `options.max_memory` allows,
 /// before the picture of that size is decoded. Other devices know only when they compile.
-void check_fits(const Module& model, const std::vector<InputSpec>& inputs, const Device& device, std::int64_t max_memory = 0);
+void check_fits(const Module& model, const std::vector<InputSpec>& inputs, const Device& device, const ModelOptions& options);
 
 /// Tells `outputs` which files the model is read from.
 void announce_model(const ModelOptions& options, Outputs& outputs);

@@ -125,6 +125,7 @@ int op_command(const OpOptions& options, Outputs& outputs) {
   OpModule module(layer, std::string(entry.name), options.then);
   const Device device = pick_device(options.device);
   CompileOptions compile_as;
+  compile_as.passes.without = options.no_rewrites;
   compile_as.allow_tf32 = options.tf32;
   compile_as.tune = !options.no_tune;
   compile_as.tuning_cache = default_tuning_cache_file().string();

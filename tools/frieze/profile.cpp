@@ -30,6 +30,7 @@ int profile_command(const ProfileCommandOptions& options, Outputs& out) {
       VerifyOptions verify_options;
       if (model.has_photo()) verify_options.inputs.push_back(model.photo_input());
       verified = verify(net, verify_options);
+      verified->rewrites = verify_rewrites(trace(*model.module, model.inputs), net.options().passes, verify_options);
     }
     const std::string page = html_report({concat_text(options.model, ", ", options.dtype), &net, &report, verified ? &*verified : nullptr});
     out.open(options.html).write(std::as_bytes(std::span(page)));

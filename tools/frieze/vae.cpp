@@ -58,6 +58,7 @@ AutoencoderOptions autoencoder_options(const VaeOptions& o) {
   options.tile_size = o.tile_size;
   options.tile_stride = o.tile_stride;
   options.compile.passes.rewrite = !o.exact;
+  options.compile.passes.without = o.no_rewrites;
   options.compile.allow_tf32 = o.tf32;
   options.compile.tune = !o.no_tune;
   options.compile.max_memory = o.max_memory;

@@ -27,9 +27,10 @@ struct VaeOptions {
   int batch = 0;                ///< images that go through the graph at once; 0: as many as a file holds
   std::int64_t max_memory = 0;  ///< bytes that a graph may hold; 0: no limit
   bool tile = false;
-  int tile_size = 0, tile_stride = 0;  ///< 0: the default
-  bool exact = false;                  ///< no rewriting of layers
-  bool no_tune = false;                ///< default kernels, nothing is timed
+  int tile_size = 0, tile_stride = 0;    ///< 0: the default
+  bool exact = false;                    ///< no rewriting of layers
+  std::vector<std::string> no_rewrites;  ///< names of rewrites that are left out
+  bool no_tune = false;                  ///< default kernels, nothing is timed
   bool tf32 = false, json = false;
   PictureOptions pictures;
 };

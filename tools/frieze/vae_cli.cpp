@@ -44,6 +44,7 @@ void add_options(CLI::App* command, VaeOptions& o, VaeTask task) {
   add_whole(command, "--tile-size", o.tile_size, 1, kMostPixels, "Pixels along one side of a tile [512]")->needs(tile);
   add_whole(command, "--tile-stride", o.tile_stride, 1, kMostPixels, "Pixels from one tile to the next [448]")->needs(tile);
   command->add_flag("--exact", o.exact, "Keep every layer as the model has it: slower, rounds as the original does");
+  add_no_rewrite(command, o.no_rewrites);
   command->add_flag("--tf32", o.tf32, "Let f32 matrix products on the GPU use TF32: faster, about three digits");
   command->add_flag("--no-tune", o.no_tune, "Default kernels, instead of the fastest found or cached");
   if (task != VaeTask::decode) {

@@ -49,6 +49,7 @@ int verify_command(const VerifyCommandOptions& options, Outputs& out) {
     verify_options.seed = options.seed;
     if (model.has_photo()) verify_options.inputs.push_back(model.photo_input());
     layers = verify(net, verify_options);
+    if (options.rewrites) layers->rewrites = verify_rewrites(trace(*model.module, model.inputs), net.options().passes, verify_options);
     page.verify = &*layers;
   }
   if (!options.html.empty()) {
