@@ -40,6 +40,7 @@ bool tells(const ParityReport& report, const std::string& part) {
 TEST(ParityHarnessTest, TheReferenceIsComparedWithGivenValues) {
   const ParityCase c{.inputs = {{1, 3}}, .values = {{1, 2, -3}}, .expected = {2, 4, -6}};
   const ParityReport right = check_parity(Doubled(), c);
+  EXPECT_TRUE(right.referenced);
   EXPECT_EQ(right.reference_share, 0);
   EXPECT_FALSE(tells(right, "the reference is")) << right;
   const ParityReport off = check_parity(Doubled(Fault::off), c);

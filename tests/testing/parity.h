@@ -55,7 +55,8 @@ struct ParityReport : Difference {
   std::string skipped = {};                ///< why the kernel was not run; empty: it was
   bool compared = false;                   ///< the kernel was compared with the reference
   std::string device = {};                 ///< the GPU that it ran on
-  double reference_share = 0;              ///< the reference's difference from `expected`, as a share of the budget
+  bool referenced = false;                 ///< the reference was compared with `expected`
+  double reference_share = 0;              ///< its difference, as a share of the budget
 
   bool ok() const { return failures.empty(); }
 };

@@ -129,6 +129,7 @@ struct PreparedCase {
     note_failure(report, same, layer, parity, "the reference gives other values on other memory: it leaves some unwritten");
     if (parity.expected.empty()) return;
     const Difference d = difference(truth.values, parity.expected, DType::f32, truth.budget, truth.scale);
+    report.referenced = true;
     report.reference_share = d.share;
     note_failure(report, d.share <= 1, layer, parity,
                  concat_text("the reference is ", d.share, " of the budget from the expected values, max abs ", d.max_abs, ", worst at ",

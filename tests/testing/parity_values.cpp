@@ -86,7 +86,7 @@ std::ostream& operator<<(std::ostream& out, const ParityReport& report) {
   for (const std::string& failure : report.failures) out << failure << '\n';
   if (!report.ok()) return out;
   out << "passed";
-  if (report.reference_share > 0) out << ", the reference at " << report.reference_share << " of its budget";
+  if (report.referenced) out << ", the reference at " << report.reference_share << " of its budget";
   if (!report.skipped.empty()) return out << ", the kernel skipped: " << report.skipped << '\n';
   return out << ", the kernel at " << report.share << " of its budget (" << report.max_ulp << " ulp): " << report.describe << '\n';
 }

@@ -31,14 +31,16 @@ class OpModule final : public Module {
     std::vector<Value> values;
     std::vector<Value> residual;
     for (const NamedValue& input : inputs) (input.name == "residual" && later ? residual : values).push_back(input.value);
-    Value y = apply(layer_, name_, values);
+    const SourceLine nowhere;  // of no program of the user's
+    Value y = apply(layer_, name_, values, nowhere);
     for (const std::string& step : then_) {
       if (step == "add" || step == "mul") {
         check<OptionError>(!residual.empty(), "--then ", step, " needs a tensor called residual");
-        y = step == "add" ? y + residual.front() : y * residual.front();
+        const Operand first(y, nowhere), second(residual.front(), nowhere);
+        y = step == "add" ? first + second : first * second;
       } else {
         const Value one[] = {y};
-        y = apply(std::make_shared<ActivationLayer>(parse_activation(step)), step, one);
+        y = apply(std::make_shared<ActivationLayer>(parse_activation(step)), step, one, nowhere);
       }
     }
     return {{"y", y}};

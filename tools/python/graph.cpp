@@ -55,7 +55,7 @@ struct Recorder::Recorded final : Module {
     for (const Step& step : steps) {
       std::vector<Value> in;
       for (const int node : step.inputs) in.push_back(*values[static_cast<std::size_t>(node)]);
-      values[static_cast<std::size_t>(step.node)] = apply(step.layer, step.name, in);
+      values[static_cast<std::size_t>(step.node)] = apply(step.layer, step.name, in, SourceLine{});
     }
     std::vector<NamedValue> result;
     for (const auto& [name, node] : outputs) result.push_back({name, *values[static_cast<std::size_t>(node)]});
