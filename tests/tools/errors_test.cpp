@@ -97,6 +97,14 @@ TEST_F(Errors, WrongDtype) {
   expect_refusal({"inspect", "quickstart", "--dtype", "f64"}, "f64");
 }
 
+// Functional steps tell the line of the program that calls them, which here is none of the user's.
+TEST_F(Errors, AnOperationNamesNoLineOfThisProgram) {
+  folder.write("in.safetensors", raw_safetensors(R"({"x":{"dtype":"I64","shape":[2],"data_offsets":[0,16]}})", 16));
+  const Outcome outcome = run_frieze({"op", "silu", "--in", folder.file("in.safetensors"), "--out", folder.file("o.safetensors")});
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_NE(outcome.err.find("silu: silu takes f32, f16 or bf16, got i64\n"), std::string::npos) << outcome.err;
+}
+
 TEST_F(Errors, MissingInput) {
   expect_op_refusal("silu", {{"a", tensor({2})}}, "no tensor 'x'");
   expect_op_refusal("add", {{"x", tensor({2})}}, "2 inputs");
