@@ -120,10 +120,15 @@ void from_integers(std::span<const std::int64_t> values, const TensorView& view)
 
 void convert(const TensorView& from, const TensorView& to) {
   check<ShapeError>(from.shape == to.shape, "converting a tensor of shape ", from.shape, " into one of ", to.shape);
-  if (is_integer(from.dtype) && is_integer(to.dtype)) return from_integers(to_integers(from), to);
+  if (from.dtype != to.dtype && is_integer(from.dtype) && is_integer(to.dtype)) return from_integers(to_integers(from), to);
   if (from.dtype != to.dtype) return from_floats(to_floats(from), to);
   // Bits: a signalling NaN stays one.
   const std::size_t bytes = size_of(from.dtype);
+  for (const Format format : {Format::nchw, Format::nhwc}) {
+    if (!from.is_contiguous(format) || !to.is_contiguous(format)) continue;
+    if (from.shape.elements() > 0) std::memcpy(to.data, from.data, bytes * static_cast<std::size_t>(from.shape.elements()));
+    return;
+  }
   std::vector<std::byte> packed(bytes * static_cast<std::size_t>(from.shape.elements()));
   const auto at = [bytes](const TensorView& view, std::size_t offset) {
     return view.as<std::byte>() + static_cast<std::ptrdiff_t>(offset) * static_cast<std::ptrdiff_t>(bytes);

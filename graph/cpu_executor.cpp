@@ -39,6 +39,7 @@ class CpuExecutor final : public Executor {
     check_memory(checked_add(ports, memory_.arena_bytes, "bytes"), "a model with inputs and outputs of ", readable_bytes(ports),
                  " and intermediate values of ", readable_bytes(memory_.arena_bytes));
     receipt_.memory.arena = memory_.arena_bytes;
+    receipt_.memory.arena_least = memory_.lower_bound;
     receipt_.memory.ports = ports;
     visit_steps(plan_, [this](const Plan&, const Step& step) {
       for (const Parameter* p : step.layer->parameters()) receipt_.memory.weights += p->shape.elements() * 4;
@@ -47,6 +48,7 @@ class CpuExecutor final : public Executor {
     arena_->reserve(memory_.arena_bytes);
     for (const auto* ports : {&plan_.inputs, &plan_.outputs}) {
       for (const PlanPort& port : *ports) {
+        if (ports_.contains(port.value)) continue;  // of a plan that no pass has seen
         HostTensor tensor(plan_.spec(port.value));
         std::memset(tensor.data(), 0, tensor.bytes());
         memory_of_ports_.own[port.value] = memory_of_ports_.bound[port.value] = tensor.data();
@@ -56,8 +58,9 @@ class CpuExecutor final : public Executor {
     receipt_.device = "cpu";
     receipt_.launches_per_run = 0;
     for (const Step& step : plan_.steps) {
-      receipt_.steps.push_back({step.label(), std::string(step.layer->type_name()), "reference", 0, 0});
+      receipt_.steps.push_back({step.label(), std::string(step.layer->type_name()), "reference", 0, 0, step.note});
     }
+    list_views();
     if (options_.on_prepared) options_.on_prepared(static_cast<int>(plan_.steps.size()), static_cast<int>(plan_.steps.size()));
   }
 
@@ -65,9 +68,8 @@ class CpuExecutor final : public Executor {
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
       const Step& step = plan_.steps[i];
       run_step(step);
-      for (const int value : step.outputs) {
-        const auto tapped = taps_.find(value);
-        if (tapped != taps_.end()) std::memcpy(tapped->second.data(), view(value).data, tapped->second.bytes());
+      for (const auto& [value, tensor] : taps_) {
+        if (ready_behind(value) == i) convert(view(value), tensor.view());
       }
     }
   }
@@ -77,7 +79,6 @@ class CpuExecutor final : public Executor {
     throw OptionError("record: this session runs on the CPU, where there is no stream to record into; use run()");
   }
 
-  TensorView port_view(int value) const override { return view(value); }
   void bind(int value, void* data) override {
     if (data == nullptr) data = memory_of_ports_.own.at(value);
     check_port_memory(plan_, memory_of_ports_, value, data, arena_->data(), arena_->bytes());
@@ -91,7 +92,7 @@ class CpuExecutor final : public Executor {
 
   HostTensor read_value(int value) const override {
     HostTensor out(plan_.spec(value));
-    std::memcpy(out.data(), view(value).data, out.bytes());
+    convert(view(value), out.view());
     return out;
   }
 
@@ -159,16 +160,10 @@ class CpuExecutor final : public Executor {
     reference_step(step, in, out, run_dtype(plan_, step));
   }
 
-  TensorView view(int value) const {
-    const TensorSpec& spec = plan_.spec(value);
-    const auto port = memory_of_ports_.bound.find(value);
-    if (port != memory_of_ports_.bound.end()) return TensorView(port->second, spec);
-    return TensorView(arena_->data() + memory_.of_value(value)->offset, spec);
-  }
+  std::byte* arena_data() const override { return arena_->data(); }
 
   std::shared_ptr<HostArena> arena_;
   std::map<int, HostTensor> ports_;
-  PortMemory memory_of_ports_;
   std::map<int, HostTensor> taps_;  // by value
 };
 
@@ -193,12 +188,17 @@ std::shared_ptr<const Backend> cpu_backend() {
 HostTensor Executor::read_loop_value(int, int) const { throw Error("the values of a loop's body are not kept on the CPU"); }
 
 bool is_port(const Plan& plan, int value) {
-  for (const auto* ports : {&plan.inputs, &plan.outputs}) {
-    for (const PlanPort& port : *ports) {
-      if (port.value == value) return true;
-    }
+  const int storage = plan.values[static_cast<std::size_t>(value)].storage;
+  return plan.storages[static_cast<std::size_t>(storage)].where == Storage::Where::port;
+}
+
+void Executor::list_views() {
+  for (const PlanView& view : plan_.views) {
+    const PlanValue& first = plan_.values[static_cast<std::size_t>(view.step.outputs.front())];
+    const int owner = plan_.storages[static_cast<std::size_t>(first.storage)].owner;
+    receipt_.views.push_back(
+        {view.step.path, std::string(view.step.layer->type_name()), plan_.values[static_cast<std::size_t>(owner)].name});
   }
-  return false;
 }
 
 }  // namespace frieze

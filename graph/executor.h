@@ -1,5 +1,6 @@
 #pragma once
 /// What a Session stands on: one executor per device kind, behind one interface. Internal to graph/.
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -7,6 +8,7 @@
 #include <frieze/core/integers.h>
 #include <frieze/core/warning.h>
 #include <frieze/graph/options.h>
+#include <frieze/graph/port_memory.h>
 #include <frieze/graph/port_values.h>
 #include <frieze/graph/receipt.h>
 #include <frieze/graph/step_times.h>
@@ -26,7 +28,7 @@ class Arena {
 class Executor {
  public:
   /// Throws what Plan::check_runnable throws.
-  Executor(Plan plan, const CompileOptions& options) : plan_(std::move(plan)), options_(options) { plan_.check_runnable(); }
+  Executor(Plan plan, const CompileOptions& options) : plan_(place(std::move(plan))), options_(options) { plan_.check_runnable(); }
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
   virtual ~Executor() = default;
@@ -36,7 +38,7 @@ class Executor {
   virtual void launch(cudaStream_t stream) = 0;
   virtual void record(cudaStream_t stream) = 0;
   /// Memory of a port now; `value` is the port's plan value.
-  virtual TensorView port_view(int value) const = 0;
+  TensorView port_view(int value) const { return view(value); }
   virtual void bind(int value, void* data) = 0;
   /// True if ports lie in host memory, at port_view().
   virtual bool on_host() const = 0;
@@ -72,9 +74,24 @@ class Executor {
   const Receipt& receipt() const { return receipt_; }
 
  protected:
+  const PlanValue& value_of(int id) const { return plan_.values[static_cast<std::size_t>(id)]; }
+  const Storage& storage_of(int id) const { return plan_.storages[static_cast<std::size_t>(value_of(id).storage)]; }
+  /// The step behind which a value is there: the first, for what is there before it.
+  std::size_t ready_behind(int id) const { return static_cast<std::size_t>(std::max(0, value_of(id).producer)); }
+  /// Where a value lies now.
+  TensorView view(int id) const {
+    const Storage& storage = storage_of(id);
+    if (storage.where == Storage::Where::port) return plan_.view(id, memory_of_ports_.bound.at(storage.owner));
+    return plan_.view(id, arena_data() + memory_.of_value(id)->offset);
+  }
+  virtual std::byte* arena_data() const = 0;
+  /// What the receipt says of the views.
+  void list_views();
+
   Plan plan_;
   CompileOptions options_;
   MemoryPlan memory_;
+  PortMemory memory_of_ports_;
   Receipt receipt_;
   HostTensor staging_;
   std::optional<WarningScope> ending_;  ///< opened by a destructor whose members may warn when they go
@@ -99,7 +116,7 @@ std::shared_ptr<const Backend> cpu_backend();
 std::shared_ptr<const Backend> cuda_backend(int index);
 int cuda_device_count();
 
-/// "input" or "output" ports with this value id are ports of the session.
+/// Whether a value of a placed plan lies in the memory of an input or an output.
 bool is_port(const Plan& plan, int value);
 
 }  // namespace frieze

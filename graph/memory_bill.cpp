@@ -12,9 +12,22 @@ std::string mebibytes(std::int64_t bytes) {
   return buffer;
 }
 
+namespace {
+
+// "2.0 % above what is alive at once, " where there is such a gap.
+std::string percent_above(const MemoryBill& bill) {
+  if (bill.arena <= bill.arena_least) return {};
+  char buffer[64];
+  const double gap = 100.0 * static_cast<double>(bill.arena - bill.arena_least) / static_cast<double>(bill.arena_least);
+  std::snprintf(buffer, sizeof buffer, "%.1f %% above what is alive at once, ", gap);
+  return buffer;
+}
+
+}  // namespace
+
 std::string bill_text(const MemoryBill& bill) {
-  return concat_text("memory ", mebibytes(bill.total()), ": weights ", mebibytes(bill.weights), ", arena ", mebibytes(bill.arena),
-                     " (largest workspace ", mebibytes(bill.workspace), "), ports ", mebibytes(bill.ports), ", graph ",
+  return concat_text("memory ", mebibytes(bill.total()), ": weights ", mebibytes(bill.weights), ", arena ", mebibytes(bill.arena), " (",
+                     percent_above(bill), "largest workspace ", mebibytes(bill.workspace), "), ports ", mebibytes(bill.ports), ", graph ",
                      mebibytes(bill.graph));
 }
 

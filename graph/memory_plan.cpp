@@ -4,6 +4,7 @@
 #include <bit>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <set>
 
 #include <frieze/core/error.h>
@@ -15,12 +16,15 @@ namespace {
 constexpr std::int64_t kAlign = 256;  // what cudaMalloc promises, and what vector loads and cuBLASLt like
 
 std::vector<Placement> lifetimes(const Plan& plan, const std::vector<std::int64_t>& workspace_bytes, bool keep_values) {
-  std::vector<char> is_port(plan.values.size(), 0);
-  for (const PlanPort& port : plan.inputs) is_port[static_cast<std::size_t>(port.value)] = 1;
-  for (const PlanPort& port : plan.outputs) is_port[static_cast<std::size_t>(port.value)] = 1;
-  std::vector<int> last_use(plan.values.size(), -1);
+  // Of each storage, the first step that writes it and the last that uses it: what nobody reads still lives while it is written.
+  std::vector<int> first_use(plan.storages.size(), -1), last_use(plan.storages.size(), -1);
+  const auto storage_of = [&](int id) { return static_cast<std::size_t>(plan.values[static_cast<std::size_t>(id)].storage); };
   for (std::size_t i = 0; i < plan.steps.size(); ++i) {
-    for (const int id : plan.steps[i].inputs) last_use[static_cast<std::size_t>(id)] = static_cast<int>(i);
+    for (const int id : plan.steps[i].inputs) last_use[storage_of(id)] = static_cast<int>(i);
+    for (const int id : plan.steps[i].outputs) {
+      last_use[storage_of(id)] = static_cast<int>(i);
+      if (first_use[storage_of(id)] < 0) first_use[storage_of(id)] = static_cast<int>(i);
+    }
   }
   const int last_step = static_cast<int>(plan.steps.size()) - 1;
   const auto aligned = [](std::int64_t bytes) { return checked_add(bytes, kAlign - 1, "arena") / kAlign * kAlign; };
@@ -28,10 +32,12 @@ std::vector<Placement> lifetimes(const Plan& plan, const std::vector<std::int64_
   for (std::size_t i = 0; i < plan.steps.size(); ++i) {
     const int step = static_cast<int>(i);
     for (const int value : plan.steps[i].outputs) {
-      if (is_port[static_cast<std::size_t>(value)]) continue;
-      // A value that nobody uses still lives while it is written.
-      const int last = keep_values ? last_step : std::max(step, last_use[static_cast<std::size_t>(value)]);
-      all.push_back({value, 0, aligned(plan.spec(value).bytes()), keep_values ? 0 : step, last});
+      const Storage& storage = plan.storages[storage_of(value)];
+      int& first = first_use[storage_of(value)];
+      if (storage.where == Storage::Where::port || first != step) continue;
+      all.push_back(
+          {storage.owner, 0, aligned(storage.bytes), keep_values ? 0 : step, keep_values ? last_step : last_use[storage_of(value)]});
+      first = -1;  // of its other views, none again
     }
     if (i >= workspace_bytes.size() || workspace_bytes[i] == 0) continue;
     const bool keep = keep_values && loop_of(plan.steps[i]) != nullptr;  // the body's values lie in there
@@ -74,8 +80,8 @@ class Lives {
   std::set<std::pair<int, std::size_t>> begins_;  // first step, index
 };
 
-// Largest first, each at the lowest offset at which it meets nothing that is alive at the same time. Packs best, but looks at every pair
-// that is alive together: false, and nothing is promised of the offsets, if those are more than `pairs`.
+// In the order in which they come, each at the lowest offset at which it meets nothing that is alive at the same time. Packs best, but
+// looks at every pair that is alive together: false, and nothing is promised of the offsets, if those are more than `pairs`.
 bool place_by_size(std::vector<Placement>& largest_first, std::size_t steps, std::size_t pairs) {
   Lives lives(steps);
   std::vector<std::size_t> rivals;
@@ -200,6 +206,12 @@ void check_apart(const std::vector<Placement>& all) {
       [&](std::size_t i) { live.erase(all[i].offset); });
 }
 
+std::int64_t end_of(const std::vector<Placement>& all) {
+  std::int64_t end = 0;
+  for (const Placement& p : all) end = std::max(end, checked_add(p.offset, p.bytes, "arena"));
+  return end;
+}
+
 std::int64_t largest_live_sum(const std::vector<Placement>& all, std::size_t steps) {
   std::vector<std::int64_t> change(steps + 1, 0);
   for (const Placement& p : all) {
@@ -229,32 +241,54 @@ const Placement* MemoryPlan::workspace_of(int step) const {
 
 void MemoryPlan::validate() const { check_apart(placements); }
 
-void MemoryPlan::index() {
-  of_value_.clear();
-  of_step_.clear();
+void MemoryPlan::index(const Plan& plan) {
+  std::vector<int> of_owner(plan.values.size(), -1);
+  of_step_.assign(plan.steps.size(), -1);
   for (std::size_t i = 0; i < placements.size(); ++i) {
     const Placement& p = placements[i];
-    std::vector<int>& table = p.value >= 0 ? of_value_ : of_step_;
-    const auto key = static_cast<std::size_t>(p.value >= 0 ? p.value : p.first_step);
-    if (key >= table.size()) table.resize(key + 1, -1);
-    table[key] = static_cast<int>(i);
+    (p.value >= 0 ? of_owner[static_cast<std::size_t>(p.value)] : of_step_[static_cast<std::size_t>(p.first_step)]) = static_cast<int>(i);
+  }
+  of_value_.clear();
+  for (std::size_t id = 0; id < plan.values.size(); ++id) {
+    const int storage = plan.values[id].storage;
+    of_value_.push_back(of_owner[storage < 0 ? id : static_cast<std::size_t>(plan.storages[static_cast<std::size_t>(storage)].owner)]);
   }
 }
 
+namespace {
+
+constexpr std::size_t kPairs = 4'000'000;
+
+// In one of two orders, none of which is the best for all plans: the smaller arena, or none if too many are alive together.
+std::optional<std::vector<Placement>> place_by_gaps(const std::vector<Placement>& all, std::size_t steps) {
+  const auto area = [](const Placement& p) { return static_cast<double>(p.bytes) * (p.last_step - p.first_step + 1); };
+  const auto larger = [](const Placement& a, const Placement& b) { return a.bytes > b.bytes; };
+  const auto longer = [&](const Placement& a, const Placement& b) { return area(a) > area(b); };
+  std::vector<Placement> by_size = all, by_area = all;
+  std::stable_sort(by_size.begin(), by_size.end(), larger);
+  if (!place_by_size(by_size, steps, kPairs)) return std::nullopt;
+  std::stable_sort(by_area.begin(), by_area.end(), longer);
+  if (!place_by_size(by_area, steps, kPairs)) return by_size;
+  return end_of(by_area) < end_of(by_size) ? by_area : by_size;
+}
+
+}  // namespace
+
 MemoryPlan plan_memory(const Plan& plan, const std::vector<std::int64_t>& workspace_bytes, bool keep_values) {
+  if (!plan.placed()) return plan_memory(place(plan), workspace_bytes, keep_values);
   MemoryPlan out;
   std::vector<Placement> all = lifetimes(plan, workspace_bytes, keep_values);
   out.lower_bound = largest_live_sum(all, plan.steps.size());
-  std::stable_sort(all.begin(), all.end(), [](const Placement& a, const Placement& b) { return a.bytes > b.bytes; });
-  constexpr std::size_t kPairs = 4'000'000;
-  if (!place_by_size(all, plan.steps.size(), kPairs)) {
-    for (Placement& p : all) p.offset = 0;
+  if (auto placed = place_by_gaps(all, plan.steps.size())) {
+    all = std::move(*placed);
+  } else {
+    std::stable_sort(all.begin(), all.end(), [](const Placement& a, const Placement& b) { return a.bytes > b.bytes; });
     place_by_time(all);
   }
-  for (const Placement& p : all) out.arena_bytes = std::max(out.arena_bytes, checked_add(p.offset, p.bytes, "arena"));
+  out.arena_bytes = end_of(all);
   out.placements = std::move(all);
   out.validate();
-  out.index();
+  out.index(plan);
   return out;
 }
 

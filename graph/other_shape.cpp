@@ -1,11 +1,13 @@
 #include <frieze/graph/other_shape.h>
 
 #include <frieze/core/error.h>
+#include <frieze/graph/passes/passes.h>
 
 namespace frieze {
 
 std::optional<Plan> with_one_image_more(const Plan& plan) {
-  Plan out = plan;
+  Plan out = without_views(plan);
+  const bool views = !plan.views.empty();
   const auto spec = [&out](int value) -> TensorSpec& { return out.values[static_cast<std::size_t>(value)].spec; };
   for (const PlanPort& port : out.inputs) {
     Shape& shape = spec(port.value).shape;
@@ -30,7 +32,7 @@ std::optional<Plan> with_one_image_more(const Plan& plan) {
   } catch (const Error&) {
     return std::nullopt;
   }
-  return out;
+  return views ? find_views(std::move(out)) : place(std::move(out));
 }
 
 }  // namespace frieze

@@ -72,6 +72,37 @@ int find_port(const std::vector<PlanPort>& ports, std::string_view name, const c
 int Plan::input(std::string_view name) const { return find_port(inputs, name, "input"); }
 int Plan::output(std::string_view name) const { return find_port(outputs, name, "output"); }
 
+bool Plan::placed() const {
+  return std::all_of(values.begin(), values.end(), [](const PlanValue& v) { return v.storage >= 0; });
+}
+
+TensorView Plan::view(int value, void* storage) const {
+  const PlanValue& v = values[static_cast<std::size_t>(value)];
+  const std::int64_t bytes = v.offset * static_cast<std::int64_t>(size_of(v.spec.dtype));
+  return TensorView(static_cast<std::byte*>(storage) + bytes, v.spec.shape, v.spec.dtype, v.strides);
+}
+
+namespace {
+
+void check_storages(const Plan& plan) {
+  for (const PlanValue& v : plan.values) {
+    if (v.storage < 0) continue;
+    check<Error>(v.storage < static_cast<int>(plan.storages.size()), "plan: value '", v.name, "' lies in no storage");
+    std::int64_t end = v.offset;
+    bool inside = end >= 0;
+    for (int axis = 0; axis < v.spec.shape.rank(); ++axis) {
+      const std::int64_t stride = v.strides[static_cast<std::size_t>(axis)];
+      inside = inside && stride >= 0;
+      end += (v.spec.shape[axis] - 1) * stride;
+    }
+    const std::int64_t bytes = plan.storages[static_cast<std::size_t>(v.storage)].bytes;
+    inside = inside && (end + 1) * static_cast<std::int64_t>(size_of(v.spec.dtype)) <= bytes;
+    check<Error>(inside, "plan: value '", v.name, "' leaves its storage of ", bytes, " bytes");
+  }
+}
+
+}  // namespace
+
 void Plan::validate() const {
   const int count = static_cast<int>(values.size());
   std::vector<char> made(values.size(), 0);
@@ -81,7 +112,22 @@ void Plan::validate() const {
                  "' leads nowhere");
     made[static_cast<std::size_t>(port.value)] = 1;
   }
+  std::size_t looked = 0;
+  const auto look = [&](std::size_t before) {  // of a concatenation, the parts are made before the whole
+    for (; looked < views.size() && static_cast<std::size_t>(views[looked].before) <= before; ++looked) {
+      const Step& step = views[looked].step;
+      for (const int id : step.inputs) {
+        check<Error>(valid(id) && made[static_cast<std::size_t>(id)], "plan: view '", step.path, "' looks at value ", id,
+                     " before it is made");
+      }
+      for (const int id : step.outputs) {
+        check<Error>(valid(id) && !made[static_cast<std::size_t>(id)], "plan: view '", step.path, "' makes value ", id, " again");
+        made[static_cast<std::size_t>(id)] = 1;
+      }
+    }
+  };
   for (std::size_t i = 0; i < steps.size(); ++i) {
+    look(i);
     const Step& step = steps[i];
     for (const int id : step.inputs) {
       check<Error>(valid(id) && made[static_cast<std::size_t>(id)], "plan: step '", step.path, "' uses value ", id, " before it is made");
@@ -96,6 +142,8 @@ void Plan::validate() const {
       made[static_cast<std::size_t>(id)] = 1;
     }
   }
+  look(steps.size());
+  check_storages(*this);
   for (const PlanPort& port : outputs) {
     check<Error>(valid(port.value) && made[static_cast<std::size_t>(port.value)], "plan: output '", port.name, "' is never made");
   }
@@ -162,11 +210,13 @@ Plan optimized(Plan plan, const PassOptions& options, const std::vector<Rewrite>
   plan = rewrite(std::move(plan), rewrites, RewriteStage::before_fusion);
   if (options.fuse) plan = fuse(std::move(plan));
   plan = rewrite(std::move(plan), rewrites, RewriteStage::after_fusion);
-  plan = choose_formats(std::move(plan), options.formats);
+  plan = choose_formats(std::move(plan), options.formats, options.views);
+  PassOptions body_options = options;
+  body_options.views = false;  // a loop's kernel gives every value of its body memory of its own
   for (Step& step : plan.steps) {
     const Repeat* const loop = loop_of(step);
     if (loop == nullptr) continue;
-    const auto faster = loop->with_body(optimized(loop->body(), options, rewrites));
+    const auto faster = loop->with_body(optimized(loop->body(), body_options, rewrites));
     std::vector<TensorSpec> in;
     for (const int id : step.inputs) in.push_back(plan.spec(id));
     const Inferred inferred = faster->infer(in);
@@ -174,6 +224,7 @@ Plan optimized(Plan plan, const PassOptions& options, const std::vector<Rewrite>
     step.flops = inferred.flops;
     step.bytes = inferred.bytes;
   }
+  plan = options.views ? find_views(std::move(plan)) : place(std::move(plan));
   plan.validate();
   return plan;
 }

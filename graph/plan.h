@@ -29,6 +29,7 @@ struct Step {
   double flops = 0, bytes = 0;
   std::vector<std::string> merged = {};    ///< paths of steps that a pass made part of this one, and whose value is what this one makes
   std::vector<std::string> replaced = {};  ///< … and whose value nobody makes any more
+  std::string note = {};                   ///< why it copies what others only look at, or empty
 
   /// The value that a step with one output makes. Throws Error if it makes none or several.
   int output() const;
@@ -40,10 +41,28 @@ struct Step {
   std::string label() const;
 };
 
+/// Memory that values are views of.
+struct Storage {
+  enum class Where : std::uint8_t { arena, port };
+  int owner = -1;  ///< the value that takes up all of it
+  std::int64_t bytes = 0;
+  Where where = Where::arena;
+};
+
+/// A value is a view of a storage.
 struct PlanValue {
-  TensorSpec spec;
+  TensorSpec spec;    ///< where it is not contiguous, the format says which axis runs fastest
   std::string name;   ///< path of the step that makes it, or the input's name
-  int producer = -1;  ///< index of that step; -1 for an input of the model
+  int producer = -1;  ///< index of that step, of a view's the last that writes any of it; -1 for an input of the model, or a view of it
+  int storage = -1;   ///< index of Plan::storages; -1: not placed yet
+  std::int64_t offset = 0;  ///< of its first element, in elements
+  Strides strides{};        ///< in elements
+};
+
+/// Something traced that no step does: its outputs are views of its inputs' memory, or the other way round.
+struct PlanView {
+  Step step;
+  int before = 0;  ///< index of the step that it stood before
 };
 
 /// What output `i` of a step of `count` outputs is called: the step's own name where it is the only one, else "split.0", "split.1".
@@ -74,10 +93,12 @@ struct AppliedRewrite {
   friend bool operator==(const AppliedRewrite&, const AppliedRewrite&) = default;
 };
 
-/// Steps in an order in which they can run; every step's inputs are model inputs or outputs of earlier steps.
+/// Steps in an order in which they can run; every step's inputs are model inputs, outputs of earlier steps, or views of these.
 struct Plan {
   std::vector<Step> steps;
+  std::vector<PlanView> views;  ///< in the order in which they were traced
   std::vector<PlanValue> values;
+  std::vector<Storage> storages;
   std::vector<PlanPort> inputs, outputs;
   PlanFaults faults;
   std::vector<BorrowedLayer> borrowed;
@@ -87,8 +108,12 @@ struct Plan {
   /// Value id of a port. Throws OptionError listing the names there are.
   int input(std::string_view name) const;
   int output(std::string_view name) const;
-  /// Throws Error if a step uses a value before it is made, two steps make one value, or a port leads nowhere: a bug in a
-  /// pass, caught in every build.
+  /// True if every value has its storage.
+  bool placed() const;
+  /// Where a placed value lies if its storage begins at `storage`.
+  TensorView view(int value, void* storage) const;
+  /// Throws Error if a step uses a value before it is made, two steps make one value, a value leaves its storage, or a port leads nowhere:
+  /// a bug in a pass, caught in every build.
   void validate() const;
   /// Throws OptionError if a borrowed layer is gone.
   void check_alive() const;
@@ -106,14 +131,20 @@ struct PassOptions {
   bool rewrite = true;  ///< apply the registered rewrites, see core/rewrite.h: less work, the same function up to rounding
   bool fuse = true;     ///< producers absorb the elementwise steps that follow them
   bool formats = true;  ///< run layers in the format they are fast in, converting at the borders; false: nchw everywhere
+  bool views = true;  ///< slices, splits, reshapes and concatenations look at memory instead of copying it, where the kernels around allow
   std::vector<std::string> without = {};  ///< names of rewrites that are left out
 };
-/// The passes in order: rewriting, fusion, rewriting of what fusion made, formats. The result computes the same function. Rewriting reads
-/// the parameters: load weights first. Throws OptionError on a name in `without` that no rewrite has, listing the names that there are;
-/// Error naming a rewrite whose replacement cannot stand in the plan.
+/// The passes in order: rewriting, fusion, rewriting of what fusion made, formats, views. The result computes the same function. Rewriting
+/// reads the parameters: load weights first. Throws OptionError on a name in `without` that no rewrite has, listing the names that there
+/// are; Error naming a rewrite whose replacement cannot stand in the plan.
 Plan optimize(Plan plan, const PassOptions& options = {});
 /// The rewrites that applied to the plan and to the bodies of its loops, a body's places counted once.
 std::vector<AppliedRewrite> applied_rewrites(const Plan& plan);
+
+/// The plan with a storage of its own for each value that has none.
+Plan place(Plan plan);
+/// The plan with its views as steps again, and nothing placed.
+Plan without_views(Plan plan);
 
 /// The type that a step's parameters are rounded to: that of the first of its outputs, then of its inputs, that is no integer; else f32.
 DType run_dtype(const Plan& plan, const Step& step);

@@ -29,6 +29,13 @@ struct ReceiptStep {
   std::string path, layer, algorithm;
   int nodes = 0;
   std::int64_t workspace_bytes = 0;
+  std::string note = {};  ///< why it copies what others only look at, or empty
+};
+
+/// What was traced and is no step: views of memory.
+struct ReceiptView {
+  std::string path, layer;
+  std::string of;  ///< whose memory it is
 };
 
 struct Receipt {
@@ -37,6 +44,7 @@ struct Receipt {
   int launches_per_run = 0;  ///< 1 for a captured session
   std::vector<ReceiptNode> nodes;
   std::vector<ReceiptStep> steps;
+  std::vector<ReceiptView> views;
   std::vector<ReceiptEdge> edge_list;
   int edges = 0, dependent_launches = 0, capture_attempts = 0;
   int streams = 0;  ///< how many the graph keeps busy at most: chains that cover its nodes

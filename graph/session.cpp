@@ -108,7 +108,7 @@ std::vector<std::string> Session::tap(std::string_view pattern) {
     taps.points = tap_points(plan());
     for (std::size_t i = 0; i < taps.points.size(); ++i) taps.by_name.emplace(taps.points[i].name, static_cast<int>(i));
   }
-  const std::vector<int> more = points_matching(plan(), taps.points, pattern);
+  const std::vector<int> more = points_matching(taps.points, pattern);
   std::vector<int> all;
   std::set_union(taps.set.begin(), taps.set.end(), more.begin(), more.end(), std::back_inserter(all));
   if (all != taps.set) own.tap(taps.values(all));
@@ -140,8 +140,8 @@ HostTensor Session::tapped(std::string_view name) const {
   }
   std::vector<int> below;
   for (const int i : taps.set) {
-    if (stands_for(plan(), taps.at(i), name)) return own.read_tap(taps.at(i).value);
-    if (lies_below(plan(), taps.at(i), name)) below.push_back(i);
+    if (stands_for(taps.at(i), name)) return own.read_tap(taps.at(i).value);
+    if (lies_below(taps.at(i), name)) below.push_back(i);
   }
   if (below.size() == 1) return own.read_tap(taps.at(below.front()).value);
   constexpr std::size_t kListed = 12;

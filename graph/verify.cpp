@@ -41,7 +41,7 @@ using Checksums = std::vector<std::pair<int, std::uint64_t>>;  // plan value, ch
 
 std::vector<int> made_values(const Plan& plan) {
   std::vector<int> ids;
-  for (const Step& step : plan.steps) ids.insert(ids.end(), step.outputs.begin(), step.outputs.end());
+  for (const TapPoint& point : tap_points(plan)) ids.push_back(point.value);
   return ids;
 }
 
@@ -70,9 +70,10 @@ Checksums eager(Session& session, const std::vector<int>& values) {
   return checksums(session, values);
 }
 
-// The plan without fusion and formats: each absorbed operation is a step again, rounded to the run's type like any other,
-// and all but the ports lie in nchw. Values keep their numbers; those that fusion removed get new ones.
-Plan as_traced(const Plan& plan) {
+// The plan without views, fusion and formats: each view is a copy and each absorbed operation is a step again, rounded to the run's type
+// like any other, and all but the ports lie in nchw. Values keep their numbers; those that fusion removed get new ones.
+Plan as_traced(const Plan& viewed) {
+  const Plan plan = without_views(viewed);
   Plan out = plan;
   out.steps.clear();
   std::vector<char> port(plan.values.size(), 0);
@@ -163,13 +164,16 @@ class Verifier {
       const std::vector<float> values = session.value(port.value).floats();
       report_.inputs_non_finite += std::count_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
     }
-    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
-      const Step& step = plan_.steps[i];
-      if (const Repeat* const loop = loop_of(step); loop != nullptr && session.device().is_cuda()) {
-        compare_loop(session, whole, static_cast<int>(i), *loop);
+    std::vector<const Step*> compared;  // views too: what they look at must be what their layers would make
+    for (const TapPoint& point : tap_points(plan_)) {
+      if (compared.empty() || compared.back() != point.step) compared.push_back(point.step);
+    }
+    for (const Step* step : compared) {
+      if (const Repeat* const loop = loop_of(*step); loop != nullptr && session.device().is_cuda()) {
+        compare_loop(session, whole, static_cast<int>(step - plan_.steps.data()), *loop);
       } else {
         compare_step(
-            plan_, step, [&](int id) { return session.value(id); }, [&](int id) { return whole.value(id); }, {});
+            plan_, *step, [&](int id) { return session.value(id); }, [&](int id) { return whole.value(id); }, {});
       }
     }
     for (const PlanPort& port : plan_.outputs) {

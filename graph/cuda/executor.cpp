@@ -19,6 +19,7 @@
 #include <frieze/graph/cuda/record.h>
 #include <frieze/graph/cuda/repeat.h>
 #include <frieze/graph/cuda/stamps.h>
+#include <frieze/graph/cuda/strided_copy.h>
 #include <frieze/graph/cuda/taps.h>
 #include <frieze/graph/cuda/use.h>
 #include <frieze/graph/memory_bill.h>
@@ -101,8 +102,6 @@ class CudaExecutor final : public Executor {
     last_use_->wait();
   }
 
-  TensorView port_view(int value) const override { return view(value); }
-
   void bind(int value, void* data) override {
     const SessionScope scope(*this);
     void*& bound = memory_of_ports_.bound.at(value);
@@ -161,7 +160,14 @@ class CudaExecutor final : public Executor {
     last_use_->wait();
     if (!is_port(plan_, value)) arena_->begin_use(stream_.get(), last_use_);
     HostTensor out(plan_.spec(value));
-    copy(out.data(), view(value).data, out.bytes(), cudaMemcpyDeviceToHost);
+    const TensorView from = view(value);
+    if (from.is_contiguous(out.spec().format)) {
+      copy(out.data(), from.data, out.bytes(), cudaMemcpyDeviceToHost);
+    } else {
+      const DeviceBuffer packed(out.bytes());
+      launch_strided_copy(from, TensorView(packed.data(), out.spec()), stream_.get());
+      copy(out.data(), packed.data(), out.bytes(), cudaMemcpyDeviceToHost);
+    }
     return out;
   }
 
@@ -181,16 +187,13 @@ class CudaExecutor final : public Executor {
     const SessionScope scope(*this);
     last_use_->wait();
     std::vector<Taps::Tapped> wanted;
-    for (const int value : values) {
-      const auto step = static_cast<std::size_t>(plan_.values[static_cast<std::size_t>(value)].producer);
-      wanted.push_back({value, step, view(value).data, static_cast<std::size_t>(plan_.spec(value).bytes())});
-    }
+    for (const int value : values) wanted.push_back({value, ready_behind(value), view(value), plan_.spec(value)});
     std::unique_ptr<Taps> fresh;
     if (!values.empty()) {
       fresh = std::make_unique<Taps>(wanted, stream_.get());
       if (exec_) {
         fresh->capture(source(), stream_.get());
-        check_only_copies_added(captured_, fresh->graph(), source());
+        check_only_copies_added(captured_, *fresh, source());
       }
       CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
     }
@@ -240,7 +243,6 @@ class CudaExecutor final : public Executor {
 
   Use use_on(cudaStream_t stream, cudaGraphExec_t graph = nullptr) { return Use(last_use_, last_graph_, *arena_, stream, graph); }
 
-  // Over the session's own stream.
   void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) const {
     CUDA_CHECK_AT("cudaMemcpyAsync", cudaMemcpyAsync(to, from, bytes, kind, stream_.get()));
     CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
@@ -261,6 +263,16 @@ class CudaExecutor final : public Executor {
     }
   }
 
+  std::vector<TensorView> seen(const Step& step, const std::vector<int>& ids, bool memory) const {
+    std::vector<TensorView> views;
+    for (const int id : ids) {
+      TensorView v = memory ? view(id) : plan_.view(id, nullptr);
+      if (const TensorSpec spec = seen(step, id); v.is_contiguous(spec.format)) v = TensorView(v.data, spec);
+      if (!memory) v.data = nullptr;
+      views.push_back(v);
+    }
+    return views;
+  }
   TensorSpec seen(const Step& step, int value) const { return seen_by(step, plan_.spec(value)); }
 
   void prepare() {
@@ -272,7 +284,9 @@ class CudaExecutor final : public Executor {
       for (const int id : step.inputs) in.push_back(seen(step, id));
       for (const int id : step.outputs) out.push_back(seen(step, id));
       const std::vector<EpilogueOp> ops = step.ops();
-      const PrepareArgs args{in, out, ops, &device_, stream_.get(), options_.allow_tf32, options_.tune, {}, {}, options_.keep_values};
+      const std::vector<TensorView> in_views = seen(step, step.inputs, false), out_views = seen(step, step.outputs, false);
+      const PrepareArgs args{
+          in, out, ops, &device_, stream_.get(), options_.allow_tf32, options_.tune, in_views, out_views, options_.keep_values};
       Prepared prepared;
       prepared.kernel = prepare_step(step, args);
       receipt_.memory.weights += static_cast<std::int64_t>(prepared.kernel->weight_bytes());
@@ -288,33 +302,26 @@ class CudaExecutor final : public Executor {
     for (const Prepared& step : steps_) workspace.push_back(static_cast<std::int64_t>(step.kernel->workspace_bytes()));
     memory_ = plan_memory(plan_, workspace, options_.keep_values);
     receipt_.memory.arena = memory_.arena_bytes;
+    receipt_.memory.arena_least = memory_.lower_bound;
     receipt_.memory.workspace = workspace.empty() ? 0 : *std::max_element(workspace.begin(), workspace.end());
     check_bill(receipt_.memory, options_.max_memory);
     arena_->reserve(memory_.arena_bytes);
     for (std::size_t i = 0; i < steps_.size(); ++i) {
       const Placement* placed = memory_.workspace_of(static_cast<int>(i));
       if (placed != nullptr) steps_[i].workspace = arena_->data() + placed->offset;
-      receipt_.steps.push_back(
-          {plan_.steps[i].label(), std::string(plan_.steps[i].layer->type_name()), steps_[i].kernel->describe(), 0, workspace[i]});
+      receipt_.steps.push_back({plan_.steps[i].label(), std::string(plan_.steps[i].layer->type_name()), steps_[i].kernel->describe(), 0,
+                                workspace[i], plan_.steps[i].note});
     }
+    list_views();
     refresh_views();
   }
 
-  TensorView view(int value) const {
-    const TensorSpec& spec = plan_.spec(value);
-    const auto port = memory_of_ports_.bound.find(value);
-    return TensorView(port != memory_of_ports_.bound.end() ? port->second : arena_->data() + memory_.of_value(value)->offset, spec);
-  }
+  std::byte* arena_data() const override { return arena_->data(); }
 
   void refresh_views() {
-    const auto views = [this](const Step& step, const std::vector<int>& ids) {
-      std::vector<TensorView> all;
-      for (const int id : ids) all.emplace_back(view(id).data, seen(step, id));
-      return all;
-    };
     for (std::size_t i = 0; i < steps_.size(); ++i) {
-      steps_[i].in = views(plan_.steps[i], plan_.steps[i].inputs);
-      steps_[i].out = views(plan_.steps[i], plan_.steps[i].outputs);
+      steps_[i].in = seen(plan_.steps[i], plan_.steps[i].inputs, true);
+      steps_[i].out = seen(plan_.steps[i], plan_.steps[i].outputs, true);
     }
   }
 
@@ -415,9 +422,7 @@ class CudaExecutor final : public Executor {
   void capture_taps() {
     if (!taps_) return;
     last_use_->wait();
-    for (const Step& step : plan_.steps) {
-      for (const int id : step.outputs) taps_->moved(id, view(id).data);
-    }
+    taps_->moved([this](int id) { return view(id); });
     if (exec_) taps_->capture(source(), stream_.get());
   }
 
@@ -429,7 +434,9 @@ class CudaExecutor final : public Executor {
     bool rebindable = true;
     for (std::size_t i = 0; i < steps_.size(); ++i) {
       const Step& step = plan_.steps[i];
-      const auto holds = [value](const std::vector<int>& ids) { return std::find(ids.begin(), ids.end(), value) != ids.end(); };
+      const auto holds = [&](const std::vector<int>& ids) {  // the port's memory, whole or in part
+        return std::any_of(ids.begin(), ids.end(), [&](int id) { return value_of(id).storage == value_of(value).storage; });
+      };
       if (!holds(step.outputs) && !holds(step.inputs)) continue;
       touching.push_back(i);
       rebindable &= steps_[i].kernel->rebindable();
@@ -469,7 +476,6 @@ class CudaExecutor final : public Executor {
   Stream stream_;
   std::shared_ptr<DeviceArena> arena_;
   std::map<int, DeviceBuffer> ports_;
-  PortMemory memory_of_ports_;
   std::vector<Prepared> steps_;  // library plans in here outlive the graph that was captured from them
   CapturedGraph captured_;
   GraphExec exec_;

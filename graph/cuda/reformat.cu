@@ -1,5 +1,6 @@
 #include <frieze/core/cuda/check.h>
 #include <frieze/graph/cuda/reformat.h>
+#include <frieze/graph/cuda/strided_copy.h>
 #include <frieze/core/cuda/launch.cuh>
 
 namespace frieze::cuda {
@@ -110,10 +111,23 @@ class ReformatKernel final : public NodeKernel {
   TensorSpec in_, out_;
 };
 
+class StridedCopyKernel final : public NodeKernel {
+ public:
+  StridedCopyKernel() { preload_strided_copy(); }
+  void launch(const LaunchArgs& args, cudaStream_t stream) const override { launch_strided_copy(args.in[0], args.out[0], stream); }
+  std::string describe() const override { return "a strided copy"; }
+};
+
 }  // namespace
 
 std::unique_ptr<Kernel> make_reformat_kernel(const TensorSpec& in, const TensorSpec& out) {
   return std::make_unique<ReformatKernel>(in, out);
+}
+
+std::unique_ptr<Kernel> make_reformat_kernel(const TensorSpec& in, const TensorSpec& out, const TensorView& in_view,
+                                             const TensorView& out_view) {
+  if (in_view.is_contiguous(in.format) && out_view.is_contiguous(out.format)) return make_reformat_kernel(in, out);
+  return std::make_unique<StridedCopyKernel>();
 }
 
 }  // namespace frieze::cuda

@@ -64,6 +64,7 @@ class RepeatKernel final : public LoopKernel {
       one.in = in;
       one.out = out;
       one.epilogue = ops;
+      one.in_views = one.out_views = {};
       kernels_.push_back(prepare_step(step, one));
       workspaces.push_back(static_cast<std::int64_t>(kernels_.back()->workspace_bytes()));
     }
@@ -210,7 +211,10 @@ std::unique_ptr<LoopKernel> make_repeat_kernel(const Repeat& loop, const Prepare
 std::unique_ptr<Kernel> prepare_step(const Step& step, const PrepareArgs& args) {
   if (const Repeat* const loop = loop_of(step)) return make_repeat_kernel(*loop, args);
   try {
-    if (dynamic_cast<const Reformat*>(step.layer.get()) != nullptr) return make_reformat_kernel(args.in[0], args.out[0]);
+    if (dynamic_cast<const Reformat*>(step.layer.get()) != nullptr) {
+      if (args.in_views.empty()) return make_reformat_kernel(args.in[0], args.out[0]);
+      return make_reformat_kernel(args.in[0], args.out[0], args.in_views[0], args.out_views[0]);
+    }
     return kernel_registry().prepare(*step.layer, args);
   } catch (const CudaError& e) {
     throw CudaError(step.path + ": " + e.what(), e.code());

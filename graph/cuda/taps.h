@@ -1,5 +1,6 @@
 #pragma once
 /// Taps of a captured session: a sibling of the production graph that differs from it by copy nodes alone.
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -18,9 +19,9 @@ class Taps {
  public:
   struct Tapped {
     int value = -1;
-    std::size_t step = 0;        ///< behind which the value is there
-    const void* from = nullptr;  ///< where it lies: in the arena, or a port
-    std::size_t bytes = 0;
+    std::size_t step = 0;  ///< behind which the value is there
+    TensorView from;       ///< where it lies: in the arena, or a port
+    TensorSpec spec;       ///< as what it is kept, contiguous
   };
 
   /// Memory for what is tapped, poisoned on `stream`. Throws CudaError.
@@ -28,8 +29,10 @@ class Taps {
 
   /// Captures `source` with a copy of each tapped value behind its step. Throws CaptureError, CudaError.
   void capture(const CaptureSource& source, cudaStream_t stream);
-  /// The address of a value, tapped or not, has changed.
-  void moved(int value, const void* from);
+  /// Addresses have changed: `from` says where a value lies now.
+  void moved(const std::function<TensorView(int)>& from);
+  /// How many copies stand behind `step`: nodes of the graph.
+  std::size_t copies_behind(std::size_t step) const;
   /// Enqueues the copies behind `step`.
   void enqueue(std::size_t step, cudaStream_t stream) const;
   void poison(cudaStream_t stream) const;
@@ -41,7 +44,8 @@ class Taps {
 
  private:
   struct Tap {
-    const void* from;
+    TensorView from;
+    TensorSpec spec;
     DeviceBuffer memory;
   };
   std::map<int, Tap> taps_;                            // by value
@@ -62,8 +66,9 @@ struct KernelFacts {
 /// Throws CudaError.
 KernelFacts kernel_facts(cudaGraphNode_t node);
 
-/// Throws CaptureError naming the first step whose nodes in `tapped` are not those of `production`, in number, kind, kernel and
-/// launch shape, followed by copies. Parameters are not compared: structures among them may hold undefined padding.
-void check_only_copies_added(const CapturedGraph& production, const CapturedGraph& tapped, const CaptureSource& source);
+/// Throws CaptureError naming the first step whose nodes in the graph of `taps` are not those of `production`, in number, kind, kernel and
+/// launch shape, followed by as many as there are copies behind the step. Parameters are not compared: structures among them may hold
+/// undefined padding.
+void check_only_copies_added(const CapturedGraph& production, const Taps& taps, const CaptureSource& source);
 
 }  // namespace frieze::cuda

@@ -9,7 +9,8 @@ namespace {
 
 class FormatChooser {
  public:
-  FormatChooser(Plan plan, bool allow_nhwc) : plan_(std::move(plan)), allow_nhwc_(allow_nhwc), variants_(plan_.values.size()) {
+  FormatChooser(Plan plan, bool allow_nhwc, bool views)
+      : plan_(std::move(plan)), allow_nhwc_(allow_nhwc), views_(views), variants_(plan_.values.size()) {
     for (std::size_t id = 0; id < variants_.size(); ++id) {
       variants_[id].fill(-1);
       variants_[id][index(plan_.values[id].spec.format)] = static_cast<int>(id);
@@ -18,6 +19,10 @@ class FormatChooser {
 
   Plan run() {
     for (Step& step : plan_.steps) {
+      if (views_ && look(step)) {
+        done_.push_back(std::move(step));
+        continue;
+      }
       step.format = choose(step);
       for (int& id : step.inputs) id = in_format(id, step.format);
       for (const int id : step.outputs) set_format(id, step.format);
@@ -49,6 +54,30 @@ class FormatChooser {
     if (wanted == Format::nhwc && !rule.nhwc) wanted = Format::nchw;
     if (wanted == Format::nchw && !rule.nchw) wanted = Format::nhwc;
     return wanted;
+  }
+
+  // A layer that only looks at its input looks at the memory as it is, if that can be; its outputs' formats follow.
+  bool look(Step& step) {
+    if (step.inputs.size() != 1 || !step.epilogue.empty()) return false;
+    const TensorSpec& x = spec(step.inputs[0]);
+    std::vector<Format> formats;
+    for (std::size_t k = 0; k < step.outputs.size(); ++k) {
+      const auto layout = step.layer->output_layout({&x, 1}, k, {0, contiguous_strides(x.shape, x.format)});
+      if (!layout) return false;
+      formats.push_back(nearest_format(spec(step.outputs[k]).shape, layout->strides));
+    }
+    step.format = x.format;
+    for (std::size_t k = 0; k < step.outputs.size(); ++k) set_format(step.outputs[k], formats[k]);
+    return true;
+  }
+
+  // The channels of nhwc lie closer to each other than anything else does.
+  static Format nearest_format(const Shape& shape, const Strides& strides) {
+    if (same_layout(shape)) return Format::nchw;
+    for (const int axis : {2, 3}) {
+      if (shape[axis] > 1 && strides[static_cast<std::size_t>(axis)] < strides[1]) return Format::nchw;
+    }
+    return Format::nhwc;
   }
 
   void set_format(int id, Format format) {
@@ -108,13 +137,13 @@ class FormatChooser {
   }
 
   Plan plan_;
-  bool allow_nhwc_;
+  bool allow_nhwc_, views_;
   std::vector<std::array<int, 2>> variants_;
   std::vector<Step> done_;
 };
 
 }  // namespace
 
-Plan choose_formats(Plan plan, bool allow_nhwc) { return FormatChooser(std::move(plan), allow_nhwc).run(); }
+Plan choose_formats(Plan plan, bool allow_nhwc, bool views) { return FormatChooser(std::move(plan), allow_nhwc, views).run(); }
 
 }  // namespace frieze

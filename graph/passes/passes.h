@@ -29,8 +29,19 @@ Plan fuse(Plan plan);
 
 /// Picks a format for each step (Layer::formats) and inserts Reformat steps where a value is needed in another one; with
 /// `allow_nhwc` false everything runs in nchw that can. Model inputs keep the caller's format; outputs are given in the
-/// format of the model's first rank-4 input. An output that is an input, or another output, becomes a copy.
-Plan choose_formats(Plan plan, bool allow_nhwc);
+/// format of the model's first rank-4 input. An output that is an input, or another output, becomes a copy. With `views`, what only looks
+/// at a value (Layer::output_layout) is not given another format: its outputs have the format that their strides come nearest to.
+Plan choose_formats(Plan plan, bool allow_nhwc, bool views);
+
+/// Places every value. What only looks at a value becomes a view of its memory, and what a concatenation takes is written into the
+/// concatenation's (Layer::output_layout, Layer::input_layout), without a step, where the kernels around take such strides
+/// (Layer::strides); ports keep memory of their own, contiguous. Where that is not so, one step copies, and Step::note says why.
+Plan find_views(Plan plan);
+
+/// A contiguous storage for one value.
+void place_own(Plan& plan, int id);
+/// Storages for the ports that have none.
+void place_ports(Plan& plan);
 
 /// A plan of `steps` over the values of `plan`, renumbered so that it holds no value that nobody makes or uses.
 Plan rebuilt(const Plan& plan, std::vector<Step> steps);

@@ -1,6 +1,7 @@
 /// Every report as JSON. One file, so that the JSON library is compiled once for all of graph/.
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include <frieze/graph/against.h>
 #include <frieze/graph/profile.h>
@@ -34,8 +35,9 @@ Json ports_json(const Plan& plan, const std::vector<PlanPort>& ports) {
 }
 
 Json bill_json(const MemoryBill& bill) {
-  return {{"weights", bill.weights}, {"arena", bill.arena}, {"workspace", bill.workspace},
-          {"ports", bill.ports},     {"graph", bill.graph}, {"total", bill.total()}};
+  return {{"weights", bill.weights},     {"arena", bill.arena}, {"arena_lower_bound", bill.arena_least},
+          {"workspace", bill.workspace}, {"ports", bill.ports}, {"graph", bill.graph},
+          {"total", bill.total()}};
 }
 
 // Invalid UTF-8 (a name out of a file) is replaced, not refused: a report must come out. What is not ASCII is escaped: no text from
@@ -52,23 +54,44 @@ Json plan_as_json(const Plan& plan) {
     }
     Json one = {{"path", step.path},         {"layer", step.layer->type_name()}, {"options", step.layer->describe()},
                 {"inputs", step.inputs},     {"outputs", step.outputs},          {"format", name(step.format)},
-                {"fused", std::move(fused)}, {"flops", number(step.flops)},      {"bytes", number(step.bytes)}};
+                {"fused", std::move(fused)}, {"flops", number(step.flops)},      {"bytes", number(step.bytes)},
+                {"note", step.note}};
     if (const Repeat* const loop = loop_of(step)) one["loop"] = {{"iterations", loop->iterations()}, {"body", plan_as_json(loop->body())}};
     steps.push_back(std::move(one));
+  }
+  Json views = Json::array();
+  for (const PlanView& view : plan.views) {
+    views.push_back({{"path", view.step.path},
+                     {"layer", view.step.layer->type_name()},
+                     {"options", view.step.layer->describe()},
+                     {"inputs", view.step.inputs},
+                     {"outputs", view.step.outputs},
+                     {"before", view.before}});
   }
   Json values = Json::array();
   for (const PlanValue& value : plan.values) {
     Json one = {{"name", value.name}, {"producer", value.producer}};
     one.update(spec_json(value.spec));
+    if (value.storage >= 0) {
+      const std::span strides(value.strides.begin(), static_cast<std::size_t>(value.spec.shape.rank()));
+      one.update({{"storage", value.storage}, {"offset", value.offset}, {"strides", strides}});
+    }
     values.push_back(std::move(one));
   }
   Json rewrites = Json::array();
   for (const AppliedRewrite& rewrite : applied_rewrites(plan)) rewrites.push_back({{"name", rewrite.name}, {"times", rewrite.times}});
+  Json storages = Json::array();
+  for (const Storage& storage : plan.storages) {
+    const bool port = storage.where == Storage::Where::port;
+    storages.push_back({{"owner", storage.owner}, {"bytes", storage.bytes}, {"where", port ? "port" : "arena"}});
+  }
   return {{"inputs", ports_json(plan, plan.inputs)},
           {"outputs", ports_json(plan, plan.outputs)},
           {"rewrites", std::move(rewrites)},
           {"steps", std::move(steps)},
-          {"values", std::move(values)}};
+          {"views", std::move(views)},
+          {"values", std::move(values)},
+          {"storages", std::move(storages)}};
 }
 
 }  // namespace
@@ -110,8 +133,11 @@ std::string Receipt::json() const {
                          {"layer", step.layer},
                          {"algorithm", step.algorithm},
                          {"nodes", step.nodes},
-                         {"workspace_bytes", step.workspace_bytes}});
+                         {"workspace_bytes", step.workspace_bytes},
+                         {"note", step.note}});
   }
+  Json view_list = Json::array();
+  for (const ReceiptView& view : views) view_list.push_back({{"path", view.path}, {"layer", view.layer}, {"of", view.of}});
   Json edge_json = Json::array();
   for (const ReceiptEdge& e : edge_list) edge_json.push_back({{"from", e.from}, {"to", e.to}, {"programmatic", e.programmatic}});
   return dump({{"device", device},
@@ -131,6 +157,7 @@ std::string Receipt::json() const {
                {"streams", streams},
                {"memory", bill_json(memory)},
                {"steps", std::move(step_list)},
+               {"views", std::move(view_list)},
                {"nodes", std::move(node_list)},
                {"edge_list", std::move(edge_json)}});
 }

@@ -1,3 +1,5 @@
+#include <map>
+
 #include <frieze/core/error.h>
 #include <frieze/graph/plan.h>
 #include <frieze/graph/repeat.h>
@@ -8,7 +10,26 @@ namespace {
 
 std::string layer_text(const Step& step) {
   const std::string options = step.layer->describe();
-  return std::string(step.layer->type_name()) + (options.empty() ? "" : " " + options);
+  return std::string(step.layer->type_name()) + (options.empty() ? "" : " " + options) + (step.note.empty() ? "" : ", " + step.note);
+}
+
+// What is looked at without a step, and how: "offset 128, strides [4096,1,512,64] in qkv".
+std::string views_table(const Plan& plan) {
+  if (plan.views.empty()) return {};
+  TextTable table({{"view"}, {"layer"}, {"output"}, {"lies at"}, {"in the memory of"}});
+  for (const PlanView& view : plan.views) {
+    for (std::size_t k = 0; k < view.step.outputs.size(); ++k) {
+      const PlanValue& value = plan.values[static_cast<std::size_t>(view.step.outputs[k])];
+      const PlanValue& owner = plan.values[static_cast<std::size_t>(plan.storages[static_cast<std::size_t>(value.storage)].owner)];
+      std::string strides;
+      for (int axis = 0; axis < value.spec.shape.rank(); ++axis) {
+        strides += concat_text(axis == 0 ? "" : ",", value.strides[static_cast<std::size_t>(axis)]);
+      }
+      table.row({output_name(view.step.path, k, view.step.outputs.size()), layer_text(view.step), concat_text(value.spec),
+                 concat_text(value.offset, " by [", strides, "]"), owner.name});
+    }
+  }
+  return table.text();
 }
 
 std::string port_lines(const Plan& plan, const std::vector<PlanPort>& ports, const char* what) {
@@ -53,7 +74,8 @@ std::string plan_text(const Plan& plan) {
   };
   add_rows(plan, "");
   for (const Step& step : plan.steps) flops += step.flops, bytes += step.bytes;
-  return port_lines(plan, plan.inputs, "input") + table.text() + port_lines(plan, plan.outputs, "output") + rewrites_line(plan) +
+  return port_lines(plan, plan.inputs, "input") + table.text() + views_table(plan) + port_lines(plan, plan.outputs, "output") +
+         rewrites_line(plan) +
          concat_text(counted(static_cast<std::int64_t>(plan.steps.size()), "step"), ", ", fixed(flops / 1e6, 2), " MFLOP, at least ",
                      fixed(bytes / 1e6, 2), " MB moved\n");
 }
@@ -61,8 +83,13 @@ std::string plan_text(const Plan& plan) {
 std::string plan_dot(const Plan& plan) {
   plan.check_alive();
   std::string dot = "digraph plan {\n  rankdir=TB;\n  node [shape=box, fontname=\"monospace\"];\n";
-  // A value's node: the step that makes it, or the input port.
+  std::map<int, std::size_t> made_by_view;
+  for (std::size_t i = 0; i < plan.views.size(); ++i) {
+    for (const int id : plan.views[i].step.outputs) made_by_view[id] = i;
+  }
+  // A value's node: the step that makes it, the view that it is, or the input port.
   const auto node = [&](int value) {
+    if (const auto view = made_by_view.find(value); view != made_by_view.end()) return concat_text("v", view->second);
     const int producer = plan.values[static_cast<std::size_t>(value)].producer;
     return producer < 0 ? concat_text("in", value) : concat_text("s", producer);
   };
@@ -75,6 +102,13 @@ std::string plan_dot(const Plan& plan) {
     label.pop_back();  // "\n" is Graphviz's line break, not a character to be escaped
     dot += concat_text("  s", i, " [label=", label, "\\n", quoted(layer_text(step)).substr(1), "];\n");
     for (const int id : step.inputs) dot += concat_text("  ", node(id), " -> s", i, " [label=", quoted(concat_text(plan.spec(id))), "];\n");
+  }
+  for (std::size_t i = 0; i < plan.views.size(); ++i) {
+    const Step& step = plan.views[i].step;
+    dot += concat_text("  v", i, " [style=dashed, label=", quoted(step.path + ", a view"), "];\n");
+    for (const int id : step.inputs) {
+      dot += concat_text("  ", node(id), " -> v", i, " [style=dashed, label=", quoted(concat_text(plan.spec(id))), "];\n");
+    }
   }
   for (std::size_t i = 0; i < plan.outputs.size(); ++i) {
     const PlanPort& port = plan.outputs[i];

@@ -52,9 +52,15 @@ std::string Receipt::text() const {
   TextTable table({{"path"}, {"layer"}, {"nodes"}, {"workspace", Align::right}, {"algorithm"}});
   for (const ReceiptStep& step : steps) {
     const std::string workspace = step.workspace_bytes == 0 ? "-" : mebibytes(step.workspace_bytes);
-    table.row({step.path, step.layer, step_nodes(*this, step), workspace, step.algorithm});
+    table.row({step.path, step.layer, step_nodes(*this, step), workspace,
+               step.note.empty() ? step.algorithm : step.algorithm + "; " + step.note});
   }
   out += table.text();
+  if (!views.empty()) {
+    TextTable seen({{"view, without a step"}, {"layer"}, {"of the memory of"}});
+    for (const ReceiptView& view : views) seen.row({view.path, view.layer, view.of});
+    out += "\n" + seen.text();
+  }
   if (nodes.empty()) return out;
   TextTable list(
       {{"node", Align::right}, {"kind"}, {"path"}, {"grid"}, {"block"}, {"shared", Align::right}, {"regs", Align::right}, {"kernel"}});

@@ -19,6 +19,9 @@ class ActivationLayer : public Layer {
   Inferred infer(std::span<const TensorSpec> in) const override;
   void reference(const ReferenceArgs& args) const override;
   std::optional<EpilogueOp> as_epilogue(std::span<const TensorSpec> in) const override;
+  StrideRule strides(std::span<const TensorSpec>, std::span<const EpilogueOp>) const override {
+    return {.in = Strided::any, .operands = Strided::any, .out = Strided::any};
+  }
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
   std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<ActivationLayer>(f_)); }
   std::string_view type_name() const override { return name(f_); }

@@ -1,6 +1,7 @@
 #include <frieze/layers/concat/concat.h>
 
 #include <frieze/core/error.h>
+#include <frieze/layers/shared/views.h>
 
 namespace frieze {
 
@@ -8,27 +9,35 @@ Inferred Concat::infer(std::span<const TensorSpec> in) const {
   check<ShapeError>(!in.empty(), type_name(), " takes at least 1 input, got 0");
   check_any_inputs(type_name(), in, in.size());
   const Shape& first = in[0].shape;
-  check<ShapeError>(first.rank() >= 2, type_name(), " expects rank 2 or more as [N,C,...], got ", first, " of rank ", first.rank());
-  std::int64_t channels = 0;
+  const int axis = checked_axis(type_name(), first, axis_);
+  std::int64_t sum = 0;
   for (const TensorSpec& x : in) {
-    check<ShapeError>(x.shape.rank() == first.rank() && x.shape.with(1, first[1]) == first, type_name(),
-                      " expects inputs that differ along axis 1 only, got ", first, " and ", x.shape);
-    channels = checked_add(channels, x.shape[1], "channels");
+    check<ShapeError>(x.shape.rank() == first.rank() && x.shape.with(axis, first[axis]) == first, type_name(),
+                      " expects inputs that differ along axis ", axis, " only, got ", first, " and ", x.shape);
+    sum = checked_add(sum, x.shape[axis], "channels");
   }
-  return elementwise_cost(in, {first.with(1, channels), in[0].dtype}, 0);
+  return elementwise_cost(in, {first.with(axis, sum), in[0].dtype}, 0);
+}
+
+std::optional<Layout> Concat::input_layout(std::span<const TensorSpec> in, std::size_t input, const Layout& output) const {
+  const int axis = checked_axis(type_name(), in[0].shape, axis_);
+  Layout part = output;
+  for (std::size_t k = 0; k < input; ++k) part.offset += in[k].shape[axis] * output.strides[static_cast<std::size_t>(axis)];
+  return part;
 }
 
 void Concat::reference(const ReferenceArgs& args) const {
-  TensorView part = args.out[0];
-  std::int64_t channel = 0;
-  for (const TensorView& x : args.in) {
-    part.shape = x.shape;
-    part.data = args.out[0].as<char>() + channel * args.out[0].stride(1) * static_cast<std::int64_t>(size_of(args.out[0].dtype));
-    convert(x, part);
-    channel += x.shape[1];
+  std::vector<TensorSpec> in;
+  for (const TensorView& x : args.in) in.push_back({x.shape, x.dtype});
+  for (std::size_t k = 0; k < in.size(); ++k) {
+    convert(args.in[k], at_layout(args.out[0], in[k].shape, *input_layout(in, k, {0, args.out[0].strides})));
   }
 }
 
-Value concat(const std::vector<Value>& values, SourceLine where) { return apply(std::make_shared<Concat>(), "concat", values, where); }
+std::string Concat::describe() const { return axis_ == 1 ? std::string() : concat_text("along axis ", axis_); }
+
+Value concat(const std::vector<Value>& values, int axis, SourceLine where) {
+  return apply(std::make_shared<Concat>(axis), "concat", values, where);
+}
 
 }  // namespace frieze

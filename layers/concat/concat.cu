@@ -7,20 +7,26 @@ namespace {
 
 class ConcatKernel final : public NodeKernel {
  public:
-  explicit ConcatKernel(DType t) { preload_copy(t); }
+  ConcatKernel(int axis, DType t) : axis_(axis) { preload_copy(t); }
 
-  // One copy per input into its channels of the output: runs of C_i*H*W elements in nchw, of C_i in nhwc.
+  // One copy per input into its range of the output: of channels, runs of C_i*H*W elements in nchw, of C_i in nhwc.
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
-    std::int64_t channel = 0;
+    const int axis = axis_ < 0 ? axis_ + args.out[0].shape.rank() : axis_;
+    std::int64_t begin = 0;
     for (const TensorView& x : args.in) {
-      launch_copy(x, slice_view(args.out[0], 1, channel, x.shape[1]), stream);
-      channel += x.shape[1];
+      launch_copy(x, slice_view(args.out[0], axis, begin, x.shape[axis]), stream);
+      begin += x.shape[axis];
     }
   }
   std::string describe() const override { return "a strided copy per input"; }
+
+ private:
+  int axis_;
 };
 
-std::unique_ptr<Kernel> make(const Concat&, const PrepareArgs& args) { return std::make_unique<ConcatKernel>(args.out[0].dtype); }
+std::unique_ptr<Kernel> make(const Concat& layer, const PrepareArgs& args) {
+  return std::make_unique<ConcatKernel>(layer.axis(), args.out[0].dtype);
+}
 
 }  // namespace
 

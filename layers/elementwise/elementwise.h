@@ -20,6 +20,9 @@ class Add final : public Layer {
   void reference(const ReferenceArgs& args) const override;
   /// Only for two inputs of one shape: a producer's store knows one operand per element.
   std::optional<EpilogueOp> as_epilogue(std::span<const TensorSpec> in) const override;
+  StrideRule strides(std::span<const TensorSpec>, std::span<const EpilogueOp>) const override {
+    return {.in = Strided::any, .operands = Strided::any, .out = Strided::any};
+  }
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
   std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<Add>()); }
   std::string_view type_name() const override { return "Add"; }
@@ -31,6 +34,9 @@ class Mul final : public Layer {
   Inferred infer(std::span<const TensorSpec> in) const override;
   void reference(const ReferenceArgs& args) const override;
   std::optional<EpilogueOp> as_epilogue(std::span<const TensorSpec> in) const override;
+  StrideRule strides(std::span<const TensorSpec>, std::span<const EpilogueOp>) const override {
+    return {.in = Strided::any, .operands = Strided::any, .out = Strided::any};
+  }
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
   std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<Mul>()); }
   std::string_view type_name() const override { return "Mul"; }
@@ -47,6 +53,9 @@ class Scale final : public Layer {
 
   Inferred infer(std::span<const TensorSpec> in) const override;
   void reference(const ReferenceArgs& args) const override;
+  StrideRule strides(std::span<const TensorSpec>, std::span<const EpilogueOp>) const override {
+    return {.in = Strided::any, .operands = Strided::any, .out = Strided::any};
+  }
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
   std::string describe() const override;
   std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<Scale>(factor_)); }

@@ -18,6 +18,9 @@ class PixelShuffle final : public Layer {
 
   Inferred infer(std::span<const TensorSpec> in) const override;
   void reference(const ReferenceArgs& args) const override;
+  StrideRule strides(std::span<const TensorSpec>, std::span<const EpilogueOp>) const override {
+    return {.in = Strided::any, .operands = Strided::any, .out = Strided::any};
+  }
   ErrorBudget budget(std::span<const TensorSpec>) const override { return {.roundings = 0, .terms = 0}; }
   std::string describe() const override;
   std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<PixelShuffle>(factor_)); }
@@ -38,6 +41,9 @@ class PixelUnshuffle final : public Layer {
 
   Inferred infer(std::span<const TensorSpec> in) const override;
   void reference(const ReferenceArgs& args) const override;
+  StrideRule strides(std::span<const TensorSpec>, std::span<const EpilogueOp>) const override {
+    return {.in = Strided::any, .operands = Strided::any, .out = Strided::any};
+  }
   ErrorBudget budget(std::span<const TensorSpec>) const override { return {.roundings = 0, .terms = 0}; }
   std::string describe() const override;
   std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<PixelUnshuffle>(factor_)); }

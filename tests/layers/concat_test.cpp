@@ -26,6 +26,19 @@ TEST(ConcatTest, TakesOneInputOrManyOfAnyRank) {
   EXPECT_EQ(inferred_shape(Concat(), {{7, 3, 5, 5}, {7, 31, 5, 5}, {7, 1, 5, 5}}), (Shape{7, 35, 5, 5}));
 }
 
+TEST(ConcatTest, GoesAlongAnyAxis) {
+  EXPECT_EQ(run_reference(Concat(0), {{{1, 2}, {1, 2}}, {{2, 2}, {3, 4, 5, 6}}}), (Floats{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(run_reference(Concat(0), {{{1}, {1}}, {{2}, {2, 3}}}), (Floats{1, 2, 3}));
+  for (const Format format : {Format::nchw, Format::nhwc}) {
+    EXPECT_EQ(run_reference(Concat(-1), {{{1, 2, 1, 1}, {1, 2}}, {{1, 2, 1, 2}, {3, 4, 5, 6}}}, DType::f32, format),
+              (Floats{1, 3, 4, 2, 5, 6}))
+        << format;
+  }
+  EXPECT_EQ(inferred_shape(Concat(2), {{7, 3, 5, 5}, {7, 3, 1, 5}}), (Shape{7, 3, 6, 5}));
+  EXPECT_THROW(inferred_shape(Concat(4), {{7, 3, 5, 5}}), ShapeError);
+  EXPECT_EQ(Concat(2).describe(), "along axis 2");
+}
+
 TEST(ConcatTest, RefusesInputsThatDoNotFit) {
   EXPECT_EQ(message_of<ShapeError>([] {
               inferred_shape(Concat(), {{1, 2, 3, 3}, {1, 2, 3, 4}});
@@ -35,8 +48,7 @@ TEST(ConcatTest, RefusesInputsThatDoNotFit) {
               inferred_shape(Concat(), {{1, 2, 3, 3}, {1, 2, 3}});
             }),
             "Concat expects inputs that differ along axis 1 only, got [1,2,3,3] and [1,2,3]");
-  EXPECT_EQ(message_of<ShapeError>([] { inferred_shape(Concat(), {{4}}); }),
-            "Concat expects rank 2 or more as [N,C,...], got [4] of rank 1");
+  EXPECT_EQ(message_of<ShapeError>([] { inferred_shape(Concat(), {{4}}); }), "Concat expects rank 2 or more for axis 1, got [4] of rank 1");
   EXPECT_EQ(message_of<ShapeError>([] { inferred_shape(Concat(), {}); }), "Concat takes at least 1 input, got 0");
   const TensorSpec mixed[] = {{Shape{1, 2}, DType::f16}, {Shape{1, 2}, DType::f32}};
   EXPECT_THROW(Concat().infer(mixed), DTypeError);

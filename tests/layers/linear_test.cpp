@@ -118,8 +118,9 @@ TEST(Linear, AnOutputThatCancelsIsMeasuredAgainstItsProducts) {
   Step step;
   step.layer = std::shared_ptr<const Layer>(std::shared_ptr<void>(), &linear);
   step.inputs = {0};
-  const TensorView view = in.view(), out = y.view();
-  const double scale = reference_step(step, {&view, 1}, {&out, 1}, DType::f32);
+  step.outputs = {1};
+  const TensorView view = in.view(), made = y.view();
+  const double scale = reference_step(step, {&view, 1}, {&made, 1}, DType::f32);
   EXPECT_NEAR(scale, std::sqrt(385.0), 4);
   const ErrorBudget budget = linear.budget({&spec, 1});
   const std::vector<float> ref = y.floats(), got{sum}, wrong{without_last};

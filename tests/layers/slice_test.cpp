@@ -30,23 +30,19 @@ TEST(SliceTest, RefusesRangesThatAreEmptyOrOutside) {
   EXPECT_THROW(inferred_shape(Slice(0, 1), {{4}}), ShapeError);
 }
 
-TEST(ChunkTest, SplitsIntoEqualRanges) {
-  const Plan plan = test::trace_function({{1, 6, 2, 2}}, [](const std::vector<Value>& x) { return chunk(x[0], 3); });
-  ASSERT_EQ(plan.steps.size(), 3U);
-  for (std::size_t i = 0; i < 3; ++i) {
-    const auto& slice = dynamic_cast<const Slice&>(*plan.steps[i].layer);
-    EXPECT_EQ(slice.begin(), static_cast<std::int64_t>(2 * i));
-    EXPECT_EQ(slice.end(), static_cast<std::int64_t>(2 * i + 2));
+TEST(SliceTest, TakesARangeOfAnyAxis) {
+  EXPECT_EQ(run_reference(Slice(1, 2, 0), {{{2, 3}, test::iota(6)}}), (Floats{3, 4, 5}));
+  EXPECT_EQ(run_reference(Slice(1, 3, -1), {{{2, 1, 3}, test::iota(6)}}), (Floats{1, 2, 4, 5}));
+  for (const Format format : {Format::nchw, Format::nhwc}) {
+    EXPECT_EQ(run_reference(Slice(1, 2, 2), {{{1, 2, 2, 2}, test::iota(8)}}, DType::f32, format), (Floats{2, 3, 6, 7})) << format;
   }
-  EXPECT_EQ(plan.spec(plan.output("y2")).shape, (Shape{1, 2, 2, 2}));
-}
-
-TEST(ChunkTest, RefusesPartsThatDoNotDivide) {
-  const auto split = [](std::int64_t n) {
-    return [n] { test::trace_function({{1, 6, 2, 2}}, [n](const std::vector<Value>& x) { return chunk(x[0], n); }); };
-  };
-  EXPECT_THROW(split(4)(), ShapeError);
-  EXPECT_THROW(split(0)(), OptionError);
+  EXPECT_EQ(message_of<ShapeError>([] {
+              inferred_shape(Slice(0, 1, 2), {{4, 4}});
+            }),
+            "Slice expects rank 3 or more for axis 2, got [4,4] of rank 2");
+  EXPECT_THROW(inferred_shape(Slice(0, 1, -3), {{4, 4}}), ShapeError);
+  EXPECT_THROW(inferred_shape(Slice(0, 5, 0), {{4, 4}}), ShapeError);
+  EXPECT_EQ(Slice(0, 2, 3).describe(), "axis 3 [0,2)");
 }
 
 }  // namespace
