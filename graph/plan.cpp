@@ -233,6 +233,7 @@ Plan optimized(Plan plan, const PassOptions& options, const std::vector<Rewrite>
 
 Plan optimize(Plan plan, const PassOptions& options) {
   plan.check_alive();
+  plan = without_views(std::move(plan));  // of a plan that is optimized again
   std::vector<Rewrite> rewrites = chosen_rewrites(options);
   // Such a plan is refused before it runs; rewrites may take parameters to have as many values as their shapes say.
   if (!plan.faults.incomplete.empty()) rewrites.clear();

@@ -124,7 +124,7 @@ struct LtMatmul::State {
         handle(shared_handle(args.device->index)),
         w_layout(make_layout(s.in, s.k, s.n, s.ldw)),
         x_layout(make_layout(s.in, s.k, s.m, s.ldx)),
-        y_layout(make_layout(s.out, s.n, s.m, s.n)) {
+        y_layout(make_layout(s.out, s.n, s.m, row_of_y())) {
     check<CudaError>(s.activation == Activation::none || s.bias != nullptr, "a cuBLASLt activation needs a bias");
     cublasLtMatmulDesc_t raw = nullptr;
     const bool tf32 = s.in == DType::f32 && s.allow_tf32;
@@ -137,6 +137,8 @@ struct LtMatmul::State {
       set(op.get(), CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, data_type(s.out));
     }
   }
+
+  std::int64_t row_of_y() const { return spec.ldy > 0 ? spec.ldy : spec.n; }
 
   void find_candidates(int compute_capability) {
     cublasLtMatmulPreference_t raw = nullptr;
@@ -167,7 +169,8 @@ struct LtMatmul::State {
   // What the choice depends on. A pointer's alignment is not part of it: all are multiples of 16 bytes.
   std::string key() const {
     return concat_text("cublasLt, ", spec.in, " -> ", spec.out, spec.allow_tf32 ? " tf32, " : ", ", spec.m, "x", spec.k, " * ", spec.k, "x",
-                       spec.n, ", rows of ", spec.ldx, " and ", spec.ldw, spec.bias != nullptr ? ", bias" : "",
+                       spec.n, ", rows of ", spec.ldx, " and ", spec.ldw,
+                       row_of_y() != spec.n ? concat_text(" to rows of ", row_of_y()) : "", spec.bias != nullptr ? ", bias" : "",
                        spec.residual ? ", residual" : "",
                        spec.activation != Activation::none ? concat_text(", ", name(spec.activation)) : "");
   }
@@ -195,7 +198,7 @@ struct LtMatmul::State {
   Scratch make_scratch(cudaStream_t stream) const {
     std::size_t workspace = 0;
     for (const auto& c : candidates) workspace = std::max(workspace, c.workspaceSize);
-    const std::size_t y_bytes = static_cast<std::size_t>(spec.m * spec.n) * size_of(spec.out);
+    const std::size_t y_bytes = static_cast<std::size_t>(spec.m * row_of_y()) * size_of(spec.out);
     Scratch s{DeviceBuffer(static_cast<std::size_t>(spec.m * spec.ldx) * size_of(spec.in)), DeviceBuffer(y_bytes),
               DeviceBuffer(spec.residual ? y_bytes : 0), DeviceBuffer(workspace)};
     CUDA_CHECK(cudaMemsetAsync(s.x.data(), 0, s.x.bytes(), stream));

@@ -20,9 +20,10 @@ struct LtMatmulSpec {
   const void* bias = nullptr;                ///< device memory of n elements, or none
   Activation activation = Activation::none;  ///< none, relu or gelu_tanh; the latter two need a bias
   bool allow_tf32 = false;                   ///< f32 products may use TF32
+  std::int64_t ldy = 0;                      ///< elements from one row of y, and of the residual, to the next; 0: n
 };
 
-/// y[m,n] = f(x[m,k] * w[n,k]^T + residual[m,n] + bias[n]), all row-major, y and the residual contiguous; sums in f32, one rounding at the
+/// y[m,n] = f(x[m,k] * w[n,k]^T + residual[m,n] + bias[n]), all row-major; sums in f32, one rounding at the
 /// store. Pointers must be multiples of 16 bytes. Same bits for the same inputs.
 class LtMatmul {
  public:

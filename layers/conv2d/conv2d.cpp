@@ -93,6 +93,20 @@ std::size_t Conv2d::absorbs(std::span<const TensorSpec>, std::span<const Epilogu
 
 FormatRule Conv2d::formats(std::span<const TensorSpec>) const { return {.nchw = true, .nhwc = true, .prefers = Format::nhwc}; }
 
+// In nhwc the rows of a matrix product may lie apart, and so may the pixels that depthwise and grouped kernels read; operands of an
+// epilogue are found where the output is.
+StrideRule Conv2d::strides(std::span<const TensorSpec> in, std::span<const EpilogueOp> epilogue) const {
+  StrideRule rule;
+  if (in[0].format != Format::nhwc) return rule;
+  const bool depthwise = is_depthwise() && groups() > 1;
+  const bool pointwise = kernel_ == Size2d(1) && stride() == Size2d(1) && padding_ == Size2d(0);
+  constexpr int kGroup = 32;  // channels in and out of a group
+  const bool grouped = pointwise && epilogue.empty() && groups() > 1 && in_channels_ == groups() * kGroup && out_channels_ == in_channels_;
+  if (depthwise || grouped || (pointwise && groups() == 1)) rule.in = Strided::channels;
+  if (epilogue.empty() && (grouped || (pointwise && groups() == 1))) rule.out = Strided::channels;
+  return rule;
+}
+
 // K products are summed in f32. Against max|y|, which for sums of mixed sign is of the order of sqrt(K) products:
 //   rounding to nearest: a random walk over partial sums, about sqrt(K)/10 * u, 5 deviations at the worst element;
 //   tensor cores: they truncate, one step in K/16, always towards zero, so at most K/8 * u.

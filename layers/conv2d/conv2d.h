@@ -49,6 +49,7 @@ class Conv2d final : public Layer {
   Inferred infer(std::span<const TensorSpec> in) const override;
   void reference(const ReferenceArgs& args) const override;
   std::size_t absorbs(std::span<const TensorSpec> in, std::span<const EpilogueOp> chain) const override;
+  StrideRule strides(std::span<const TensorSpec> in, std::span<const EpilogueOp> epilogue) const override;
   FormatRule formats(std::span<const TensorSpec> in) const override;
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
   double typical_size(std::span<const TensorView> in) const override;

@@ -18,6 +18,7 @@ struct DepthwiseArgs {
   void* y;
   int packs, packs_x;                 // packs of channels in all, and along a block's x
   std::int64_t tiles, channel_tiles;  // of work for one block; channels run fastest
+  std::int64_t x_row;                 // elements from one pixel of x to the next
 };
 
 // One thread owns V channels of one output pixel.
@@ -37,7 +38,7 @@ __global__ void __launch_bounds__(kThreads)
     const DivMod row = div_mod(pixel, g.out_w);
     const DivMod plane = div_mod(row.quotient, g.out_h);
     const int top = static_cast<int>(plane.remainder) * g.stride_h - g.pad_h, left = static_cast<int>(row.remainder) * g.stride_w - g.pad_w;
-    const T* image = static_cast<const T*>(a.x) + plane.quotient * g.in_h * g.in_w * g.in_c + c;
+    const T* image = static_cast<const T*>(a.x) + plane.quotient * g.in_h * g.in_w * a.x_row + c;
     float sums[V] = {};
 #pragma unroll 1
     for (int r = 0; r < g.kernel_h; ++r) {
@@ -47,7 +48,7 @@ __global__ void __launch_bounds__(kThreads)
       for (int s = 0; s < g.kernel_w; ++s) {
         const int ix = left + s * g.dilation_w;
         if (ix < 0 || ix >= g.in_w) continue;
-        const P in = *reinterpret_cast<const P*>(image + (std::int64_t{iy} * g.in_w + ix) * g.in_c);
+        const P in = *reinterpret_cast<const P*>(image + (std::int64_t{iy} * g.in_w + ix) * a.x_row);
         const P factors = *reinterpret_cast<const P*>(weights + std::int64_t{r * g.kernel_w + s} * g.in_c + c);
 #pragma unroll
         for (int v = 0; v < V; ++v) sums[v] = fmaf(widen(in.v[v]), widen(factors.v[v]), sums[v]);
@@ -80,10 +81,11 @@ void launch_depthwise(DType dtype, const ConvGeometry& g, const void* w, const f
                       const EpilogueArgs& epilogue, cudaStream_t stream) {
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
-    const bool packs = g.in_c % kPack<T> == 0 && is_aligned(x, 16) && is_aligned(y, 16) && epilogue.aligned(16);
+    const std::int64_t x_row = g.x_row > 0 ? g.x_row : g.in_c;
+    const bool packs = g.in_c % kPack<T> == 0 && x_row % kPack<T> == 0 && is_aligned(x, 16) && is_aligned(y, 16) && epilogue.aligned(16);
     if (packs && takes_depthwise_tile(dtype, g)) return launch_depthwise_tile(dtype, g, w, bias, x, y, epilogue, stream);
     with_kernel<T>(packs, [&](auto* kernel, int channels) {
-      DepthwiseArgs args{g, w, bias, x, y, g.in_c / channels, 1, 0, 0};
+      DepthwiseArgs args{g, w, bias, x, y, g.in_c / channels, 1, 0, 0, x_row};
       while (args.packs_x < args.packs && args.packs_x < 32) args.packs_x *= 2;  // a warp reads up to 512 neighbouring bytes
       args.channel_tiles = ceil_div(args.packs, args.packs_x);
       args.tiles = args.channel_tiles * ceil_div<std::int64_t>(g.pixels, kThreads / args.packs_x);

@@ -21,6 +21,7 @@ struct TileArgs {
   int columns, rows;                           // of output pixels of a block
   int channel_tiles, column_tiles, row_tiles;  // of an image
   int first_operand;                           // of the epilogue, the index of its operation; -1: none
+  std::int64_t x_row;                          // elements from one pixel of x to the next
 };
 
 // A thread owns V channels of one column of the tile and goes down its rows: each row of the input adds to the K sums that it is part
@@ -53,7 +54,7 @@ __global__ void __launch_bounds__(kMostThreads, kBlocks)
   pdl_wait();
   const int width = a.columns + K - 1, rows = min(a.rows, g.out_h - oh), height = rows + K - 1;
   const int chunks = a.packs * V / kChunk, step = static_cast<int>(blockDim.x) / chunks;
-  const T* image = static_cast<const T*>(a.x) + down.quotient * g.in_h * g.in_w * g.in_c;
+  const T* image = static_cast<const T*>(a.x) + down.quotient * g.in_h * g.in_w * a.x_row;
   {
     const int chunk = static_cast<int>(threadIdx.x) % chunks, first = static_cast<int>(threadIdx.x) / chunks;
     const int channel = first_c + chunk * kChunk;
@@ -61,7 +62,7 @@ __global__ void __launch_bounds__(kMostThreads, kBlocks)
       for (int row = first / width, col = first % width; row < height;) {
         const int iy = oh - g.pad_h + row, ix = ow - g.pad_w + col;
         const bool inside = iy >= 0 && iy < g.in_h && ix >= 0 && ix < g.in_w;
-        const T* from = image + (std::int64_t{inside ? iy : 0} * g.in_w + (inside ? ix : 0)) * g.in_c + channel;
+        const T* from = image + (std::int64_t{inside ? iy : 0} * g.in_w + (inside ? ix : 0)) * a.x_row + channel;
         copy_async_16_or_zero(tile + ((row * width + col) * chunks + chunk) * kChunk, from, inside);
         col += step;
         while (col >= width) col -= width, ++row;
@@ -173,7 +174,7 @@ void launch_depthwise_tile(DType dtype, const ConvGeometry& g, const void* w, co
     with_kernel<T>(g.kernel_h, [&](auto* kernel, int channels) {
       constexpr int kChunk = 16 / sizeof(T);
       const Tile tile = choose_tile(g, kChunk, channels);
-      TileArgs args{g, w, bias, x, y, 0, 0, 0, 0, 0, 0, -1};
+      TileArgs args{g, w, bias, x, y, 0, 0, 0, 0, 0, 0, -1, g.x_row > 0 ? g.x_row : g.in_c};
       args.packs = tile.chunks * kChunk / channels;
       args.columns = tile.columns;
       args.rows = tile.rows;

@@ -16,7 +16,7 @@ constexpr int kRounds = 2;  // pixels of a block: kRounds * kThreads * kPixels
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     grouped_pointwise_pixels_per_thread(const T* x, const T* __restrict__ w, const float* __restrict__ bias, T* y, std::int64_t pixels,
-                                        std::int64_t channels, std::int64_t groups) {
+                                        std::int64_t x_row, std::int64_t y_row, std::int64_t groups) {
   constexpr int kPack = 16 / sizeof(T);
   __shared__ alignas(16) float factors[kChannels * kChannels];
   __shared__ float shifts[kChannels];
@@ -30,13 +30,13 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t end = min(begin + kRounds * kThreads * kPixels, pixels);
   for (std::int64_t pixel = begin + threadIdx.x; pixel < end; pixel += kThreads * kPixels) {
     const bool both = pixel + kThreads < end;
-    const std::int64_t at[kPixels] = {pixel * channels, (both ? pixel + kThreads : pixel) * channels};
+    const std::int64_t at[kPixels] = {pixel, both ? pixel + kThreads : pixel};
     float in[kPixels][kChannels];
 #pragma unroll
     for (int p = 0; p < kPixels; ++p) {
 #pragma unroll
       for (int c = 0; c < kChannels; c += kPack) {
-        const auto pack = *reinterpret_cast<const Pack<T, kPack>*>(x + at[p] + c);
+        const auto pack = *reinterpret_cast<const Pack<T, kPack>*>(x + at[p] * x_row + c);
 #pragma unroll
         for (int j = 0; j < kPack; ++j) in[p][c + j] = widen(pack.v[j]);
       }
@@ -62,8 +62,8 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
         for (int p = 0; p < kPixels; ++p) out[p].v[j] = narrow<T>(sum[p] + shifts[o + j]);
       }
-      *reinterpret_cast<Pack<T, kPack>*>(y + at[0] + o) = out[0];
-      if (both) *reinterpret_cast<Pack<T, kPack>*>(y + at[1] + o) = out[1];
+      *reinterpret_cast<Pack<T, kPack>*>(y + at[0] * y_row + o) = out[0];
+      if (both) *reinterpret_cast<Pack<T, kPack>*>(y + at[1] * y_row + o) = out[1];
     }
   }
 }
@@ -76,7 +76,7 @@ constexpr int kWarps = 4, kTiles = 4, kWarpPixels = 16 * kTiles;
 template <class T>
 __global__ void __launch_bounds__(32 * kWarps)
     grouped_pointwise_64_pixels_per_warp(const T* x, const T* __restrict__ w, const float* __restrict__ bias, T* y, std::int64_t pixels,
-                                         std::int64_t channels, std::int64_t groups, std::int64_t tasks) {
+                                         std::int64_t x_row, std::int64_t y_row, std::int64_t groups, std::int64_t tasks) {
   const std::int64_t task = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
   if (task >= tasks) return;
   const DivMod at = div_mod(task, groups);
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(32 * kWarps)
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const std::int64_t pixel = first + 16 * t + 8 * h;
-      in[t][h] = pixel < pixels ? *reinterpret_cast<const uint4*>(x + pixel * channels + channel) : uint4{};
+      in[t][h] = pixel < pixels ? *reinterpret_cast<const uint4*>(x + pixel * x_row + channel) : uint4{};
     }
   }
   // Column c of product n is output 8 * (c / 2) + 2n + c % 2; row r of half s is channel 8 * (r % 8 / 2) + 4s + 2 * (r / 8) + r % 2.
@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(32 * kWarps)
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const std::int64_t pixel = first + 16 * t + 8 * h;
-      if (pixel < pixels) *reinterpret_cast<Pack<T, 8>*>(y + pixel * channels + channel) = out[h];
+      if (pixel < pixels) *reinterpret_cast<Pack<T, 8>*>(y + pixel * y_row + channel) = out[h];
     }
   }
 }
@@ -131,15 +131,15 @@ void launch_grouped_pointwise(DType dtype, const ConvGeometry& g, const ConvWeig
   dispatch(dtype, [&](auto t) {
     using T = decltype(t);
     const float* const bias = w.has_bias ? w.bias_f32 : nullptr;
-    const std::int64_t channels = g.in_c, groups = g.groups;
+    const std::int64_t groups = g.groups, x_row = g.x_row > 0 ? g.x_row : g.in_c, y_row = g.y_row > 0 ? g.y_row : g.out_c;
     if constexpr (sizeof(T) == 2) {
       const std::int64_t tasks = ceil_div<std::int64_t>(g.pixels, kWarpPixels) * groups;
       launch_kernel(&grouped_pointwise_64_pixels_per_warp<T>, grid_of(ceil_div<std::int64_t>(tasks, kWarps)), dim3(32 * kWarps), 0, stream,
-                    static_cast<const T*>(x), static_cast<const T*>(w.w), bias, static_cast<T*>(y), g.pixels, channels, groups, tasks);
+                    static_cast<const T*>(x), static_cast<const T*>(w.w), bias, static_cast<T*>(y), g.pixels, x_row, y_row, groups, tasks);
     } else {
       const std::int64_t tiles = ceil_div<std::int64_t>(g.pixels, kRounds * kThreads * kPixels);
       launch_kernel(&grouped_pointwise_pixels_per_thread<T>, grid_of(tiles * groups), dim3(kThreads), 0, stream, static_cast<const T*>(x),
-                    static_cast<const T*>(w.w), bias, static_cast<T*>(y), g.pixels, channels, groups);
+                    static_cast<const T*>(w.w), bias, static_cast<T*>(y), g.pixels, x_row, y_row, groups);
     }
   });
 }

@@ -79,6 +79,9 @@ class RMSNorm2d final : public Layer {
   void reference(const ReferenceArgs& args) const override;
   /// In any order that one pass can compute: an activation, an addition, an activation; one residual in all.
   std::size_t absorbs(std::span<const TensorSpec> in, std::span<const EpilogueOp> chain) const override;
+  StrideRule strides(std::span<const TensorSpec>, std::span<const EpilogueOp>) const override {
+    return {.in = Strided::any, .operands = Strided::any, .out = Strided::any};
+  }
   ErrorBudget budget(std::span<const TensorSpec> in) const override;
   std::string describe() const override;
   std::shared_ptr<const Layer> shared_copy() const override { return sharing(std::make_shared<RMSNorm2d>(channels_, options_)); }

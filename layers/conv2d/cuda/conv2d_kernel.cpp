@@ -6,6 +6,7 @@
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/error.h>
 #include <frieze/core/integers.h>
+#include <frieze/core/layout.h>
 #include <frieze/core/parallel.h>
 #include <frieze/layers/conv2d/cuda/conv2d_paths.h>
 
@@ -44,11 +45,21 @@ ConvGeometry geometry(const Conv2d& layer, const Shape& x, const Shape& y) {
   return g;
 }
 
+// Elements from one pixel to the next of a range of channels in nhwc; 0 of a tensor that is contiguous, in whichever format.
+std::int64_t row_of_range(const TensorView& view) {
+  if (view.is_contiguous(Format::nhwc) || view.is_contiguous(Format::nchw)) return 0;
+  const std::optional<std::int64_t> row = channel_range_step(view.shape, view.strides, Format::nhwc);
+  check<CudaError>(row.has_value(), "Conv2d's kernels take no such strides of a tensor of shape ", view.shape);
+  return *row;
+}
+
 class Conv2dKernel final : public Kernel {
  public:
   Conv2dKernel(const Conv2d& layer, const PrepareArgs& args) : epilogue_(args.epilogue.begin(), args.epilogue.end()) {
     const Shape &x = args.in[0].shape, &y = args.out[0].shape;
     p_.g = geometry(layer, x, y);
+    if (!args.in_views.empty()) p_.g.x_row = row_of_range(args.in_views[0]);
+    if (!args.out_views.empty()) p_.g.y_row = row_of_range(args.out_views[0]);
     p_.dtype = args.out[0].dtype;
     p_.format = same_layout(x) && same_layout(y) ? Format::nhwc : args.out[0].format;
     p_.budget = layer.budget(args.in.first(1));

@@ -16,6 +16,8 @@ struct ConvGeometry {
   int in_c = 0, in_h = 0, in_w = 0, out_c = 0, out_h = 0, out_w = 0;
   int kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0, dilation_h = 1, dilation_w = 1;
   int groups = 1;
+  std::int64_t x_row = 0, y_row = 0;  ///< nhwc, elements from one pixel to the next where that is not in_c and out_c; else 0
+  bool strided() const { return x_row != 0 || y_row != 0; }
   int taps() const { return kernel_h * kernel_w; }
 };
 
@@ -50,7 +52,8 @@ void launch_gather_columns(DType dtype, const ConvGeometry& g, int tap_size, con
                            cudaStream_t stream);
 void preload_gather_columns(DType dtype);
 
-/// Depthwise, nhwc; `w` as [taps, C] of the run's type, 16-byte aligned. By tiles where the kernel, the channels and the alignment allow.
+/// Depthwise, nhwc, x a range of channels or not; `w` as [taps, C] of the run's type, 16-byte aligned. By tiles where the kernel, the
+/// channels and the alignment allow.
 void launch_depthwise(DType dtype, const ConvGeometry& g, const void* w, const float* bias, const void* x, void* y,
                       const EpilogueArgs& epilogue, cudaStream_t stream);
 void preload_depthwise(DType dtype);
@@ -66,8 +69,8 @@ void preload_depthwise_tile(DType dtype);
 /// "own depthwise 3x3, tiles of 16x8 pixels and 32 channels, 4 a thread".
 std::string describe_depthwise_tile(DType dtype, const ConvGeometry& g);
 
-/// 1 x 1 of stride 1 in groups of 32 channels in and out, nhwc, x and y 16-byte aligned, no epilogue. Weights as ConvWeights with
-/// row = 32.
+/// 1 x 1 of stride 1 in groups of 32 channels in and out, nhwc, x and y 16-byte aligned, ranges of channels or not, no epilogue. Weights
+/// as ConvWeights with row = 32.
 constexpr int kGroupedChannels = 32;
 void launch_grouped_pointwise(DType dtype, const ConvGeometry& g, const ConvWeights& w, const void* x, void* y, cudaStream_t stream);
 void preload_grouped_pointwise(DType dtype);

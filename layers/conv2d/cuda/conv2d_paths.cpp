@@ -48,7 +48,7 @@ class GroupedPath final : public ConvPath {
     return p.format == Format::nhwc && is_pointwise(g) && groups && args.epilogue.empty();
   }
   void launch(const void* x, void* y, const EpilogueArgs& epilogue, void* workspace, cudaStream_t stream) const override {
-    if (is_aligned(x, 16) && is_aligned(y, 16)) {
+    if (p_.g.strided() || (is_aligned(x, 16) && is_aligned(y, 16))) {  // a plan's ranges of channels are aligned
       launch_grouped_pointwise(p_.dtype, p_.g, p_.weights, x, y, stream);
     } else {
       misaligned_.launch(x, y, epilogue, workspace, stream);
@@ -152,6 +152,8 @@ class WarpgroupPath final : public ConvPath {
 
 GemmSpec gemm_spec(const ConvProblem& p) {
   GemmSpec spec{p.g.pixels, p.g.out_c, p.g.in_c, p.g.in_c, p.weights.row, p.dtype, p.weights.w, p.weights.bias};
+  if (p.g.x_row > 0) spec.ldx = p.g.x_row;
+  spec.ldy = p.g.y_row;
   spec.bias_f32 = p.weights.has_bias ? p.weights.bias_f32 : nullptr;
   return spec;
 }
@@ -161,7 +163,8 @@ class PointwisePath final : public ConvPath {
  public:
   PointwisePath(const ConvProblem& p, const PrepareArgs& args) : p_(p), gemm_(gemm_spec(p), args) {}
   void launch(const void* x, void* y, const EpilogueArgs& epilogue, void* workspace, cudaStream_t stream) const override {
-    const std::int64_t chunk_bytes = gemm_.chunk_rows() * p_.g.in_c * static_cast<std::int64_t>(size_of(p_.dtype));
+    const std::int64_t chunk_bytes =
+        gemm_.chunk_rows() * (p_.g.x_row > 0 ? p_.g.x_row : p_.g.in_c) * static_cast<std::int64_t>(size_of(p_.dtype));
     for (std::int64_t i = 0; i < gemm_.chunks(); ++i) {
       gemm_.launch(i, static_cast<const char*>(x) + i * chunk_bytes, y, epilogue, workspace, stream);
     }
@@ -244,7 +247,9 @@ std::vector<std::string> conv_path_ids(const ConvProblem& p, const PrepareArgs& 
   const ConvGeometry& g = p.g;
   if (p.format == Format::nhwc && p.depthwise_weights != nullptr) return {kDepthwise};
   if (GroupedPath::takes(p, args)) return {kGrouped};
+  check<CudaError>(!g.strided() || (p.format == Format::nhwc && g.groups == 1 && is_pointwise(g)), "Conv2d: no kernel takes these strides");
   if (p.format != Format::nhwc || g.groups != 1) return {kDirect};
+  if (g.strided()) return {kGemm};
   const bool half = p.dtype != DType::f32;
   std::vector<std::string> ids;
   const auto add_implicit = [&](int tile) {

@@ -109,7 +109,7 @@ bool cudnn_takes(const ConvProblem& p, const PrepareArgs& args) {
   const ConvGeometry& g = p.g;
   const bool half = p.dtype != DType::f32;
   // Channels in chunks of 16 bytes, as the packed weights have them.
-  if (use == CudnnUse::off || p.format != Format::nhwc || g.groups != 1 || g.in_c != p.weights.tap_size) return false;
+  if (use == CudnnUse::off || g.strided() || p.format != Format::nhwc || g.groups != 1 || g.in_c != p.weights.tap_size) return false;
   if (use == CudnnUse::automatic) {
     if (2.0 * static_cast<double>(g.pixels) * g.taps() * g.in_c * g.out_c < kLeastFlops) return false;
     // In f32 it is no sure winner, in 1x1 only where cuBLASLt lacks the epilogue: worth timing, not worth trusting.

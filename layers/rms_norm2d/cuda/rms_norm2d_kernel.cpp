@@ -30,6 +30,15 @@ class RMSNorm2dKernel final : public NodeKernel {
     if (layer.weight() != nullptr) weight_ = to_device(layer.weight()->values, x.dtype);
     if (layer.bias() != nullptr) bias_ = to_device(layer.bias()->values, x.dtype);
     prepared_ = call_for(TensorView(nullptr, x), TensorView(nullptr, prepare.out[0]), nullptr);  // aligned, as the plan's tensors are
+    if (!prepare.in_views.empty()) {
+      const TensorView* const residual = prepare.in_views.size() > 1 ? &prepare.in_views[1] : nullptr;
+      const NormCall seen = call_for(prepare.in_views[0], prepare.out_views[0], residual);
+      if (!seen.problem.contiguous) {
+        prepared_ = seen;
+        choice_ = {default_norm_config(seen.problem), "other strides"};
+        return;
+      }
+    }
     choice_ = choose_norm(prepared_, prepare.tune, device_, prepare.stream);
   }
 

@@ -35,12 +35,16 @@ bool Gemm::library_takes(DType dtype, std::span<const EpilogueOp> chain) {
 }
 
 Gemm::Gemm(const GemmSpec& spec, const PrepareArgs& args) : spec_(spec) {
+  if (spec_.ldy == 0) spec_.ldy = spec.n;
+  const bool apart = spec_.ldy != spec.n;  // own passes over y take rows side by side
+  check<CudaError>(!apart || args.epilogue.empty(), "a product whose rows lie apart takes no epilogue");
   preload_gemm_kernels(spec.dtype);
   const bool half = spec.dtype != DType::f32;
   const int count = static_cast<int>(args.epilogue.size());
   const Prefix prefix = library_prefix(spec.dtype, args.epilogue);
 
   LtMatmulSpec lt{0, spec.n, spec.k, spec.ldx, spec.ldw, spec.dtype, spec.dtype};
+  lt.ldy = spec_.ldy;
   lt.allow_tf32 = args.allow_tf32;
   lt.bias = spec.bias_f32 != nullptr ? spec.bias : nullptr;
   lt.residual = prefix.residual;
@@ -54,7 +58,7 @@ Gemm::Gemm(const GemmSpec& spec, const PrepareArgs& args) : spec_(spec) {
   // 16-bit sums must not be rounded before the chain is done.
   const int taken = prefix.residual ? 1 : 0;
   if ((!half || taken == count) && try_plan(store(taken), taken, lt, args)) return;
-  if (half) {
+  if (half && !apart) {
     LtMatmulSpec sums = lt;
     sums.out = DType::f32;
     sums.bias = nullptr;
@@ -95,12 +99,12 @@ std::size_t Gemm::workspace_bytes() const {
 }
 
 void Gemm::launch(std::int64_t chunk, const void* x, void* y, const EpilogueArgs& epilogue, void* workspace, cudaStream_t stream) const {
-  const std::int64_t first = chunk * chunk_rows_ * spec_.n;
+  const std::int64_t first = chunk * chunk_rows_ * spec_.ldy;
   const auto at_chunk = [&](const void* p) {
     return static_cast<const char*>(p) + first * static_cast<std::int64_t>(size_of(spec_.dtype));
   };
   if (store_ == Store::tiles || !is_aligned(x, 16) || !is_aligned(y, 16) || !epilogue.aligned(16)) {
-    const TileGemmArgs args{x, spec_.w, spec_.bias_f32, y, first, rows(chunk), spec_.n, spec_.k, spec_.ldx, spec_.ldw};
+    const TileGemmArgs args{x, spec_.w, spec_.bias_f32, y, first, rows(chunk), spec_.n, spec_.k, spec_.ldx, spec_.ldw, spec_.ldy};
     launch_tile_gemm(spec_.dtype, args, epilogue, stream);
     return;
   }

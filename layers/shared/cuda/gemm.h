@@ -17,10 +17,11 @@ struct GemmSpec {
   const void* w = nullptr;            ///< device memory, [n,k] of dtype
   const void* bias = nullptr;         ///< device memory, n elements of dtype; zeros if there is no bias
   const float* bias_f32 = nullptr;    ///< the same in f32; null if there is no bias
+  std::int64_t ldy = 0;               ///< elements from one row of y to the next; 0: n. Others only without an epilogue
   std::int64_t caller_row_bytes = 0;  ///< workspace that the caller needs for each row of a chunk: its part of x
 };
 
-/// y[m,n] = chain(x[m,k] * w[n,k]^T + bias[n]), row-major, y contiguous; f32 from the sums to the one rounding at the store.
+/// y[m,n] = chain(x[m,k] * w[n,k]^T + bias[n]), row-major; f32 from the sums to the one rounding at the store.
 /// The rows come in chunks, so that all workspace together stays near kWorkspace however large m is. One of
 ///   fused     cuBLASLt does it all: chains [add] [relu | gelu_tanh] of 16-bit types, [add] [relu] of f32
 ///   in place  (f32) cuBLASLt writes y, an own pass applies what is left of the chain to it

@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kThreads) gemm_tile_per_block(const TileGemmAr
     for (int i = tid; i < kTile * kTile; i += kThreads) {
       const int r = i / kTile, c = i % kTile;
       if (row0 + r >= a.m || col0 + c >= a.n) continue;
-      const std::int64_t offset = a.first + (row0 + r) * a.n + col0 + c;
+      const std::int64_t offset = a.first + (row0 + r) * a.ldy + col0 + c;
       float v[1] = {sums[r][c] + (a.bias != nullptr ? a.bias[col0 + c] : 0.0F)};
       apply_epilogue<T>(epilogue, v, offset);
       static_cast<T*>(a.y)[offset] = narrow<T>(v[0]);

@@ -19,9 +19,9 @@ struct TileGemmArgs {
   const float* bias = nullptr;  ///< of n elements, or null
   void* y = nullptr;
   std::int64_t first = 0;  ///< element of y, and of the chain's operands, where this product begins
-  std::int64_t m = 0, n = 0, k = 0, ldx = 0, ldw = 0;
+  std::int64_t m = 0, n = 0, k = 0, ldx = 0, ldw = 0, ldy = 0;
 };
-/// y[first + i*n + j] = chain(sum_l x[i*ldx + l] * w[j*ldw + l] + bias[j]) with any alignment: what cuBLASLt does not take.
+/// y[first + i*ldy + j] = chain(sum_l x[i*ldx + l] * w[j*ldw + l] + bias[j]) with any alignment: what cuBLASLt does not take.
 void launch_tile_gemm(DType dtype, const TileGemmArgs& args, const EpilogueArgs& epilogue, cudaStream_t stream);
 
 /// Loads the kernels for `dtype`.
