@@ -6,6 +6,10 @@
 #include <random>
 
 #include "graph/test_layers.h"
+#include "support/parity.h"
+#if FRIEZE_WITH_CUDA
+#include "graph/device_layers.h"
+#endif
 
 #include <frieze/graph/memory_plan.h>
 #include <frieze/graph/verify.h>
@@ -284,6 +288,23 @@ TEST(ViewsRandomTest, GraphsGiveWhatANaiveEvaluationGives) {
   }
   EXPECT_GT(views, 1500U) << "most of what can be a view is one";
   EXPECT_GT(copies, 500U) << "and what cannot is met too";
+}
+
+TEST(ViewsRandomTest, GraphsGiveTheSameOnAGpu) {
+  FRIEZE_NEEDS_GPU();
+#if FRIEZE_WITH_CUDA
+  test::register_test_kernels();
+  for (std::uint32_t seed = 0; seed < 60 && !::testing::Test::HasFatalFailure(); ++seed) {
+    RandomGraph graph(seed);
+    Session net = compile(optimize(graph.plan()), Device::cuda(), {.tune = false});
+    graph.expect_right(net, "on a GPU");
+    (void)net.tap("*");
+    graph.expect_right(net, "tapped on a GPU");
+    if (seed % 10 != 0) continue;
+    const VerifyReport report = verify(net);
+    EXPECT_TRUE(report.ok()) << "seed " << seed << report.text();
+  }
+#endif
 }
 
 }  // namespace

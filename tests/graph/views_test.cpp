@@ -5,6 +5,7 @@
 #include <set>
 
 #include "graph/test_layers.h"
+#include "support/parity.h"
 
 #include <frieze/graph/memory_plan.h>
 #include <frieze/graph/verify.h>
@@ -257,19 +258,23 @@ TEST(ViewsTest, APlanThatLeavesItsStorageIsRefused) {
   EXPECT_THROW(plan.validate(), Error);
 }
 
-// In nhwc a convolution of one pixel writes its channels of a wider tensor, and a depthwise one reads them there: what linear attention
-// over several scales is made of.
+// What linear attention over several scales is made of.
+struct Scales : Module {
+  Conv2d qkv{8, 96, 1, {.bias = false}}, depth{96, 96, 5, {.padding = 2, .groups = 96, .bias = false}},
+      mix{96, 96, 1, {.groups = 3, .bias = false}};
+  Scales() {
+    add("qkv", qkv), add("depth", depth), add("mix", mix);
+    init_random(*this, 5);
+  }
+  Value forward(Value x) const override {
+    const Value y = qkv(x);
+    return relu(concat({y, mix(depth(y))}));
+  }
+};
+
+// In nhwc a convolution of one pixel writes its channels of a wider tensor, and a depthwise one reads them there.
 TEST(ViewsTest, ConvolutionsWriteAndReadRangesOfChannels) {
-  struct Net : Module {
-    Conv2d qkv{8, 96, 1, {.bias = false}}, depth{96, 96, 5, {.padding = 2, .groups = 96, .bias = false}},
-        mix{96, 96, 1, {.groups = 3, .bias = false}};
-    Net() { add("qkv", qkv), add("depth", depth), add("mix", mix); }
-    Value forward(Value x) const override {
-      const Value y = qkv(x);
-      return relu(concat({y, mix(depth(y))}));
-    }
-  } net;
-  init_random(net, 5);
+  const Scales net;
   for (const DType t : {DType::f32, DType::bf16}) {
     Session session = compile(net, {{"x", {2, 8, 6, 5}, t, Format::nhwc}}, Device::cpu());
     EXPECT_EQ(paths(session.plan()), (std::vector<std::string>{"qkv", "depth", "mix", "relu"})) << plan_text(session.plan());
@@ -286,6 +291,21 @@ TEST(ViewsTest, ConvolutionsWriteAndReadRangesOfChannels) {
   const Plan plan = optimize(trace(odd, {{"x", {1, 8, 4, 4}, DType::bf16, Format::nhwc}}));
   EXPECT_EQ(paths(plan), (std::vector<std::string>{"a", "b", "concat:part1", "relu"}));
   EXPECT_EQ(note_of(plan, "concat:part1"), "copied, as 'b' writes it whole");
+}
+
+TEST(ViewsTest, ConvolutionsWriteAndReadRangesOfChannelsOnAGpu) {
+  FRIEZE_NEEDS_GPU();
+  const Scales net;
+  for (const DType t : {DType::f32, DType::f16, DType::bf16}) {
+    for (const bool tune : {false, true}) {
+      for (const Shape& x : {Shape{2, 8, 6, 5}, Shape{1, 8, 64, 48}}) {
+        Session session = compile(net, {{"x", x, t, Format::nhwc}}, Device::cuda(), {.tune = tune});
+        EXPECT_EQ(paths(session.plan()), (std::vector<std::string>{"qkv", "depth", "mix", "relu"}));
+        const VerifyReport report = verify(session);
+        EXPECT_TRUE(report.ok()) << report.text();
+      }
+    }
+  }
 }
 
 }  // namespace
