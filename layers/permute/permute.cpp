@@ -56,19 +56,19 @@ std::string Permute::describe() const {
 Value permute(Operand x, std::vector<int> axes) { return apply_new<Permute>("permute", {x}, axes); }
 
 Value transpose(Operand x, int a, int b) {
-  std::vector<int> axes;
-  check_at("transpose", x, [&] {
+  const auto make = [&] {
     const Shape& shape = x.value.shape();
     const int rank = shape.rank();
-    axes.resize(static_cast<std::size_t>(rank));
+    std::vector<int> axes(static_cast<std::size_t>(rank));
     std::iota(axes.begin(), axes.end(), 0);
     const auto place = [&](int axis) {
       check<OptionError>(-rank <= axis && axis < rank, "transpose expects axes of rank ", rank, ", got ", axis, " (x ", shape, ")");
       return static_cast<std::size_t>(axis < 0 ? axis + rank : axis);
     };
     std::swap(axes[place(a)], axes[place(b)]);
-  });
-  return apply_new<Permute>("transpose", {x}, axes);
+    return std::make_shared<Permute>(std::move(axes));
+  };
+  return apply_made(make, "transpose", {x});
 }
 
 }  // namespace frieze

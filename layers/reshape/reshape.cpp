@@ -83,11 +83,11 @@ std::string Reshape::describe() const {
 Value reshape(Operand x, std::vector<std::int64_t> extents) { return apply_new<Reshape>("reshape", {x}, extents); }
 
 Value flatten(Operand x, int first, int last) {
-  std::vector<std::int64_t> extents;
-  check_at("flatten", x, [&] {
+  const auto make = [&] {
     const Shape& shape = x.value.shape();
     const int rank = shape.rank();
-    if (rank == 0) return extents.push_back(1);
+    std::vector<std::int64_t> extents;
+    if (rank == 0) return std::make_shared<Reshape>(std::vector<std::int64_t>{1});
     const int begin = first < 0 ? first + rank : first, end = last < 0 ? last + rank : last;
     check<OptionError>(0 <= begin && begin <= end && end < rank, "flatten expects axes in order within rank ", rank, ", got ", first,
                        " and ", last, " (x ", shape, ")");
@@ -98,8 +98,9 @@ Value flatten(Operand x, int first, int last) {
         extents.push_back(shape[axis]);
       }
     }
-  });
-  return apply_new<Reshape>("flatten", {x}, extents);
+    return std::make_shared<Reshape>(std::move(extents));
+  };
+  return apply_made(make, "flatten", {x});
 }
 
 }  // namespace frieze

@@ -50,10 +50,9 @@ TEST(SplitTest, IsOneStepOfSeveralOutputs) {
 
 TEST(SplitTest, RefusesWhatDoesNotAddUp) {
   const auto traced = [](const test::FunctionModel::Function& f) { (void)test::trace_function({{1, 6, 2, 2}}, f); };
-  EXPECT_EQ(message_of<ShapeError>([&] { traced([](const std::vector<Value>& x) {
-                                           return split(x[0], {2, 3});
-                                         }); }),
-            "split: Split into 2, 3 channels expects 5 along the axis, got 6 (x [1,6,2,2])");
+  const auto five = [](const std::vector<Value>& x) { return split(x[0], {2, 3}); };
+  const std::string message = message_of<ShapeError>([&] { traced(five); });
+  EXPECT_TRUE(message.starts_with("split: Split into 2, 3 channels expects 5 along the axis, got 6 (x [1,6,2,2])")) << message;
   EXPECT_THROW(traced([](const std::vector<Value>& x) { return split(x[0], 2, 4); }), ShapeError);
   EXPECT_THROW(traced([](const std::vector<Value>& x) { return split(x[0], 0); }), OptionError);
   EXPECT_THROW(traced([](const std::vector<Value>& x) { return split(x[0], std::vector<std::int64_t>{}); }), OptionError);
