@@ -215,6 +215,18 @@ TEST_F(Vae, Batches) {
     ASSERT_EQ(a.pixels.size(), b.pixels.size()) << name;
     for (std::size_t k = 0; k < a.pixels.size(); ++k) ASSERT_NEAR(a.pixels[k], b.pixels[k], 1.01 / 255) << name << ' ' << k;
   }
+  // In tiles too.
+  const Arguments tiles{"--batch", "2", "--tile", "--tile-size", "16", "--tile-stride", "8"};
+  const auto tiled = [&](const std::string& in, const std::string& out) {
+    Arguments all = tiles;
+    all.insert(all.end(), {"--in", folder.file(in), "--out", folder.file(out)});
+    expect_success("encode", kGolden + "sana", all);
+  };
+  tiled("in", "tz");
+  for (const std::string name : {"p0", "p3", "p6"}) {
+    tiled("in/" + name + ".png", "one.safetensors");
+    EXPECT_EQ(slurp(folder.file("one.safetensors")), slurp(folder.file("tz/" + name + ".safetensors"))) << name;
+  }
   // A file of several images beside files of one: five images in groups of two.
   const HostTensor images = HostTensor({Shape{4, 3, 16, 16}, DType::f32}, std::vector<float>(4 * 3 * 16 * 16, 0.25F));
   RawTensors raw;
