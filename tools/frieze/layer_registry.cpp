@@ -63,7 +63,7 @@ std::shared_ptr<Layer> make_rms_norm2d(const Tensors& tensors, Settings& setting
 }
 
 std::shared_ptr<Layer> make_conv2d(const Tensors& tensors, Settings& settings) {
-  const Shape& weight = shape_of(tensors, "weight", 4, "conv2d");
+  const Shape weight = shape_of(tensors, "weight", 4, "conv2d");
   Conv2dOptions o;
   o.stride = size_setting(settings, "stride", o.stride);
   o.padding = size_setting(settings, "padding", o.padding);
@@ -76,7 +76,7 @@ std::shared_ptr<Layer> make_conv2d(const Tensors& tensors, Settings& settings) {
 }
 
 std::shared_ptr<Layer> make_linear(const Tensors& tensors, Settings&) {
-  const Shape& weight = shape_of(tensors, "weight", 2, "linear");
+  const Shape weight = shape_of(tensors, "weight", 2, "linear");
   return std::make_shared<Linear>(weight[1], weight[0], LinearOptions{.bias = tensors.contains("bias")});
 }
 
