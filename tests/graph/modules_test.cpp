@@ -7,6 +7,7 @@
 #include <frieze/layers/linear/linear.h>
 #include <frieze/layers/pool/pool.h>
 #include <frieze/layers/slice/slice.h>
+#include <frieze/layers/split/split.h>
 #include <frieze/layers/upsample/upsample.h>
 
 #include "graph/test_layers.h"

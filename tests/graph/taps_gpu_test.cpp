@@ -96,11 +96,12 @@ TEST_F(TapsGpuTest, TheSiblingDiffersByCopiesAloneAndDisabledCopiesWouldCostProd
                                    [](std::size_t i) { return std::to_string(i); }};
   const cuda::CapturedGraph plain = cuda::capture_steps(stream.get(), source);
   const cuda::GraphExec production = cuda::instantiate(plain, stream.get(), source).exec;
+  const TensorSpec spec{Shape{kBytes / sizeof(float)}, DType::f32};
   std::vector<cuda::Taps::Tapped> all;
-  for (std::size_t i = 0; i < kSteps; ++i) all.push_back({static_cast<int>(i), i, value.data(), kBytes});
+  for (std::size_t i = 0; i < kSteps; ++i) all.push_back({static_cast<int>(i), i, TensorView(value.data(), spec), spec});
   cuda::Taps taps(all, stream.get());
   taps.capture(source, stream.get());
-  cuda::check_only_copies_added(plain, taps.graph(), source);
+  cuda::check_only_copies_added(plain, taps, source);
   std::size_t nodes = 0;
   CUDA_CHECK(cudaGraphGetNodes(taps.graph().graph.get(), nullptr, &nodes));
   EXPECT_EQ(nodes, 2 * kSteps);
@@ -140,8 +141,10 @@ TEST_F(TapsGpuTest, AGraphWithOtherKernelsIsRefused) {
   const auto path = [](std::size_t i) { return "step" + std::to_string(i); };
   const cuda::CaptureSource one{2, [](std::size_t, cudaStream_t s) { launch_empty(s); }, path};
   const cuda::CaptureSource other{2, [](std::size_t i, cudaStream_t s) { i == 1 ? launch_busy(s, 1) : launch_empty(s); }, path};
-  const cuda::CapturedGraph a = cuda::capture_steps(stream.get(), one), b = cuda::capture_steps(stream.get(), other);
-  EXPECT_TRUE(contains(message_of<CaptureError>([&] { cuda::check_only_copies_added(a, b, one); }), "step1: node 0"));
+  const cuda::CapturedGraph production = cuda::capture_steps(stream.get(), one);
+  cuda::Taps taps({}, stream.get());
+  taps.capture(other, stream.get());
+  EXPECT_TRUE(contains(message_of<CaptureError>([&] { cuda::check_only_copies_added(production, taps, one); }), "step1: node 0"));
 }
 
 // A session that was tapped once runs the graph that it ran before, in the time that it took before: in units of another session's, beside
