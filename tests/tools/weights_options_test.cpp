@@ -112,6 +112,7 @@ TEST_F(WeightsOptions, FilesThatDoNotFitAreOneLineAndStatusTwo) {
   EXPECT_EQ(against(data("quickstart.safetensors"), folder_.file("nowhere")).status, 2);
   EXPECT_EQ(against(data("quickstart.safetensors"), data("quickstart_outputs.safetensors"), {"--tolerance", "-1"}).status, 2);
   EXPECT_EQ(run_frieze({"verify", "quickstart", "--tolerance", "1"}).status, 2) << "without --against";
+  EXPECT_EQ(against(data("quickstart.safetensors"), data("quickstart_outputs.safetensors"), {"--rewrites"}).status, 2) << "no layers";
 }
 
 TEST_F(WeightsOptions, APictureMayBeTheInput) {
