@@ -220,7 +220,6 @@ int parse_and_run(int argc, char** argv) {
       ->needs(against);
   add_text(verify_app, "--html", verify.html, "Also write the report as one self-contained page");
   verify_app->add_flag("--rewrites", verify.rewrites, "Also prove each rewrite on its own: the steps with it against those without it")
-      ->excludes(against)
       ->excludes(against);
 
   InspectOptions inspect;
