@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, for anyone who has one: every test, compute-sanitizer on every kernel, the benches and the soak. Writes
 # what came out, with date, commit, GPU and driver, to tools/results/<gpu>.json.
-#   tools/gpu_check.sh [--quick] [--only PART] [--out DIR]
+#   tools/gpu_check.sh [--quick] [--only PART]… [--out DIR]
 #     --quick      the tests, and nothing else
-#     --only PART  one of tests, sanitizers, benches, seeds, soak; the results file says that the others were not run, and is not ok
+#     --only PART  of tests, sanitizers, benches, seeds, soak, more than once if wanted; the results file says that the others were not run, and is not ok
 #     --out DIR    the results file and DIR/logs go there instead of tools/results and the build folder
 # Environment:
 #   FRIEZE_BUILD             a folder with bin/frieze and tests/*_tests that are built already; nothing is built then
@@ -18,13 +18,13 @@
 # CUDA_VISIBLE_DEVICES leaves it free.
 # A part that fails is recorded and the others still run. Exit status: 0 if all is well, 1 if anything failed, 2 if it cannot start.
 set -uo pipefail
-parts="tests sanitizers benches seeds soak" out=""
+all_parts="tests sanitizers benches seeds soak" parts="" out=""
 while [[ $# -gt 0 ]]; do
   case $1 in
     --quick) parts=tests ;;
     --only)
-      [[ " $parts " == *" ${2:-} "* ]] || { echo "gpu_check: --only needs one of: $parts" >&2; exit 2; }
-      parts=$2
+      [[ -n ${2:-} && " $all_parts " == *" $2 "* ]] || { echo "gpu_check: --only needs one of: $all_parts" >&2; exit 2; }
+      parts+=" $2"
       shift
       ;;
     --out) [[ $# -gt 1 ]] || { echo "gpu_check: --out needs a folder" >&2; exit 2; }; out=$(realpath -m "$2"); shift ;;
@@ -33,6 +33,7 @@ while [[ $# -gt 0 ]]; do
   esac
   shift
 done
+parts=${parts:-$all_parts}
 cd "$(dirname "$0")/.." || exit 2
 if ! command -v nvidia-smi >/dev/null || ! nvidia-smi -L 2>/dev/null | grep -q '^GPU '; then
   echo "gpu_check: needs a GPU: nvidia-smi lists none" >&2

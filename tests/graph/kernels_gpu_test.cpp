@@ -80,7 +80,7 @@ TEST(KernelsGpu, TheOwnProductIsExactOnSmallIntegers) {
   const cuda::DeviceBuffer device_bias = cuda::to_device(bias, DType::f32);
   for (const DType t : kTypes) {
     const cuda::DeviceBuffer device_x = cuda::to_device(x, t), device_w = cuda::to_device(w, t), y(expected.size() * size_of(t));
-    const cuda::TileGemmArgs args{device_x.data(), device_w.data(), device_bias.as<const float>(), y.data(), 0, kM, kN, kK, kK, kK};
+    const cuda::TileGemmArgs args{device_x.data(), device_w.data(), device_bias.as<const float>(), y.data(), 0, kM, kN, kK, kK, kK, kN};
     run(stream.get(), [&] { cuda::launch_tile_gemm(t, args, {}, stream.get()); });
     const HostTensor got({{kM, kN}, t});
     y.download(got.data(), got.bytes());

@@ -155,7 +155,7 @@ TEST(ModulesTest, FunctionalStepsTellTheLineOfTheProgram) {
   const std::string upsampled = told<OptionError>([](Value x) { return upsample(relu(x), 0); });
   EXPECT_TRUE(upsampled.starts_with("inner.upsample: Upsample ") && upsampled.ends_with(at(line + 5))) << upsampled;
   const std::string parts = told<ShapeError>([](Value x) { return chunk(x, 2).front(); });
-  EXPECT_EQ(parts, "inner.chunk: chunk expects channels that 2 divides, got x [1,3,2,2]" + at(line + 7));
+  EXPECT_EQ(parts, "inner.chunk: chunk expects an extent that 2 divides along axis 1, got x [1,3,2,2]" + at(line + 7));
   const std::string side = told<ShapeError>([](Value x) { return concat({x, global_avg_pool(x)}); });
   EXPECT_TRUE(side.starts_with("inner.concat: Concat ") && side.ends_with(at(line + 9))) << side;
   const std::string none = told<OptionError>([](Value) { return concat({}); });

@@ -99,6 +99,7 @@ void expect_as_on_the_cpu(Session& cpu, Session& gpu, const std::vector<T>& valu
   EXPECT_TRUE(same_bits(std::span<const T>(here), std::span<const T>(there))) << what << " out";
 
   CUDA_CHECK(cudaMemset(gpu.input().view().data, 0xFF, expected.bytes()));
+  CUDA_CHECK(cudaDeviceSynchronize());  // the stream does not wait for it
   const Pinned<T> from(values), to(values.size());
   gpu.input().copy_from_async(from.span(), stream);
   gpu.input().copy_to_async(to.span(), stream);
@@ -145,6 +146,7 @@ TEST_F(PortCopyGpuTest, PicturesAsOnTheCpu) {
           gpu.input().copy_from(in);
           EXPECT_TRUE(same_bits(gpu.input().to_host(), cpu.input().to_host())) << gpu.input().spec();
           CUDA_CHECK(cudaMemset(gpu.input().view().data, 0xFF, cpu.input().to_host().bytes()));
+          CUDA_CHECK(cudaDeviceSynchronize());  // the stream does not wait for it
           gpu.input().copy_from_async(in, stream.get());
           gpu.input().copy_to_async(PixelBuffer{back.span(), scale, offset}, stream.get());
           CUDA_CHECK(cudaStreamSynchronize(stream.get()));
