@@ -29,7 +29,7 @@ TEST(GpuCheck, RefusesWrongOptionsAndMachinesWithoutAGpu) {
   EXPECT_EQ(run(script + " --only everything", output), 2);
   EXPECT_EQ(output, "gpu_check: --only needs one of: tests sanitizers benches seeds soak\n");
   EXPECT_EQ(run(script + " --help", output), 0);
-  EXPECT_NE(output.find("tools/gpu_check.sh [--quick] [--only PART] [--out DIR]"), std::string::npos) << output;
+  EXPECT_NE(output.find("tools/gpu_check.sh [--quick] [--only PART]… [--out DIR]"), std::string::npos) << output;
   const TempFolder none;
   std::filesystem::create_symlink("/usr/bin/dirname", none.file("dirname"));
   EXPECT_EQ(run("PATH='" + none.path().string() + "' /bin/bash " + script, output), 2);
