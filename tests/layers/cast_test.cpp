@@ -8,16 +8,18 @@
 #include <frieze/core/error.h>
 #include <frieze/graph/session.h>
 #include <frieze/graph/verify.h>
+#include "support/constants.h"
 #include "support/parity.h"
 #include "support/reference.h"
 
 namespace frieze {
 namespace {
 
+using test::kInf;
+using test::kNaN;
 using test::message_of;
 using Integers = std::vector<std::int64_t>;
 using Floats = std::vector<float>;
-constexpr float kInf = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr std::int64_t kMin64 = std::numeric_limits<std::int64_t>::min(), kMax64 = std::numeric_limits<std::int64_t>::max();
 
 HostTensor cast_of(const HostTensor& x, DType to) {

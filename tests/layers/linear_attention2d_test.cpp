@@ -5,9 +5,9 @@
 
 #include <frieze/core/error.h>
 #include <frieze/layers/linear_attention2d/linear_attention2d.h>
-#include "testing/kernel_watch.h"
 #include "support/parity.h"
 #include "support/reference.h"
+#include "testing/kernel_watch.h"
 
 namespace frieze {
 namespace {

@@ -318,7 +318,8 @@ TEST(RMSNorm2dConfigs, TheProblemsTakeEveryKernel) {
   const auto address = [](std::uintptr_t at) { return reinterpret_cast<void*>(at << 40); };
   for (const Problem& problem : kProblems) {
     for (const DType t : {DType::f32, DType::f16, DType::bf16}) {
-      for (const RMSNorm2dOptions& o : {bare(EpsMode::none), affine(), with_silu(), with_silu_and_residual(), as_diffusers()}) {
+      for (const RMSNorm2dOptions& o :
+           {bare(EpsMode::none), affine(), with_silu(), with_silu_and_residual(), as_diffusers(), with_residual_after(), with_relu()}) {
         const TensorSpec spec{problem.shape, t, problem.format};
         const auto view = [&](std::uintptr_t at) {
           return TensorView(static_cast<char*>(address(at)) + problem.misalign * static_cast<std::int64_t>(size_of(t)), spec);

@@ -17,7 +17,7 @@ class Negate final : public frieze::Layer {
   void reference(const frieze::ReferenceArgs& args) const override {
     std::vector<float> y = frieze::to_floats(args.in[0]);
     for (float& v : y) v = -v;
-    frieze::from_floats(y, args.out);
+    frieze::from_floats(y, args.out[0]);
   }
   std::string_view type_name() const override { return "Negate"; }
 };
