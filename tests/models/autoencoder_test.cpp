@@ -20,8 +20,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::string kSana = source_path("tests/golden/dc_ae/sana");  // ratio 8, 4 channels of latents
-const std::string kIn = source_path("tests/golden/dc_ae/in");
+const std::string kSanaFolder = source_path("tests/golden/dc_ae/sana");  // ratio 8, 4 channels of latents
+const std::string kInFolder = source_path("tests/golden/dc_ae/in");
 
 AutoencoderOptions untuned(DType dtype = DType::f32) {
   AutoencoderOptions options;
@@ -30,7 +30,7 @@ AutoencoderOptions untuned(DType dtype = DType::f32) {
   return options;
 }
 
-Autoencoder open_sana(AutoencoderOptions options = untuned()) { return Autoencoder::open(kSana, Device::cpu(), std::move(options)); }
+Autoencoder open_sana(AutoencoderOptions options = untuned()) { return Autoencoder::open(kSanaFolder, Device::cpu(), std::move(options)); }
 
 HostTensor random_images(const Shape& shape, unsigned seed) {
   std::mt19937 random(seed);
@@ -67,9 +67,9 @@ void expect_throw(F action, const std::vector<std::string>& says) {
 TEST(Autoencoder, RecognisesWhatAPathMeans) {
   TempFolder folder;
   fs::create_directories(folder.file("pipeline"));
-  fs::copy(kIn, folder.file("pipeline/vae"), fs::copy_options::recursive);
+  fs::copy(kInFolder, folder.file("pipeline/vae"), fs::copy_options::recursive);
   const HostTensor image = random_images({1, 3, 16, 8}, 1);
-  const HostTensor expected = Autoencoder::open(kIn, Device::cpu(), untuned()).encode(image);
+  const HostTensor expected = Autoencoder::open(kInFolder, Device::cpu(), untuned()).encode(image);
   for (const std::string& path : {folder.file("pipeline"), folder.file("pipeline/vae"), folder.file("pipeline/vae/config.json"),
                                   folder.file("pipeline/vae/diffusion_pytorch_model.safetensors")}) {
     Autoencoder model = Autoencoder::open(path, Device::cpu(), untuned());
@@ -79,16 +79,16 @@ TEST(Autoencoder, RecognisesWhatAPathMeans) {
     EXPECT_TRUE(equal_bits(model.encode(image), expected)) << path;
   }
   AutoencoderOptions original = untuned();
-  original.weights = kIn + "/original.safetensors";
-  EXPECT_TRUE(equal_bits(Autoencoder::open(kIn, Device::cpu(), original).encode(image), expected));
+  original.weights = kInFolder + "/original.safetensors";
+  EXPECT_TRUE(equal_bits(Autoencoder::open(kInFolder, Device::cpu(), original).encode(image), expected));
   AutoencoderOptions random = untuned();
   random.random_seed = 3;
-  const Autoencoder variant = Autoencoder::open(fs::path(kIn) / "config.json", Device::cpu(), random);
+  const Autoencoder variant = Autoencoder::open(fs::path(kInFolder) / "config.json", Device::cpu(), random);
   EXPECT_NE(variant.info().weights.find("random, seed 3"), std::string::npos);
 }
 
 TEST(Autoencoder, EqualsDiffusersAndKnowsItsShapes) {
-  const Weights golden = Weights::open(kSana + "/golden.safetensors");
+  const Weights golden = Weights::open(kSanaFolder + "/golden.safetensors");
   Autoencoder model = open_sana();
   EXPECT_LE(share_of_range(model.encode(golden.tensor("image")), golden.tensor("latent")), 2e-6);
   EXPECT_LE(share_of_range(model.decode(golden.tensor("latent")), golden.tensor("decoded")), 2e-6);
@@ -135,7 +135,7 @@ TEST(Autoencoder, TheSameBitsAtEveryPositionOfABatch) {
 }
 
 TEST(Autoencoder, TilesEqualDiffusersAndCanBeTurnedOff) {
-  const Weights golden = Weights::open(kSana + "/golden.safetensors");
+  const Weights golden = Weights::open(kSanaFolder + "/golden.safetensors");
   Autoencoder model = open_sana();
   const HostTensor latent = golden.tensor("tiled_latent");
   const Shape& s = latent.spec().shape;
@@ -227,22 +227,22 @@ TEST(Autoencoder, Refusals) {
   expect_throw<OptionError>(open("f32c32-sana-1.0"), {"published variant", "weights"});
   AutoencoderOptions o = untuned();
   o.batch = -1;
-  expect_throw<OptionError>(open(kSana, o), {"batch", "-1"});
-  expect_throw<OptionError>(open(kSana, untuned(DType::i32)), {"dtype", "i32"});
+  expect_throw<OptionError>(open(kSanaFolder, o), {"batch", "-1"});
+  expect_throw<OptionError>(open(kSanaFolder, untuned(DType::i32)), {"dtype", "i32"});
   o = untuned();
   o.shapes = 0;
-  expect_throw<OptionError>(open(kSana, o), {"shapes"});
+  expect_throw<OptionError>(open(kSanaFolder, o), {"shapes"});
   o = untuned();
   o.compile.allow_tf32 = true;
-  expect_throw<OptionError>(open(kSana, o), {"CUDA"});
+  expect_throw<OptionError>(open(kSanaFolder, o), {"CUDA"});
   o = untuned();
   o.weights = "absent.safetensors";
-  expect_throw<IoError>(open(kSana, o), {"absent.safetensors"});
+  expect_throw<IoError>(open(kSanaFolder, o), {"absent.safetensors"});
   o.random_seed = 1;
-  expect_throw<OptionError>(open(kSana, o), {"exclude"});
+  expect_throw<OptionError>(open(kSanaFolder, o), {"exclude"});
   o = untuned();
   o.tiling = true, o.tile_size = 12;
-  expect_throw<OptionError>(open(kSana, o), {"multiples of 8"});
+  expect_throw<OptionError>(open(kSanaFolder, o), {"multiples of 8"});
 
   Autoencoder model = open_sana();
   expect_throw<ShapeError>([&] { (void)model.encode(HostTensor({Shape{3, 16, 8}, DType::f32})); }, {"rank 4"});
