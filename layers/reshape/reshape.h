@@ -9,7 +9,7 @@ namespace frieze FRIEZE_API {
 /// y has the elements of x in the same order, row-major in the shapes as written (N,C,H,W), whatever the formats are.
 /// x: any shape; f32|f16|bf16|i32|i64; y: as many elements, same type; must not overlap where it is copied. Moves every bit as it is.
 /// A view of x where one set of strides does it, as of every contiguous row-major x; else 2*elements*sizeof(T) bytes. No arithmetic.
-/// One extent may be -1: what is left of the elements.
+/// One extent may be -1: the layer computes it from the number of elements.
 /// Throws OptionError on two extents of -1, an extent below -1 or of 0, more than 8 extents; ShapeError on other than one input or another
 /// number of elements.
 /// Source: PyTorch 2.x torch.reshape.
@@ -39,6 +39,7 @@ class Reshape final : public Layer {
 /// strides do it.
 std::optional<Layout> reshaped(const Shape& from, const Layout& layout, const Shape& to);
 
+/// Reshape of x, e.g. reshape(x, {n, -1}); errors as the class says.
 Value reshape(Operand x, std::vector<std::int64_t> extents);
 
 /// The axes from `first` to `last` as one; negative ones count from the end. A value of rank 0 becomes one of one element.

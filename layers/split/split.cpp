@@ -49,13 +49,13 @@ std::string Split::describe() const {
 
 namespace {
 
-// One step; what is wrong with the lengths, or how they come about, is said with the program's line.
+// One step. Errors of `lengths` and of the layer name the program's line.
 std::vector<Value> split_by(std::string_view op, const Operand& x, int axis, const std::function<std::vector<std::int64_t>()>& lengths) {
   std::shared_ptr<const Layer> layer;
   try {
     layer = std::make_shared<Split>(lengths(), axis);
   } catch (const Error&) {
-    check_at(op, x, [] { throw; });  // which takes a name for the step, of those that fail alone
+    check_at(op, x, [] { throw; });  // only here: check_at() takes a path, which would number later steps differently
   }
   const Value inputs[] = {x.value};
   return apply_all(std::move(layer), op, inputs, x.where);

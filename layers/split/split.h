@@ -35,8 +35,10 @@ class Split final : public Layer {
   int axis_;
 };
 
-/// Ranges of `length` each, the last one of what is left; by default along the channels. Throws OptionError on a length below 1.
+/// Split into ranges of `length`, the last one shorter where `length` does not divide the extent; along the channels by default.
+/// Throws OptionError on a length below 1 or more than 65536 ranges, ShapeError on an axis that x does not have.
 std::vector<Value> split(Operand x, std::int64_t length, int axis = 1);
+/// Split into ranges of these lengths; errors as the class says.
 std::vector<Value> split(Operand x, std::vector<std::int64_t> lengths, int axis = 1);
 
 /// x in n ranges of equal length, first to last, by default along the channels, as gated blocks take them: a, b = chunk(x, 2).

@@ -10,8 +10,8 @@ namespace frieze {
 namespace {
 
 // Row 2y + i of the upsampled image is row y of the small one. So output rows of phase i = 0 see small rows y-1, y with the kernel's
-// rows 0 and 1+2, those of phase 1 see y, y+1 with rows 0+1 and 2; columns alike. One 2x2 convolution, padded by 1, has an output at
-// each corner between pixels: corner y serves phase 0 of row y and phase 1 of row y-1, which is what MergePhases undoes.
+// rows 0 and 1+2, those of phase 1 see y, y+1 with rows 0+1 and 2. The same holds for columns. One 2x2 convolution, padded by 1, has an
+// output at each corner between pixels: corner y serves phase 0 of row y and phase 1 of row y-1, which is what MergePhases undoes.
 std::shared_ptr<const Layer> convolution_of_phases(const Conv2d& conv) {
   auto made =
       std::make_shared<Conv2d>(conv.in_channels(), 4 * conv.out_channels(), 2, Conv2dOptions{.padding = 1, .bias = conv.has_bias()});
