@@ -1,0 +1,37 @@
+#include <frieze/core/error.h>
+#include <frieze/layers/linear/linear.h>
+#include <frieze/layers/linear_attention2d/linear_attention2d.h>
+
+#include "tools/frieze/layer_entries.h"
+
+namespace frieze::tools {
+namespace {
+
+// Settings that are not given take the default of the layer's own constructor.
+std::shared_ptr<Layer> make_linear_attention2d(const Tensors&, Settings& settings) {
+  check<OptionError>(settings.has("head_dim"), "linear_attention2d: needs --set head_dim=N");
+  const int head_dim = settings.integer("head_dim", 1);
+  return settings.has("eps") ? std::make_shared<LinearAttention2d>(head_dim, settings.number("eps", 0))
+                             : std::make_shared<LinearAttention2d>(head_dim);
+}
+
+std::shared_ptr<Layer> make_linear(const Tensors& tensors, Settings&) {
+  const Shape weight = shape_of(tensors, "weight", 2, "linear");
+  return std::make_shared<Linear>(weight[1], weight[0], LinearOptions{.bias = tensors.contains("bias")});
+}
+
+}  // namespace
+
+std::span<const LayerEntry> attention_entries() {
+  static const std::vector<LayerEntry> entries = {
+      {"linear_attention2d",
+       "ReLU linear attention over the pixels, q, k and v side by side for each head",
+       "x [N,3*head_dim*heads,H,W]",
+       {{"head_dim", "N", "required"}, {"eps", "NUMBER", "1e-15"}},
+       make_linear_attention2d},
+      {"linear", "x * weight^T + bias", "x [...,K], weight [M,K], bias [M] optional", {}, make_linear},
+  };
+  return entries;
+}
+
+}  // namespace frieze::tools
