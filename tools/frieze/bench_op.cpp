@@ -10,6 +10,7 @@
 #include <frieze/graph/report/text_table.h>
 
 #include "tools/frieze/arguments.h"
+#include "tools/frieze/bench_layer.h"
 #include "tools/frieze/commands.h"
 #include "tools/frieze/json.h"
 
@@ -48,7 +49,8 @@ std::string shape_text(const Shape& s) { return concat_text(s.n(), 'x', s.c(), '
 
 BenchSettings parse_settings(const BenchOpOptions& options) {
   BenchSettings s;
-  check<OptionError>(options.layer == "rms_norm2d", "bench-op knows no layer '", options.layer, "': expected rms_norm2d");
+  check<OptionError>(options.tensors.empty() && options.settings.empty() && options.then.empty() && !options.no_check,
+                     "bench-op rms_norm2d takes --affine, --activation and --residual instead of --tensor, --set, --then and --no-check");
   check<OptionError>(options.affine == "none" || options.affine == "weight" || options.affine == "weight+bias", "unknown affine '",
                      options.affine, "': expected one of none, weight, weight+bias");
   check<OptionError>(options.rounds >= 1, "--rounds must be at least 1, got ", options.rounds);
@@ -174,6 +176,7 @@ const char* default_bench_shapes() {
 }
 
 int bench_op_command(const BenchOpOptions& options, std::ostream& out) {
+  if (options.layer != "rms_norm2d") return bench_layer_command(options, out);
   const BenchSettings settings = parse_settings(options);
   const std::vector<BenchCase> cases = parse_cases(options);
   const std::string device = use_bench_device(options.device);

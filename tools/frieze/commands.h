@@ -71,10 +71,12 @@ int profile_command(const ProfileCommandOptions& options, Outputs& out);
 
 struct BenchOpOptions {
   std::string layer;
-  std::string device = "cuda", shapes, dtype, format;  ///< empty: the table of shapes, its types, both formats
-  std::string affine = "none", activation = "none", residual = "none";
+  std::string device = "cuda", shapes, dtype, format;                   ///< empty: the table of shapes, its types, both formats
+  std::string affine = "none", activation = "none", residual = "none";  ///< of rms_norm2d
+  std::vector<std::string> tensors, settings, then;                     ///< of other layers: "name=SHAPE", "key=value", steps behind it
   int rounds = 15;
-  bool no_tune = false, profile = false, json = false, csv = false;
+  int below = 2;  ///< integer inputs hold numbers from 0 to below - 1
+  bool no_tune = false, no_check = false, profile = false, json = false, csv = false;
 };
 int bench_op_command(const BenchOpOptions& options, std::ostream& out);
 

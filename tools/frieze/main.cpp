@@ -96,23 +96,29 @@ void add_model_options(CLI::App* command, ModelOptions& o, bool photo_required) 
 
 CLI::App* add_bench_op(CLI::App& app, BenchOpOptions& o) {
   CLI::App* command = app.add_subcommand("bench-op", "Time one layer's kernel on a GPU against a copy of the same bytes");
-  add_text(command, "layer", o.layer, "rms_norm2d")->required();
-  add_text(command, "--shapes", o.shapes, "NxCxHxW or NxCxHxW:DTYPE, separated by commas; a table of its own if left out");
+  add_text(command, "layer", o.layer, "One of frieze op --list, or all: memory-bound layers over 64 MB and more")->required();
+  add_text(command, "--shapes", o.shapes, "Of x: NxCxHxW or NxCxHxW:DTYPE, separated by commas; a table of its own if left out");
+  add_texts(command, "--tensor", o.tensors, "NAME=SHAPE or NAME=SHAPE:DTYPE, another tensor as frieze op would read it, repeatable");
+  add_texts(command, "--set", o.settings, "key=value for the layer, repeatable");
+  add_texts(command, "--then", o.then, "A step that the kernel applies at its store, as of frieze op, repeatable");
+  add_whole(command, "--below", o.below, 1, 2147483647, "Integer tensors hold numbers from 0 to N-1");
   add_text(command, "--dtype", o.dtype,
            "f32, f16 or bf16, of shapes that name none; with the table, of all [bf16, f32 where the table says so]");
   add_text(command, "--format", o.format, "nchw or nhwc [both]");
-  add_text(command, "--affine", o.affine, "none, weight or weight+bias");
-  add_text(command, "--activation", o.activation, "none, relu, silu, gelu, gelu_tanh or sigmoid");
-  add_text(command, "--residual", o.residual, "none, before or after; then compared with 1.5 copies");
+  add_text(command, "--affine", o.affine, "Of rms_norm2d: none, weight or weight+bias");
+  add_text(command, "--activation", o.activation, "Of rms_norm2d: none, relu, silu, gelu, gelu_tanh or sigmoid");
+  add_text(command, "--residual", o.residual, "Of rms_norm2d: none, before or after; then compared with 1.5 copies");
   add_rounds(command, o.rounds, "Rounds of which the median is taken");
   add_text(command, "--device", o.device, "cuda or cuda:N");
   command->add_flag("--no-tune", o.no_tune, "Default configurations, instead of the fastest found or cached");
+  command->add_flag("--no-check", o.no_check, "Results are not compared with the reference, which can take a second each");
   command->add_flag("--profile", o.profile, "One launch a shape between cudaProfilerStart and Stop, nothing timed: for ncu and nsys");
   CLI::Option* json = command->add_flag("--json", o.json, "Report as JSON");
   command->add_flag("--csv", o.csv, "Report as CSV")->excludes(json);
   command->footer(
       "Cold: the launches of one graph go through as many buffers of normal data as exceed twice the L2 cache; a copy kernel and\n"
-      "cudaMemcpyAsync are timed over the same buffers, in turn with the layer. ratio = time of the better copy / time of the layer.");
+      "cudaMemcpyAsync of as many bytes are timed in turn with the layer. ratio = time of the better copy / time of the layer.\n"
+      "Exit status 1: a result was past its error budget, or a case could not be timed.");
   return command;
 }
 

@@ -1,0 +1,31 @@
+// What `frieze bench-op all` times: memory-bound layers on tensors that exceed a GPU's cache. Sizes with whole packs of 16 bytes and odd
+// ones.
+#include "tools/frieze/bench_layer.h"
+
+namespace frieze::tools {
+
+const std::vector<StandardCase>& standard_cases() {
+  static const std::vector<StandardCase> cases = {
+      // elementwise
+      {"relu", {"x=1x256x384x512"}},
+      {"silu", {"x=1x256x384x512"}},
+      {"gelu", {"x=1x256x384x512"}},
+      {"sigmoid", {"x=1x255x383x513"}},
+      {"add", {"x=1x256x384x512", "x2=1x256x384x512"}},
+      {"add", {"x=8x256x128x128", "x2=8x256x1x1"}},
+      {"mul", {"x=1x256x384x512", "x2=1x256x384x512"}},
+      {"mul", {"x=8x256x128x128", "x2=1x1x128x128"}},
+      {"scale", {"x=1x256x384x512"}, {"factor=0.125"}},
+      {"concat", {"x=1x128x384x512", "x2=1x128x384x512"}},
+      {"gated_silu", {"x=1x512x384x256"}},
+      // norm
+      {"batch_norm2d", {"x=1x256x384x512", "weight=256", "bias=256", "running_mean=256", "running_var=256"}},
+      // spatial
+      {"pixel_shuffle", {"x=1x1024x192x256"}, {"factor=2"}},
+      {"pixel_unshuffle", {"x=1x256x384x512"}, {"factor=2"}},
+      {"upsample", {"x=1x256x256x256"}, {"factor=2"}},
+  };
+  return cases;
+}
+
+}  // namespace frieze::tools
