@@ -7,6 +7,7 @@
 #include <frieze/core/cuda/capture_lock.h>
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/fault.h>
+#include <frieze/core/cuda/stream_capture.h>
 #include <frieze/core/error.h>
 
 namespace frieze::cuda {
@@ -21,10 +22,8 @@ CaptureWindow::~CaptureWindow() {
 }
 
 bool CaptureWindow::is_active() const noexcept {
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  if (cudaStreamIsCapturing(stream_, &status) == cudaSuccess) return status == cudaStreamCaptureStatusActive;
-  (void)cudaGetLastError();
-  return false;
+  StreamCapture found;
+  return find_stream_capture(stream_, found) == cudaSuccess && found.active();
 }
 
 std::pair<cudaError_t, Graph> CaptureWindow::end() noexcept {

@@ -10,6 +10,7 @@
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/fault.h>
 #include <frieze/core/cuda/graph_nodes.h>
+#include <frieze/core/cuda/stream_capture.h>
 
 namespace frieze::cuda {
 namespace {
@@ -40,19 +41,9 @@ class StepTails {
   }
   // False if the capture is no longer active.
   bool add(cudaStream_t stream) {
-    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-    cudaGraph_t graph = nullptr;
-    const cudaGraphNode_t* nodes = nullptr;
-    const cudaGraphEdgeData* edges = nullptr;
-    std::size_t count = 0;
-#if CUDART_VERSION >= 13000
-    const cudaError_t error = cudaStreamGetCaptureInfo(stream, &status, nullptr, &graph, &nodes, &edges, &count);
-#else
-    const cudaError_t error = cudaStreamGetCaptureInfo_v3(stream, &status, nullptr, &graph, &nodes, &edges, &count);
-#endif
-    if (error != cudaSuccess) (void)cudaGetLastError();
-    if (error != cudaSuccess || status != cudaStreamCaptureStatusActive) return false;
-    if (nodes != nullptr) nodes_.insert(nodes_.end(), nodes, nodes + count);
+    StreamCapture capture;
+    if (find_stream_capture(stream, capture) != cudaSuccess || !capture.active()) return false;
+    nodes_.insert(nodes_.end(), capture.after.begin(), capture.after.end());
     ends_.push_back(nodes_.size());
     return true;
   }

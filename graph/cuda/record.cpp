@@ -1,37 +1,14 @@
 #include <frieze/graph/cuda/record.h>
 
 #include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/stream_capture.h>
 
 namespace frieze::cuda {
-namespace {
-
-struct OpenCapture {
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  unsigned long long number = 0;  // unique within the process
-};
-
-OpenCapture capture_of(cudaStream_t stream) {
-  OpenCapture found;
-#if CUDART_VERSION >= 13000
-  const cudaError_t error = cudaStreamGetCaptureInfo(stream, &found.status, &found.number, nullptr, nullptr, nullptr, nullptr);
-#else
-  const cudaError_t error = cudaStreamGetCaptureInfo_v3(stream, &found.status, &found.number, nullptr, nullptr, nullptr, nullptr);
-#endif
-  if (error == cudaErrorStreamCaptureImplicit) {  // the legacy stream beside somebody's capture: never captured itself
-    (void)cudaGetLastError();
-    return {};
-  }
-  CUDA_CHECK(error);
-  return found;
-}
-
-}  // namespace
-
 void Recordings::record(cudaStream_t stream, int device, const CaptureSource& source) {
-  const OpenCapture capture = capture_of(stream);
+  const StreamCapture capture = stream_capture(stream);
   check<CaptureError>(capture.status != cudaStreamCaptureStatusNone,
                       "record: the caller's stream is not being captured; begin a capture (cudaStreamBeginCapture), or launch the session");
-  check<CaptureError>(capture.status == cudaStreamCaptureStatusActive, "record: the capture of the caller's stream was invalidated before");
+  check<CaptureError>(capture.active(), "record: the capture of the caller's stream was invalidated before");
   if (!last_) last_ = make_event();
   if (capture.number == capture_) CUDA_CHECK(cudaStreamWaitEvent(stream, last_.get(), 0));
   for (std::size_t i = 0; i < source.steps; ++i) {
@@ -44,8 +21,7 @@ void Recordings::record(cudaStream_t stream, int device, const CaptureSource& so
       throw CaptureError(concat_text("record: ", source.path(i), ": ", e.what()));
     }
   }
-  check<CaptureError>(capture_of(stream).status == cudaStreamCaptureStatusActive,
-                      "record: the capture of the caller's stream was invalidated meanwhile");
+  check<CaptureError>(stream_capture(stream).active(), "record: the capture of the caller's stream was invalidated meanwhile");
   CUDA_CHECK(cudaEventRecord(last_.get(), stream));
   capture_ = capture.number;
 }
