@@ -1,4 +1,5 @@
 /// Runs a plan on the Eigen reference, in the same planned arena as the GPU would use.
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <map>
@@ -66,10 +67,9 @@ class CpuExecutor final : public Executor {
 
   void run() override {
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
-      const Step& step = plan_.steps[i];
-      run_step(step);
-      for (const auto& [value, tensor] : taps_) {
-        if (ready_behind(value) == i) convert(view(value), tensor.view());
+      run_step(plan_.steps[i], static_cast<int>(i));
+      for (const auto& [target, tensor] : taps_) {
+        if (target.loop < 0 && ready_behind(target.value) == i) convert(view(target.value), tensor.view());
       }
     }
   }
@@ -96,25 +96,25 @@ class CpuExecutor final : public Executor {
     return out;
   }
 
-  void tap(const std::vector<int>& values) override {
-    std::map<int, HostTensor> taps;
-    for (const int value : values) {
-      HostTensor tensor(plan_.spec(value));
+  void tap(const std::vector<TapTarget>& targets) override {
+    std::map<TapTarget, HostTensor> taps;
+    for (const TapTarget& target : targets) {
+      HostTensor tensor(spec_of(target));
       std::memset(tensor.data(), 0xFF, tensor.bytes());
-      taps.emplace(value, std::move(tensor));
+      taps.emplace(target, std::move(tensor));
     }
     taps_ = std::move(taps);
   }
 
-  HostTensor read_tap(int value) const override {
-    const HostTensor& from = taps_.at(value);
+  HostTensor read_tap(const TapTarget& target) const override {
+    const HostTensor& from = taps_.at(target);
     HostTensor out(from.spec());
     std::memcpy(out.data(), from.data(), out.bytes());
     return out;
   }
 
   void poison() override {
-    for (const auto& [value, tensor] : taps_) std::memset(tensor.data(), 0xFF, tensor.bytes());
+    for (const auto& [target, tensor] : taps_) std::memset(tensor.data(), 0xFF, tensor.bytes());
     if (memory_.arena_bytes > 0) std::memset(arena_->data(), 0xFF, static_cast<std::size_t>(memory_.arena_bytes));
     for (const PlanPort& port : plan_.outputs) std::memset(memory_of_ports_.bound.at(port.value), 0xFF, ports_.at(port.value).bytes());
   }
@@ -135,7 +135,7 @@ class CpuExecutor final : public Executor {
       whole.push_back(microseconds(begin, first));
       Clock::time_point before = first;
       for (std::size_t i = 0; i < steps.size(); ++i) {
-        run_step(plan_.steps[i]);
+        run_step(plan_.steps[i], static_cast<int>(i));
         const Clock::time_point after = Clock::now();
         steps[i].push_back(microseconds(before, after));
         before = after;
@@ -153,18 +153,30 @@ class CpuExecutor final : public Executor {
  private:
   std::byte* at(const PortPart& part) const { return static_cast<std::byte*>(memory_of_ports_.bound.at(part.value)) + part.offset; }
 
-  void run_step(const Step& step) const {
+  void run_step(const Step& step, int index) const {
     std::vector<TensorView> in, out;
     for (const int id : step.inputs) in.push_back(view(id));
     for (const int id : step.outputs) out.push_back(view(id));
-    reference_step(step, in, out, run_dtype(plan_, step));
+    const bool tapped_inside = std::any_of(taps_.begin(), taps_.end(), [&](const auto& tap) { return tap.first.loop == index; });
+    if (!tapped_inside) {
+      reference_step(step, in, out, run_dtype(plan_, step));
+      return;
+    }
+    const Repeat& loop = *loop_of(step);
+    loop.run({in, out, run_dtype(plan_, step)}, [&](int iteration, std::size_t behind, const std::function<TensorView(int)>& value) {
+      for (const auto& [target, tensor] : taps_) {
+        if (target.loop != index || target.iteration != iteration) continue;
+        const int producer = loop.body().values[static_cast<std::size_t>(target.value)].producer;
+        if (static_cast<std::size_t>(std::max(0, producer)) == behind) convert(value(target.value), tensor.view());
+      }
+    });
   }
 
   std::byte* arena_data() const override { return arena_->data(); }
 
   std::shared_ptr<HostArena> arena_;
   std::map<int, HostTensor> ports_;
-  std::map<int, HostTensor> taps_;  // by value
+  std::map<TapTarget, HostTensor> taps_;
 };
 
 class CpuBackend final : public Backend {
@@ -186,6 +198,11 @@ std::shared_ptr<const Backend> cpu_backend() {
 }
 
 HostTensor Executor::read_loop_value(int, int) const { throw Error("the values of a loop's body are not kept on the CPU"); }
+
+const TensorSpec& Executor::spec_of(const TapTarget& target) const {
+  if (target.loop < 0) return plan_.spec(target.value);
+  return loop_of(plan_.steps[static_cast<std::size_t>(target.loop)])->body().spec(target.value);
+}
 
 bool is_port(const Plan& plan, int value) {
   const int storage = plan.values[static_cast<std::size_t>(value)].storage;

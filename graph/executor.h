@@ -1,6 +1,7 @@
 #pragma once
 /// What a Session stands on: one executor per device kind, behind one interface. Internal to graph/.
 #include <algorithm>
+#include <compare>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,6 +24,14 @@ class Arena {
  public:
   virtual ~Arena() = default;
   virtual std::int64_t bytes() const = 0;
+};
+
+/// What is tapped: a value of the plan, or one of the body of its step `loop` as iteration `iteration` makes it.
+struct TapTarget {
+  int value = -1;
+  int loop = -1;
+  int iteration = -1;
+  friend auto operator<=>(const TapTarget&, const TapTarget&) = default;
 };
 
 class Executor {
@@ -54,10 +63,10 @@ class Executor {
   /// A value of the body of a loop, the plan's step `step`, as its last iteration left it; with keep_values on a GPU, else throws Error.
   virtual HostTensor read_loop_value(int step, int value) const;
   virtual void poison() = 0;
-  /// From the next run on, exactly these values of the plan are copied behind the steps that make them.
-  virtual void tap(const std::vector<int>& values) = 0;
-  /// What the last run left in the tap of a value, in its own type and format.
-  virtual HostTensor read_tap(int value) const = 0;
+  /// From the next run on, exactly these are copied behind the steps that make them.
+  virtual void tap(const std::vector<TapTarget>& targets) = 0;
+  /// What the last run left in a tap, in the value's own type and format.
+  virtual HostTensor read_tap(const TapTarget& target) const = 0;
   /// Runs many times on what the inputs hold. At least one round.
   virtual StepTimes time_steps(int rounds) = 0;
 
@@ -78,6 +87,8 @@ class Executor {
   const Storage& storage_of(int id) const { return plan_.storages[static_cast<std::size_t>(value_of(id).storage)]; }
   /// The step behind which a value is there: the first, for what is there before it.
   std::size_t ready_behind(int id) const { return static_cast<std::size_t>(std::max(0, value_of(id).producer)); }
+  /// What a tap is kept as.
+  const TensorSpec& spec_of(const TapTarget& target) const;
   /// Where a value lies now.
   TensorView view(int id) const {
     const Storage& storage = storage_of(id);

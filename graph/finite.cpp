@@ -51,20 +51,21 @@ std::string first_step(Session& net) {
   const Plan& plan = net.plan();
   const OtherTaps saved(net);
   for (std::size_t first = 0; first < plan.steps.size();) {
-    std::vector<int> group;
+    std::vector<TapTarget> group;
     std::int64_t bytes = 0;
     std::size_t end = first;
     for (; end < plan.steps.size() && (group.empty() || bytes < kAtOnce); ++end) {
       for (const int value : plan.steps[end].outputs) {
         bytes += plan.spec(value).bytes();
-        group.push_back(value);
+        group.push_back({.value = value});
       }
     }
     net.executor().tap(group);
     net.run();
-    for (const int value : group) {
+    for (const TapTarget& target : group) {
+      const int value = target.value;
       const Step& step = plan.steps[static_cast<std::size_t>(plan.values[static_cast<std::size_t>(value)].producer)];
-      const std::vector<float> values = net.executor().read_tap(value).floats();
+      const std::vector<float> values = net.executor().read_tap(target).floats();
       const Count found = count(values);
       if (found.all() == 0) continue;
       net.executor().tap({});

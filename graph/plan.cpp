@@ -211,12 +211,10 @@ Plan optimized(Plan plan, const PassOptions& options, const std::vector<Rewrite>
   if (options.fuse) plan = fuse(std::move(plan));
   plan = rewrite(std::move(plan), rewrites, RewriteStage::after_fusion);
   plan = choose_formats(std::move(plan), options.formats, options.views);
-  PassOptions body_options = options;
-  body_options.views = false;  // a loop's kernel gives every value of its body memory of its own
   for (Step& step : plan.steps) {
     const Repeat* const loop = loop_of(step);
     if (loop == nullptr) continue;
-    const auto faster = loop->with_body(optimized(loop->body(), body_options, rewrites));
+    const auto faster = loop->with_body(optimized(without_views(loop->body()), options, rewrites));
     std::vector<TensorSpec> in;
     for (const int id : step.inputs) in.push_back(plan.spec(id));
     const Inferred inferred = faster->infer(in);

@@ -12,41 +12,50 @@ namespace {
 // The body's values in host memory, placed as the memory plan says.
 class BodyMemory {
  public:
-  explicit BodyMemory(const Plan& body) : body_(body), plan_(plan_memory(body, {})), at_(body.values.size(), nullptr) {
+  explicit BodyMemory(const Plan& body) : body_(place(body)), plan_(plan_memory(body_, {})), storages_(body_.storages.size(), nullptr) {
     arena_ = HostTensor({Shape{plan_.arena_bytes / 4 + 1}, DType::f32, Format::nchw});
-    for (const auto* ports : {&body.inputs, &body.outputs}) {
+    for (const auto* ports : {&body_.inputs, &body_.outputs}) {
       for (const PlanPort& port : *ports) {
-        if (void*& at = at_[static_cast<std::size_t>(port.value)]; at == nullptr) {
-          ports_.emplace_back(body.spec(port.value));
+        if (void*& at = storage(port.value); at == nullptr) {
+          ports_.emplace_back(body_.spec(port.value));
           at = ports_.back().data();
         }
       }
     }
-    for (const PlanPort& port : body.outputs) next_.emplace_back(body.spec(port.value));
-    for (std::size_t id = 0; id < at_.size(); ++id) {
+    for (const PlanPort& port : body_.outputs) next_.emplace_back(body_.spec(port.value));
+    for (std::size_t id = 0; id < body_.values.size(); ++id) {
       const Placement* placed = plan_.of_value(static_cast<int>(id));
-      if (at_[id] == nullptr && placed != nullptr) at_[id] = static_cast<std::byte*>(arena_.data()) + placed->offset;
+      if (void*& at = storage(static_cast<int>(id)); at == nullptr && placed != nullptr) {
+        at = static_cast<std::byte*>(arena_.data()) + placed->offset;
+      }
     }
   }
-  TensorView view(int value) const { return TensorView(at_[static_cast<std::size_t>(value)], body_.spec(value)); }
+  TensorView view(int value) const { return body_.view(value, const_cast<BodyMemory*>(this)->storage(value)); }
+  TensorView input(std::size_t i) const { return view(body_.inputs[i].value); }
   // What the body made last, apart from its inputs: it may give these themselves, in another order.
   TensorView next(std::size_t i) const { return next_[i].view(); }
-  void run() const {
-    for (const Step& step : body_.steps) {
+  // `behind(i)` is called behind step i.
+  void run(const std::function<void(std::size_t)>& behind) const {
+    for (std::size_t i = 0; i < body_.steps.size(); ++i) {
+      const Step& step = body_.steps[i];
       std::vector<TensorView> in, out;
       for (const int id : step.inputs) in.push_back(view(id));
       for (const int id : step.outputs) out.push_back(view(id));
       (void)reference_step(step, in, out, run_dtype(body_, step));
+      behind(i);
     }
+    if (body_.steps.empty()) behind(0);
     for (std::size_t i = 0; i < next_.size(); ++i) convert(view(body_.outputs[i].value), next(i));
   }
 
  private:
-  const Plan& body_;
+  void*& storage(int value) { return storages_[static_cast<std::size_t>(body_.values[static_cast<std::size_t>(value)].storage)]; }
+
+  Plan body_;
   MemoryPlan plan_;
   HostTensor arena_;
   std::vector<HostTensor> ports_, next_;
-  std::vector<void*> at_;
+  std::vector<void*> storages_;
 };
 
 }  // namespace
@@ -92,18 +101,20 @@ Inferred Repeat::infer(std::span<const TensorSpec> in) const {
   return inferred;
 }
 
-void Repeat::reference(const ReferenceArgs& args) const {
+void Repeat::run(const ReferenceArgs& args, const Watch& watch) const {
   const BodyMemory memory(body_);
-  const auto input = [&](std::size_t i) { return memory.view(body_.inputs[i].value); };
-  for (std::size_t i = 0; i < args.in.size(); ++i) convert(args.in[i], input(i));
+  const auto value = [&](int id) { return memory.view(id); };
+  for (std::size_t i = 0; i < args.in.size(); ++i) convert(args.in[i], memory.input(i));
   for (int iteration = 0; iteration < iterations_; ++iteration) {
     for (std::size_t t = 0; t < rounded_.size(); ++t) {
-      const TensorView row = input(carried_ + given_ + t);
+      const TensorView row = memory.input(carried_ + given_ + t);
       const std::size_t bytes = rounded_[t].bytes() / static_cast<std::size_t>(iterations_);
       std::memcpy(row.data, static_cast<const std::byte*>(rounded_[t].data()) + static_cast<std::size_t>(iteration) * bytes, bytes);
     }
-    memory.run();
-    for (std::size_t i = 0; i < carried_; ++i) convert(memory.next(i), input(i));
+    memory.run([&](std::size_t step) {
+      if (watch) watch(iteration, step, value);
+    });
+    for (std::size_t i = 0; i < carried_; ++i) convert(memory.next(i), memory.input(i));
   }
   for (std::size_t i = 0; i < carried_; ++i) convert(memory.next(i), args.out[i]);
 }

@@ -1,5 +1,6 @@
 #pragma once
 /// The layer of a loop: a plan of its own that runs a fixed number of times.
+#include <functional>
 #include <vector>
 
 #include <frieze/core/loop.h>
@@ -26,7 +27,11 @@ class Repeat final : public Layer {
   std::shared_ptr<const Repeat> with_body(Plan body) const;
 
   Inferred infer(std::span<const TensorSpec> in) const override;
-  void reference(const ReferenceArgs& args) const override;
+  void reference(const ReferenceArgs& args) const override { run(args, nullptr); }
+  /// Called behind each of the body's steps, once an iteration for a body without any; `value` tells where the body's values lie now.
+  using Watch = std::function<void(int iteration, std::size_t step, const std::function<TensorView(int)>& value)>;
+  /// The reference, watched.
+  void run(const ReferenceArgs& args, const Watch& watch) const;
   FormatRule formats(std::span<const TensorSpec>) const override { return {.nchw = true, .nhwc = false, .prefers = Format::nchw}; }
   /// The sum of the body's steps' budgets times the iterations: right for bodies that do not amplify what they are given.
   ErrorBudget budget(std::span<const TensorSpec> in) const override;

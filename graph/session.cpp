@@ -1,7 +1,6 @@
 #include <frieze/graph/session.h>
 
 #include <algorithm>
-#include <unordered_map>
 
 #include <frieze/core/error.h>
 #include <frieze/core/warning.h>
@@ -11,17 +10,12 @@
 namespace frieze {
 
 struct Session::Taps {
-  std::vector<int> set;  // indices of points, ascending
-  // All of the plan's, made when first asked for.
-  std::vector<TapPoint> points;
-  std::unordered_map<std::string, int> by_name;
+  std::vector<Tap> set;          // in order
+  std::vector<TapPoint> points;  // all of the plan's, made when first asked for
 
-  std::vector<int> values(const std::vector<int>& indices) const {
-    std::vector<int> ids;
-    for (const int i : indices) ids.push_back(at(i).value);
-    return ids;
-  }
-  const TapPoint& at(int i) const { return points[static_cast<std::size_t>(i)]; }
+  TapTarget target(const Tap& tap) const { return {at(tap).value, at(tap).loop, tap.iteration}; }
+  std::string name(const Tap& tap) const { return tap_name(at(tap), tap.iteration); }
+  const TapPoint& at(const Tap& tap) const { return points[static_cast<std::size_t>(tap.point)]; }
 };
 
 Session::Session(std::shared_ptr<Executor> executor, Device device)
@@ -104,17 +98,18 @@ HostTensor Session::value(int plan_value) const {
 std::vector<std::string> Session::tap(std::string_view pattern) {
   Executor& own = executor();
   Taps& taps = *taps_;
-  if (taps.points.empty()) {
-    taps.points = tap_points(plan());
-    for (std::size_t i = 0; i < taps.points.size(); ++i) taps.by_name.emplace(taps.points[i].name, static_cast<int>(i));
-  }
-  const std::vector<int> more = points_matching(taps.points, pattern);
-  std::vector<int> all;
+  if (taps.points.empty()) taps.points = tap_points(plan());
+  const std::vector<Tap> more = taps_matching(taps.points, pattern);
+  std::vector<Tap> all;
   std::set_union(taps.set.begin(), taps.set.end(), more.begin(), more.end(), std::back_inserter(all));
-  if (all != taps.set) own.tap(taps.values(all));
+  if (all != taps.set) {
+    std::vector<TapTarget> targets;
+    for (const Tap& tap : all) targets.push_back(taps.target(tap));
+    own.tap(targets);
+  }
   taps.set = std::move(all);
   std::vector<std::string> meant;
-  for (const int i : more) meant.push_back(taps.at(i).name);
+  for (const Tap& tap : more) meant.push_back(taps.name(tap));
   return meant;
 }
 
@@ -127,30 +122,13 @@ void Session::untap() {
 std::vector<std::string> Session::tapped_names() const {
   (void)executor();
   std::vector<std::string> tapped;
-  for (const int i : taps_->set) tapped.push_back(taps_->at(i).name);
+  for (const Tap& tap : taps_->set) tapped.push_back(taps_->name(tap));
   return tapped;
 }
 
 HostTensor Session::tapped(std::string_view name) const {
   Executor& own = executor();
-  const Taps& taps = *taps_;
-  const auto named = taps.by_name.find(std::string(name));
-  if (named != taps.by_name.end() && std::binary_search(taps.set.begin(), taps.set.end(), named->second)) {
-    return own.read_tap(taps.at(named->second).value);
-  }
-  std::vector<int> below;
-  for (const int i : taps.set) {
-    if (stands_for(taps.at(i), name)) return own.read_tap(taps.at(i).value);
-    if (lies_below(taps.at(i), name)) below.push_back(i);
-  }
-  if (below.size() == 1) return own.read_tap(taps.at(below.front()).value);
-  constexpr std::size_t kListed = 12;
-  std::string list;
-  const std::vector<int>& candidates = below.empty() ? taps.set : below;
-  for (std::size_t i = 0; i < std::min(kListed, candidates.size()); ++i) list += (i == 0 ? "" : ", ") + taps.at(candidates[i]).name;
-  if (candidates.size() > kListed) list += concat_text(" and ", candidates.size() - kListed, " more");
-  check<OptionError>(below.empty(), "'", name, "' stands for several tapped values: name one of ", list);
-  throw OptionError(concat_text("'", name, "' is not tapped: ", list.empty() ? "nothing is" : "these are: " + list));
+  return own.read_tap(taps_->target(tap_named(taps_->points, taps_->set, name)));
 }
 
 Session compile(Plan plan, const Device& device, const CompileOptions& options) {

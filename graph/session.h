@@ -81,15 +81,16 @@ class Session {
   /// sibling graph, captured now, and without taps the production graph runs, which has none. `pattern` is a module path or a
   /// name out of tapped_names(), with '*' and '?' as wildcards. The path of a container ("layer.0") means every step below it. Adds to the
   /// taps there are; returns the names of those it means. An operation that another step absorbed, or that a rewrite folded into it, has no
-  /// value of its own: its path means what the whole step makes. Waits until the session is idle. Throws OptionError if nothing matches,
-  /// or if what matches was replaced by a rewrite, naming the step that computes it now; CudaError, CaptureError. Then the taps are as
-  /// before.
+  /// value of its own: its path means what the whole step makes. A value of a loop's body is taken in the loop's last iteration; "conv1@7"
+  /// means iteration 7, counted from 0, and "conv1@*" each; what a loop inside a loop makes cannot be tapped. Waits until the session is
+  /// idle. Throws OptionError if nothing matches, or if what matches was replaced by a rewrite, naming the step that computes it now;
+  /// CudaError, CaptureError. Then the taps are as before.
   std::vector<std::string> tap(std::string_view pattern = "*");
   /// Removes all taps, and their memory.
   void untap();
   std::vector<std::string> tapped_names() const;
-  /// What the last run left in a tap, by its name or an exact module path; a container's path if one tapped step alone lies below it. NaN
-  /// before the first run. Throws OptionError.
+  /// What the last run left in a tap, by its name or an exact module path; a container's path if one tapped step alone lies below it. In a
+  /// loop, the last iteration unless the name ends with another, "conv1@7". NaN before the first run. Throws OptionError.
   HostTensor tapped(std::string_view name) const;
   /// Fills intermediate values, workspaces, taps and outputs with NaN bytes (0xFF), so that a stale result cannot pass for a new one.
   void poison();

@@ -159,16 +159,7 @@ class CudaExecutor final : public Executor {
     const SessionScope scope(*this);
     last_use_->wait();
     if (!is_port(plan_, value)) arena_->begin_use(stream_.get(), last_use_);
-    HostTensor out(plan_.spec(value));
-    const TensorView from = view(value);
-    if (from.is_contiguous(out.spec().format)) {
-      copy(out.data(), from.data, out.bytes(), cudaMemcpyDeviceToHost);
-    } else {
-      const DeviceBuffer packed(out.bytes());
-      launch_strided_copy(from, TensorView(packed.data(), out.spec()), stream_.get());
-      copy(out.data(), packed.data(), out.bytes(), cudaMemcpyDeviceToHost);
-    }
-    return out;
+    return read_view(view(value), plan_.spec(value), stream_.get());
   }
 
   HostTensor read_loop_value(int step, int value) const override {
@@ -178,21 +169,26 @@ class CudaExecutor final : public Executor {
     const Prepared& prepared = steps_[i];
     const auto* const loop = dynamic_cast<const LoopKernel*>(prepared.kernel.get());
     check<Error>(loop != nullptr, plan_.steps[i].path, " is no loop");
-    HostTensor out(loop_of(plan_.steps[i])->body().spec(value));
-    copy(out.data(), loop->body_value({prepared.in, prepared.out, prepared.workspace}, value).data, out.bytes(), cudaMemcpyDeviceToHost);
-    return out;
+    return read_view(loop->body_value({prepared.in, prepared.out, prepared.workspace}, value), loop_of(plan_.steps[i])->body().spec(value),
+                     stream_.get());
   }
 
-  void tap(const std::vector<int>& values) override {
+  void tap(const std::vector<TapTarget>& targets) override {
     const SessionScope scope(*this);
     last_use_->wait();
     std::vector<Taps::Tapped> wanted;
-    for (const int value : values) wanted.push_back({value, ready_behind(value), view(value), plan_.spec(value)});
+    for (const TapTarget& target : targets) {
+      if (target.loop < 0) {
+        wanted.push_back({target, ready_behind(target.value), view(target.value), spec_of(target)});
+      } else {
+        wanted.push_back({target, static_cast<std::size_t>(target.loop), {}, spec_of(target)});
+      }
+    }
     std::unique_ptr<Taps> fresh;
-    if (!values.empty()) {
+    if (!targets.empty()) {
       fresh = std::make_unique<Taps>(wanted, stream_.get());
       if (exec_) {
-        fresh->capture(source(), stream_.get());
+        fresh->capture(source(fresh.get()), stream_.get());
         check_only_copies_added(captured_, *fresh, source());
       }
       CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
@@ -200,11 +196,11 @@ class CudaExecutor final : public Executor {
     taps_ = std::move(fresh);
   }
 
-  HostTensor read_tap(int value) const override {
+  HostTensor read_tap(const TapTarget& target) const override {
     const SessionScope scope(*this);
     last_use_->wait();
-    HostTensor out(plan_.spec(value));
-    copy(out.data(), taps_->memory(value).data(), out.bytes(), cudaMemcpyDeviceToHost);
+    HostTensor out(spec_of(target));
+    copy(out.data(), taps_->memory(target).data(), out.bytes(), cudaMemcpyDeviceToHost);
     return out;
   }
 
@@ -264,28 +260,16 @@ class CudaExecutor final : public Executor {
     }
   }
 
-  std::vector<TensorView> seen(const Step& step, const std::vector<int>& ids, bool memory) const {
-    std::vector<TensorView> views;
-    for (const int id : ids) {
-      TensorView v = memory ? view(id) : plan_.view(id, nullptr);
-      if (const TensorSpec spec = seen(step, id); v.is_contiguous(spec.format)) v = TensorView(v.data, spec);
-      if (!memory) v.data = nullptr;
-      views.push_back(v);
-    }
-    return views;
-  }
-  TensorSpec seen(const Step& step, int value) const { return seen_by(step, plan_.spec(value)); }
-
   void prepare() {
     const Stopwatch watch;
     const TuningCacheScope cache(options_.tuning_cache);
     check_kernels(plan_);  // before anything is tuned, which may take long
     for (const Step& step : plan_.steps) {
       std::vector<TensorSpec> in, out;
-      for (const int id : step.inputs) in.push_back(seen(step, id));
-      for (const int id : step.outputs) out.push_back(seen(step, id));
+      for (const int id : step.inputs) in.push_back(seen_by(step, plan_.spec(id)));
+      for (const int id : step.outputs) out.push_back(seen_by(step, plan_.spec(id)));
       const std::vector<EpilogueOp> ops = step.ops();
-      const std::vector<TensorView> in_views = seen(step, step.inputs, false), out_views = seen(step, step.outputs, false);
+      const std::vector<TensorView> in_views = seen_by(step, plan_, step.inputs), out_views = seen_by(step, plan_, step.outputs);
       const PrepareArgs args{
           in, out, ops, &device_, stream_.get(), options_.allow_tf32, options_.tune, in_views, out_views, options_.keep_values};
       Prepared prepared;
@@ -320,22 +304,30 @@ class CudaExecutor final : public Executor {
   std::byte* arena_data() const override { return arena_->data(); }
 
   void refresh_views() {
+    const auto at = [this](int id) { return view(id); };
     for (std::size_t i = 0; i < steps_.size(); ++i) {
-      steps_[i].in = seen(plan_.steps[i], plan_.steps[i].inputs, true);
-      steps_[i].out = seen(plan_.steps[i], plan_.steps[i].outputs, true);
+      const Step& step = plan_.steps[i];
+      steps_[i].in = seen_by(step, plan_, step.inputs, at);
+      steps_[i].out = seen_by(step, plan_, step.outputs, at);
     }
   }
 
-  void enqueue_step(std::size_t i, cudaStream_t stream) const {
+  // `taps`: what a loop copies out of its body on the way, nullptr: nothing.
+  void enqueue_step(std::size_t i, cudaStream_t stream, const Taps* taps = nullptr) const {
     const Prepared& step = steps_[i];
+    const LaunchArgs args{step.in, step.out, step.workspace};
     CUDA_CHECK_AT("kernel", cudaSuccess);
-    step.kernel->launch({step.in, step.out, step.workspace}, stream);
+    if (taps != nullptr && !taps->inside(i).empty()) {
+      dynamic_cast<const LoopKernel&>(*step.kernel).launch_tapped(args, taps->inside(i), stream);
+    } else {
+      step.kernel->launch(args, stream);
+    }
   }
 
   void enqueue_steps(cudaStream_t stream) {
     Use use = use_on(stream);
     for (std::size_t i = 0; i < steps_.size(); ++i) {
-      enqueue_step(i, stream);
+      enqueue_step(i, stream, taps_.get());
       if (taps_) taps_->enqueue(i, stream);
     }
     use.done();
@@ -373,8 +365,8 @@ class CudaExecutor final : public Executor {
     CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
   }
 
-  CaptureSource source() const {
-    return {steps_.size(), [this](std::size_t i, cudaStream_t s) { enqueue_step(i, s); },
+  CaptureSource source(const Taps* taps = nullptr) const {
+    return {steps_.size(), [this, taps](std::size_t i, cudaStream_t s) { enqueue_step(i, s, taps); },
             [this](std::size_t i) { return plan_.steps[i].path; }, [this](std::size_t i) { return steps_[i].kernel->builds_nodes(); }};
   }
 
@@ -424,7 +416,7 @@ class CudaExecutor final : public Executor {
     if (!taps_) return;
     last_use_->wait();
     taps_->moved([this](int id) { return view(id); });
-    if (exec_) taps_->capture(source(), stream_.get());
+    if (exec_) taps_->capture(source(taps_.get()), stream_.get());
   }
 
   // Gives the executable graph the new address of a port. Steps made of our own kernels are captured alone, into a scratch

@@ -5,8 +5,10 @@
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/graph_nodes.h>
 #include <frieze/core/cuda/handles.h>
+#include <frieze/core/cuda/stream_capture.h>
 #include <frieze/graph/cuda/loop.h>
 #include <frieze/graph/cuda/reformat.h>
+#include <frieze/graph/cuda/strided_copy.h>
 #include <frieze/graph/memory_plan.h>
 #include <frieze/graph/reformat.h>
 
@@ -17,43 +19,16 @@ constexpr int kWhileNodes = 12040;  // the driver that has them
 
 std::int64_t aligned(std::int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
-// A stream that is being captured: its graph, and what the next call would depend on.
-struct OpenCapture {
-  cudaGraph_t graph = nullptr;
-  std::vector<cudaGraphNode_t> after;
-
-  explicit OpenCapture(cudaStream_t stream) {
-    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-    const cudaGraphNode_t* nodes = nullptr;
-    const cudaGraphEdgeData* edges = nullptr;
-    std::size_t count = 0;
-#if CUDART_VERSION >= 13000
-    CUDA_CHECK(cudaStreamGetCaptureInfo(stream, &status, nullptr, &graph, &nodes, &edges, &count));
-#else
-    CUDA_CHECK(cudaStreamGetCaptureInfo_v3(stream, &status, nullptr, &graph, &nodes, &edges, &count));
-#endif
-    if (status != cudaStreamCaptureStatusActive) graph = nullptr;
-    if (graph != nullptr && nodes != nullptr) after.assign(nodes, nodes + count);
-  }
-  static void go_on_after(cudaStream_t stream, std::span<const cudaGraphNode_t> nodes) {
-    std::vector<cudaGraphNode_t> all(nodes.begin(), nodes.end());
-#if CUDART_VERSION >= 13000
-    CUDA_CHECK(cudaStreamUpdateCaptureDependencies(stream, all.data(), nullptr, all.size(), cudaStreamSetCaptureDependencies));
-#else
-    CUDA_CHECK(cudaStreamUpdateCaptureDependencies(stream, all.data(), all.size(), cudaStreamSetCaptureDependencies));
-#endif
-  }
-};
-
 class RepeatKernel final : public LoopKernel {
  public:
   RepeatKernel(const Repeat& loop, const PrepareArgs& args)
-      : body_(loop.body()),
+      : body_(place(loop.body())),
         iterations_(loop.iterations()),
         carried_(loop.carried()),
         given_(loop.given()),
-        ports_(body_.values.size(), -1) {
+        storages_(body_.storages.size(), 0) {
     preload_loop();
+    preload_strided_copy();
     std::vector<std::int64_t> workspaces;
     for (const Step& step : body_.steps) {
       std::vector<TensorSpec> in, out;
@@ -64,19 +39,21 @@ class RepeatKernel final : public LoopKernel {
       one.in = in;
       one.out = out;
       one.epilogue = ops;
-      one.in_views = one.out_views = {};
+      const std::vector<TensorView> in_views = seen_by(step, body_, step.inputs), out_views = seen_by(step, body_, step.outputs);
+      one.in_views = in_views;
+      one.out_views = out_views;
       kernels_.push_back(prepare_step(step, one));
       workspaces.push_back(static_cast<std::int64_t>(kernels_.back()->workspace_bytes()));
     }
     memory_ = plan_memory(body_, workspaces, args.keep_values);
+    for (const Placement& placed : memory_.placements) {
+      if (placed.value >= 0) storages_[storage(placed.value)] = placed.offset;
+    }
     std::int64_t end = memory_.arena_bytes;
-    for (const auto* ports : {&body_.inputs, &body_.outputs}) {
-      for (const PlanPort& port : *ports) {
-        std::int64_t& at = ports_[static_cast<std::size_t>(port.value)];
-        if (at >= 0) continue;
-        at = end;
-        end += aligned(body_.spec(port.value).bytes());
-      }
+    for (std::size_t i = 0; i < storages_.size(); ++i) {
+      if (body_.storages[i].where != Storage::Where::port) continue;
+      storages_[i] = end;
+      end += aligned(body_.storages[i].bytes);
     }
     counter_ = end;
     bytes_ = end + 256;
@@ -85,13 +62,16 @@ class RepeatKernel final : public LoopKernel {
     has_node_ = builds_nodes_ && iterations_ > 1 && args.device->driver_version >= kWhileNodes;
   }
 
-  void launch(const LaunchArgs& args, cudaStream_t stream) const override {
+  void launch(const LaunchArgs& args, cudaStream_t stream) const override { launch_tapped(args, {}, stream); }
+  void launch_tapped(const LaunchArgs& args, std::span<const BodyTap> taps, cudaStream_t stream) const override {
     const Views views = views_in(args);
     for (std::size_t i = 0; i < carried_; ++i) copy_value(next(views, i).data, args.in[i], stream);
     reset_counter(views.counter, stream);
-    if (!add_loop(views, stream)) {
+    if (!add_loop(views, taps, stream)) {
       for (int i = 0; i < iterations_; ++i) {
-        iterate(views, stream);
+        iterate(views, taps, stream, [&](const BodyTap& tap, const TensorView& from) {
+          if (tap.iteration == i) launch_strided_copy(from, tap.to, stream);
+        });
         advance_counter(views.counter, stream);
       }
     }
@@ -122,28 +102,21 @@ class RepeatKernel final : public LoopKernel {
     std::int32_t* counter;
   };
 
+  std::size_t storage(int value) const { return static_cast<std::size_t>(body_.values[static_cast<std::size_t>(value)].storage); }
+
   Views views_in(const LaunchArgs& args) const {
     auto* const base = static_cast<std::byte*>(args.workspace);
-    Views views;
-    for (std::size_t id = 0; id < body_.values.size(); ++id) {
-      const TensorSpec& spec = body_.values[id].spec;
-      const Placement* placed = memory_.of_value(static_cast<int>(id));
-      const std::int64_t at = ports_[id] >= 0 ? ports_[id] : placed != nullptr ? placed->offset : 0;
-      views.values.emplace_back(base + at, spec);
-    }
+    std::vector<void*> storages;
+    for (const std::int64_t offset : storages_) storages.push_back(base + offset);
     // What is the same in every iteration is read where it lies.
-    for (std::size_t i = carried_; i < carried_ + given_; ++i) {
-      views.values[static_cast<std::size_t>(body_.inputs[i].value)].data = args.in[i].data;
-    }
+    for (std::size_t i = carried_; i < carried_ + given_; ++i) storages[storage(body_.inputs[i].value)] = args.in[i].data;
+    Views views;
+    for (int id = 0; id < static_cast<int>(body_.values.size()); ++id) views.values.push_back(body_.view(id, storages[storage(id)]));
+    const auto at = [&](int id) { return views.values[static_cast<std::size_t>(id)]; };
     for (std::size_t i = 0; i < body_.steps.size(); ++i) {
       const Step& step = body_.steps[i];
-      const auto seen = [&](const std::vector<int>& ids) {
-        std::vector<TensorView> all;
-        for (const int id : ids) all.emplace_back(views.values[static_cast<std::size_t>(id)].data, seen_by(step, body_.spec(id)));
-        return all;
-      };
-      views.in.push_back(seen(step.inputs));
-      views.out.push_back(seen(step.outputs));
+      views.in.push_back(seen_by(step, body_, step.inputs, at));
+      views.out.push_back(seen_by(step, body_, step.outputs, at));
       const Placement* placed = memory_.workspace_of(static_cast<int>(i));
       views.workspaces.push_back(placed != nullptr ? base + placed->offset : nullptr);
     }
@@ -160,34 +133,43 @@ class RepeatKernel final : public LoopKernel {
   }
 
   // What the iteration is given stays in its place until the next one begins, so that it can be read after the last.
-  void iterate(const Views& views, cudaStream_t stream) const {
+  template <class Copy>
+  void iterate(const Views& views, std::span<const BodyTap> taps, cudaStream_t stream, const Copy& copy_tap) const {
     for (std::size_t i = 0; i < carried_; ++i) copy_value(input(views, i).data, next(views, i), stream);
     for (std::size_t t = 0; t < tables_.size(); ++t) {
       const TensorView& row = input(views, carried_ + given_ + t);
       copy_row(views.counter, iterations_, tables_[t].data(), row.data, TensorSpec{row.shape, row.dtype}.bytes(), stream);
     }
-    for (std::size_t i = 0; i < kernels_.size(); ++i) kernels_[i]->launch({views.in[i], views.out[i], views.workspaces[i]}, stream);
+    for (std::size_t i = 0; i < std::max<std::size_t>(kernels_.size(), 1); ++i) {
+      if (i < kernels_.size()) kernels_[i]->launch({views.in[i], views.out[i], views.workspaces[i]}, stream);
+      for (const BodyTap& tap : taps) {  // a value that no step makes is there before the first one
+        const auto id = static_cast<std::size_t>(tap.value);
+        if (static_cast<std::size_t>(std::max(0, body_.values[id].producer)) == i) copy_tap(tap, views.values[id]);
+      }
+    }
   }
 
   // False where no graph is made, or the loop cannot be one of its nodes.
-  bool add_loop(const Views& views, cudaStream_t stream) const {
+  bool add_loop(const Views& views, std::span<const BodyTap> taps, cudaStream_t stream) const {
     if (!has_node_) return false;
     if (GraphNodes* const nodes = recorded_nodes()) {
-      add_loop_to(*nodes, views, stream);
+      add_loop_to(*nodes, views, taps, stream);
       return true;
     }
-    const OpenCapture capture(stream);
-    if (capture.graph == nullptr) return false;
-    GraphNodes nodes(capture.graph, capture.after);
-    add_loop_to(nodes, views, stream);
-    OpenCapture::go_on_after(stream, nodes.after());
+    const StreamCapture capture = stream_capture(stream);
+    if (!capture.active()) return false;
+    GraphNodes nodes(capture.graph, {capture.after.begin(), capture.after.end()});
+    add_loop_to(nodes, views, taps, stream);
+    set_capture_dependencies(stream, nodes.after());
     return true;
   }
-  void add_loop_to(GraphNodes& nodes, const Views& views, cudaStream_t stream) const {
+  void add_loop_to(GraphNodes& nodes, const Views& views, std::span<const BodyTap> taps, cudaStream_t stream) const {
     const GraphNodes::Loop loop = nodes.add_loop();
     GraphNodes body(loop.body);
     const RecordNodes inside(body);
-    iterate(views, stream);
+    iterate(views, taps, stream, [&](const BodyTap& tap, const TensorView& from) {
+      launch_strided_copy_in(views.counter, tap.iteration, from, tap.to, stream);
+    });
     advance_counter(views.counter, iterations_, loop.condition, stream);
   }
 
@@ -196,7 +178,7 @@ class RepeatKernel final : public LoopKernel {
   std::size_t carried_, given_;
   std::vector<std::unique_ptr<Kernel>> kernels_;
   MemoryPlan memory_;
-  std::vector<std::int64_t> ports_;  // offsets of the body's ports in the workspace, by value; -1: none
+  std::vector<std::int64_t> storages_;  // offsets of the body's storages in the workspace
   std::int64_t counter_ = 0, bytes_ = 0;
   std::vector<DeviceBuffer> tables_;
   bool builds_nodes_ = false, has_node_ = false;
@@ -226,6 +208,25 @@ std::unique_ptr<Kernel> prepare_step(const Step& step, const PrepareArgs& args) 
 TensorSpec seen_by(const Step& step, TensorSpec spec) {
   if (dynamic_cast<const Reformat*>(step.layer.get()) == nullptr) spec.format = step.format;
   return spec;
+}
+
+std::vector<TensorView> seen_by(const Step& step, const Plan& plan, const std::vector<int>& values,
+                                const std::function<TensorView(int)>& view) {
+  std::vector<TensorView> seen;
+  for (const int id : values) {
+    TensorView v = view(id);
+    if (const TensorSpec spec = seen_by(step, plan.spec(id)); v.is_contiguous(spec.format)) v = TensorView(v.data, spec);
+    seen.push_back(v);
+  }
+  return seen;
+}
+
+std::vector<TensorView> seen_by(const Step& step, const Plan& plan, const std::vector<int>& values) {
+  return seen_by(step, plan, values, [&](int id) {
+    TensorView v = plan.view(id, nullptr);
+    v.data = nullptr;
+    return v;
+  });
 }
 
 }  // namespace frieze::cuda

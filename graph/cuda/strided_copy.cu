@@ -1,5 +1,8 @@
 #include <algorithm>
 
+#include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/fault.h>
+#include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/graph/cuda/strided_copy.h>
 #include <frieze/core/cuda/launch.cuh>
@@ -17,7 +20,9 @@ struct CopyAxes {
 };
 
 template <class E>
-__global__ void __launch_bounds__(kBlock) copy_element_per_thread(const E* from, E* to, const __grid_constant__ CopyAxes axes) {
+__global__ void __launch_bounds__(kBlock) copy_element_per_thread(const E* from, E* to, const std::int32_t* counter, std::int32_t iteration,
+                                                                  const __grid_constant__ CopyAxes axes) {
+  if (counter != nullptr && *counter != iteration) return;
   const std::int64_t index = std::int64_t{blockIdx.x} * kBlock + threadIdx.x;
   if (index >= axes.count) return;
   std::int64_t rest = index, source = 0, target = 0;
@@ -61,15 +66,36 @@ void dispatch_bits(std::size_t bytes, Body&& body) {
   body(std::uint16_t{});
 }
 
-}  // namespace
-
-void launch_strided_copy(const TensorView& from, const TensorView& to, cudaStream_t stream) {
+void launch(const TensorView& from, const TensorView& to, const std::int32_t* counter, std::int32_t iteration, cudaStream_t stream) {
   const CopyAxes axes = axes_of(from, to);
   dispatch_bits(size_of(to.dtype), [&](auto e) {
     using E = decltype(e);
     launch_kernel(&copy_element_per_thread<E>, grid_of(ceil_div<std::int64_t>(axes.count, kBlock)), dim3(kBlock), 0, stream,
-                  from.as<const E>(), to.as<E>(), axes);
+                  from.as<const E>(), to.as<E>(), counter, iteration, axes);
   });
+}
+
+}  // namespace
+
+void launch_strided_copy(const TensorView& from, const TensorView& to, cudaStream_t stream) { launch(from, to, nullptr, 0, stream); }
+
+void launch_strided_copy_in(const std::int32_t* counter, std::int32_t iteration, const TensorView& from, const TensorView& to,
+                            cudaStream_t stream) {
+  launch(from, to, counter, iteration, stream);
+}
+
+HostTensor read_view(const TensorView& from, const TensorSpec& spec, cudaStream_t stream) {
+  HostTensor out(spec);
+  DeviceBuffer packed;
+  const void* contiguous = from.data;
+  if (!from.is_contiguous(spec.format)) {
+    packed = DeviceBuffer(out.bytes());
+    launch_strided_copy(from, TensorView(packed.data(), spec), stream);
+    contiguous = packed.data();
+  }
+  CUDA_CHECK_AT("cudaMemcpyAsync", cudaMemcpyAsync(out.data(), contiguous, out.bytes(), cudaMemcpyDeviceToHost, stream));
+  CUDA_CHECK(cudaStreamSynchronize(stream));
+  return out;
 }
 
 void preload_strided_copy() {

@@ -12,8 +12,13 @@ namespace frieze::cuda {
 
 Taps::Taps(const std::vector<Tapped>& tapped, cudaStream_t stream) {
   for (const Tapped& what : tapped) {
-    taps_.emplace(what.value, Tap{what.from, what.spec, DeviceBuffer(static_cast<std::size_t>(what.spec.bytes()))});
-    of_step_[what.step].push_back(what.value);
+    const auto made =
+        taps_.emplace(what.target, Tap{what.from, what.spec, DeviceBuffer(static_cast<std::size_t>(what.spec.bytes()))}).first;
+    if (what.target.loop < 0) {
+      of_step_[what.step].push_back(what.target);
+    } else {
+      of_loop_[what.step].push_back({what.target.value, what.target.iteration, TensorView(made->second.memory.data(), what.spec)});
+    }
   }
   preload_strided_copy();
   poison(stream);
@@ -33,7 +38,14 @@ void Taps::capture(const CaptureSource& source, cudaStream_t stream) {
 }
 
 void Taps::moved(const std::function<TensorView(int)>& from) {
-  for (auto& [value, tap] : taps_) tap.from = from(value);
+  for (auto& [target, tap] : taps_) {
+    if (target.loop < 0) tap.from = from(target.value);
+  }
+}
+
+std::span<const BodyTap> Taps::inside(std::size_t step) const {
+  const auto found = of_loop_.find(step);
+  return found == of_loop_.end() ? std::span<const BodyTap>() : found->second;
 }
 
 std::size_t Taps::copies_behind(std::size_t step) const {
@@ -44,8 +56,8 @@ std::size_t Taps::copies_behind(std::size_t step) const {
 void Taps::enqueue(std::size_t step, cudaStream_t stream) const {
   const auto found = of_step_.find(step);
   if (found == of_step_.end()) return;
-  for (const int value : found->second) {
-    const Tap& tap = taps_.at(value);
+  for (const TapTarget& target : found->second) {
+    const Tap& tap = taps_.at(target);
     if (tap.from.is_contiguous(tap.spec.format)) {
       enqueue_copy(tap.memory.data(), tap.from.data, tap.memory.bytes(), stream);
     } else {
@@ -55,7 +67,7 @@ void Taps::enqueue(std::size_t step, cudaStream_t stream) const {
 }
 
 void Taps::poison(cudaStream_t stream) const {
-  for (const auto& [value, tap] : taps_) CUDA_CHECK(cudaMemsetAsync(tap.memory.data(), 0xFF, tap.memory.bytes(), stream));
+  for (const auto& [target, tap] : taps_) CUDA_CHECK(cudaMemsetAsync(tap.memory.data(), 0xFF, tap.memory.bytes(), stream));
 }
 
 bool KernelFacts::same_launch(const KernelFacts& other) const {
@@ -91,18 +103,37 @@ KernelFacts kernel_facts(cudaGraphNode_t node) {
   return facts;
 }
 
+namespace {
+
+bool same_node(cudaGraphNode_t a, cudaGraphNode_t b) {
+  cudaGraphNodeType of_a{}, of_b{};
+  CUDA_CHECK(cudaGraphNodeGetType(a, &of_a));
+  CUDA_CHECK(cudaGraphNodeGetType(b, &of_b));
+  return of_a == of_b && (of_a != cudaGraphNodeTypeKernel || kernel_facts(a).same_launch(kernel_facts(b)));
+}
+
+bool is_loop(cudaGraphNode_t node) {
+  cudaGraphNodeType type{};
+  CUDA_CHECK(cudaGraphNodeGetType(node, &type));
+  return type == cudaGraphNodeTypeConditional;
+}
+
+}  // namespace
+
 void check_only_copies_added(const CapturedGraph& production, const Taps& taps, const CaptureSource& source) {
   const CapturedGraph& tapped = taps.graph();
   for (std::size_t i = 0; i < production.nodes.size(); ++i) {
     const auto &before = production.nodes[i], &after = tapped.nodes[i];
-    check<CaptureError>(after.size() == before.size() + taps.copies_behind(i), source.path(i), ": captured as ", before.size(),
-                        " nodes, with ", taps.copies_behind(i), " taps as ", after.size());
-    for (std::size_t n = 0; n < before.size(); ++n) {
-      cudaGraphNodeType was{}, is{};
-      CUDA_CHECK(cudaGraphNodeGetType(before[n], &was));
-      CUDA_CHECK(cudaGraphNodeGetType(after[n], &is));
-      const bool same = was == is && (was != cudaGraphNodeTypeKernel || kernel_facts(before[n]).same_launch(kernel_facts(after[n])));
-      check<CaptureError>(same, source.path(i), ": node ", n, " of this step is another one in the graph with taps");
+    // The copies of a loop node stand in its body.
+    const std::size_t between = std::any_of(before.begin(), before.end(), is_loop) ? 0 : taps.inside(i).size();
+    const std::size_t copies = taps.copies_behind(i) + between;
+    check<CaptureError>(after.size() == before.size() + copies, source.path(i), ": captured as ", before.size(), " nodes, with ", copies,
+                        " taps as ", after.size());
+    std::size_t at = 0;
+    for (std::size_t n = 0; n < before.size(); ++n, ++at) {
+      while (at - n < between && !same_node(before[n], after[at])) ++at;
+      check<CaptureError>(same_node(before[n], after[at]), source.path(i), ": node ", n,
+                          " of this step is another one in the graph with taps");
     }
   }
 }

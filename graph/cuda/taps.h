@@ -2,10 +2,13 @@
 /// Taps of a captured session: a sibling of the production graph that differs from it by copy nodes alone.
 #include <functional>
 #include <map>
+#include <span>
 #include <vector>
 
 #include <frieze/core/cuda/handles.h>
 #include <frieze/graph/cuda/capture.h>
+#include <frieze/graph/cuda/repeat.h>
+#include <frieze/graph/executor.h>
 
 namespace frieze::cuda {
 
@@ -18,21 +21,24 @@ namespace frieze::cuda {
 class Taps {
  public:
   struct Tapped {
-    int value = -1;
-    std::size_t step = 0;  ///< behind which the value is there
-    TensorView from;       ///< where it lies: in the arena, or a port
+    TapTarget target;
+    std::size_t step = 0;  ///< behind which the value is there; the loop that makes it
+    TensorView from;       ///< where it lies: in the arena, or a port; nothing for a value in a loop, which the loop's kernel knows
     TensorSpec spec;       ///< as what it is kept, contiguous
   };
 
   /// Memory for what is tapped, poisoned on `stream`. Throws CudaError.
   Taps(const std::vector<Tapped>& tapped, cudaStream_t stream);
 
-  /// Captures `source` with a copy of each tapped value behind its step. Throws CaptureError, CudaError.
+  /// Captures `source`, which enqueues loops with inside(), with a copy of each tapped value behind its step. Throws CaptureError,
+  /// CudaError.
   void capture(const CaptureSource& source, cudaStream_t stream);
-  /// Addresses have changed: `from` says where a value lies now.
+  /// Addresses have changed: `from` says where a value of the plan lies now.
   void moved(const std::function<TensorView(int)>& from);
   /// How many copies stand behind `step`: nodes of the graph.
   std::size_t copies_behind(std::size_t step) const;
+  /// Copies that the loop at `step` makes itself.
+  std::span<const BodyTap> inside(std::size_t step) const;
   /// Enqueues the copies behind `step`.
   void enqueue(std::size_t step, cudaStream_t stream) const;
   void poison(cudaStream_t stream) const;
@@ -40,7 +46,7 @@ class Taps {
   bool captured() const { return static_cast<bool>(exec_); }
   cudaGraphExec_t exec() const { return exec_.get(); }
   const CapturedGraph& graph() const { return captured_; }
-  const DeviceBuffer& memory(int value) const { return taps_.at(value).memory; }
+  const DeviceBuffer& memory(const TapTarget& target) const { return taps_.at(target).memory; }
 
  private:
   struct Tap {
@@ -48,8 +54,9 @@ class Taps {
     TensorSpec spec;
     DeviceBuffer memory;
   };
-  std::map<int, Tap> taps_;                            // by value
-  std::map<std::size_t, std::vector<int>> of_step_{};  // the values that are there behind a step
+  std::map<TapTarget, Tap> taps_;
+  std::map<std::size_t, std::vector<TapTarget>> of_step_;  // the plan's values that are there behind a step
+  std::map<std::size_t, std::vector<BodyTap>> of_loop_;
   CapturedGraph captured_;
   GraphExec exec_;
 };
@@ -67,8 +74,8 @@ struct KernelFacts {
 KernelFacts kernel_facts(cudaGraphNode_t node);
 
 /// Throws CaptureError naming the first step whose nodes in the graph of `taps` are not those of `production`, in number, kind, kernel and
-/// launch shape, followed by as many as there are copies behind the step. Parameters are not compared: structures among them may hold
-/// undefined padding.
+/// launch shape, followed by as many as there are copies behind the step; the copies that an unrolled loop makes stand between its nodes.
+/// Parameters are not compared: structures among them may hold undefined padding.
 void check_only_copies_added(const CapturedGraph& production, const Taps& taps, const CaptureSource& source);
 
 }  // namespace frieze::cuda

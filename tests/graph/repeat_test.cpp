@@ -14,9 +14,11 @@
 #include <frieze/graph/session.h>
 #include <frieze/graph/verify.h>
 #include <frieze/layers/activation/activation.h>
+#include <frieze/layers/concat/concat.h>
 #include <frieze/layers/conv2d/conv2d.h>
 #include <frieze/layers/elementwise/elementwise.h>
 #include <frieze/layers/rms_norm2d/rms_norm2d.h>
+#include <frieze/layers/split/split.h>
 
 #include "graph/device_layers.h"
 #include "support/parity.h"
@@ -189,6 +191,115 @@ TEST(Repeat, IsToldByThePlan) {
   EXPECT_TRUE(std::any_of(loop->body().steps.begin(), loop->body().steps.end(), fused)) << "passes reach into the body";
 }
 
+// A body whose slices and concatenation look at memory: y' = silu(norm of the halves of x, changed over, and y), and an output that is an
+// input.
+struct Halves : Module {
+  RMSNorm2d norm{8};
+  int iterations;
+  explicit Halves(int count) : iterations(count) { add("norm", norm); }
+  std::vector<Value> next(const std::vector<Value>& v) const {
+    const std::vector<Value> halves = chunk(v[0], 2);
+    return {v[1], silu(norm(concat({silu(halves[1]), relu(halves[0])}) + v[1]))};
+  }
+  std::vector<NamedValue> forward_named(const std::vector<NamedValue>& in) const override {
+    const auto made = repeat(iterations, {.carried = {in[0].value, in[1].value}}, [this](const LoopValues& v) { return next(v.carried); });
+    return {{"x", made[0]}, {"y", made[1]}};
+  }
+};
+const std::vector<InputSpec> kHalvesInputs = {{"x", {1, 8, 3, 4}}, {"y", {1, 8, 3, 4}}};
+
+void expect_halves(Session& session) {
+  const Shape shape{1, 8, 3, 4};
+  Halves once(1);
+  init_random(once, 4);
+  Session body = compile(once, kHalvesInputs, session.device(), {.tune = false});
+  std::vector<float> x = inputs(1, shape), y = inputs(2, shape);
+  session.input("x").copy_from(x);
+  session.input("y").copy_from(y);
+  for (int i = 0; i < 5; ++i) {
+    body.input("x").copy_from(x);
+    body.input("y").copy_from(y);
+    body.run();
+    x = body.output("x").floats(), y = body.output("y").floats();
+  }
+  for (int replay = 0; replay < 2; ++replay) {
+    session.poison();
+    session.run();
+    EXPECT_EQ(session.output("x").floats(), x);
+    EXPECT_EQ(session.output("y").floats(), y);
+  }
+}
+
+TEST(Repeat, ABodyLooksAtMemoryAsAModelDoes) {
+  Halves model(5);
+  init_random(model, 4);
+  const Plan plan = optimize(trace(model, kHalvesInputs));
+  const Plan& body = loop_of(plan.steps[0])->body();
+  EXPECT_GE(body.views.size(), 2U) << plan_text(plan);
+  Session session = compile(model, kHalvesInputs, Device::cpu());
+  expect_halves(session);
+  Session again = compile(optimize(plan), Device::cpu());
+  expect_halves(again);
+  for (const VerifyRewrite& one : verify_rewrites(trace(model, kHalvesInputs))) EXPECT_TRUE(one.ok()) << one.name;
+}
+
+// A tap inside a loop holds what that many turns of the body make.
+void expect_taps_inside(Session& session, Session& once) {
+  const std::vector<float> first = inputs(3);
+  const std::vector<std::string> last = session.tap("body.conv"), third = session.tap("body.conv@2"), all = session.tap("body.norm@*");
+  ASSERT_EQ(last, std::vector<std::string>{"body.conv+silu+add@4"});
+  EXPECT_EQ(third, std::vector<std::string>{"body.conv+silu+add@2"});
+  EXPECT_EQ(all.size(), 5U);
+  EXPECT_EQ(session.tapped_names().size(), 7U);
+  once.tap("body.norm");
+  const std::vector<float> untapped = [&] {
+    std::vector<float> x = first;
+    for (int i = 0; i < 5; ++i) x = run(once, x);
+    return x;
+  }();
+  for (int replay = 0; replay < 2; ++replay) {
+    EXPECT_EQ(run(session, first), untapped);
+    std::vector<float> x = first;
+    for (int i = 0; i < 5; ++i) {
+      x = run(once, x);
+      EXPECT_EQ(session.tapped("body.norm@" + std::to_string(i)).floats(), once.tapped("body.norm").floats()) << i;
+      if (i == 2) {
+        EXPECT_EQ(session.tapped("body.conv@2").floats(), x);
+      }
+    }
+    EXPECT_EQ(session.tapped("body.conv").floats(), x) << "the last by default";
+    EXPECT_EQ(session.tapped("body.conv+silu+add@4").floats(), x);
+  }
+  session.untap();
+  EXPECT_EQ(run(session, first), untapped);
+}
+
+TEST(Repeat, ItsBodyIsTappedByIteration) {
+  Looped looped(5);
+  init_random(looped, 3);
+  Looped one(1);
+  init_random(one, 3);
+  Session session = compile(looped, {{"x", kShape}}, Device::cpu()), once = compile(one, {{"x", kShape}}, Device::cpu());
+  expect_taps_inside(session, once);
+  const std::vector<std::string> every = session.tap("*");
+  EXPECT_EQ(every.front(), "body.norm@4");
+  EXPECT_EQ(every.back(), "repeat");
+  EXPECT_EQ(message_of<OptionError>([&] { session.tap("body.conv@5"); }),
+            "no iteration 5 of 'body.conv+silu+add': its loop runs 5 times, and counts from 0");
+  EXPECT_EQ(message_of<OptionError>([&] { session.tap("repeat@1"); }), "the tap 'repeat@1' names an iteration, but 'repeat' is in no loop");
+  EXPECT_TRUE(contains(message_of<OptionError>([&] { session.tap("body.other@1"); }), "no step matches the tap 'body.other'"));
+  EXPECT_TRUE(contains(message_of<OptionError>([&] { session.tap("body.conv@-1"); }), "no step matches"));
+  EXPECT_TRUE(contains(message_of<OptionError>([&] { session.tap("body.conv@9999999999999"); }), "no step matches"));
+  EXPECT_TRUE(contains(message_of<OptionError>([&] { (void)session.tapped("body.conv@3"); }), "'body.conv@3' is not tapped"));
+  session.tap("body.conv@1");
+  session.tap("body.conv@3");
+  EXPECT_EQ(session.tapped("body.conv").spec().shape, kShape) << "the last is tapped too";
+  session.untap();
+  session.tap("body.conv@1");
+  session.tap("body.conv@3");
+  EXPECT_TRUE(contains(message_of<OptionError>([&] { (void)session.tapped("body.conv"); }), "stands for several tapped values"));
+}
+
 struct Wrong {
   const char* what;
   std::function<Value(Value)> forward;
@@ -319,9 +430,58 @@ TEST_F(RepeatGpuTest, PortsMayBeBoundAndStepsTapped) {
   session.bind(session.output().name(), nullptr);
   EXPECT_EQ(run(session, x), right);
   const std::vector<std::string> names = session.tap();
-  ASSERT_EQ(names.size(), 1U);
+  EXPECT_EQ(names.back(), "repeat");
   EXPECT_EQ(run(session, x), right);
-  EXPECT_EQ(session.tapped(names[0]).floats(), right);
+  EXPECT_EQ(session.tapped("repeat").floats(), right);
+  EXPECT_EQ(session.tapped("body.conv").floats(), right) << "the last iteration's";
+  session.bind(session.output().name(), y.data());  // captures the taps again
+  EXPECT_EQ(run(session, x), right);
+  EXPECT_EQ(session.tapped("body.conv").floats(), right);
+  session.run_eager();
+  EXPECT_EQ(session.tapped("body.conv").floats(), right);
+}
+
+// In a WHILE node, and where the body holds a step that is captured.
+TEST_F(RepeatGpuTest, ItsBodyIsTappedByIteration) {
+  Looped looped(5), one(1);
+  init_random(looped, 3);
+  init_random(one, 3);
+  Session session = compile(looped, {{"x", kShape}}, Device::cuda(), {.tune = false});
+  Session once = compile(one, {{"x", kShape}}, Device::cuda(), {.tune = false});
+  EXPECT_EQ(loops(session), 1);
+  expect_taps_inside(session, once);
+
+  struct Captured : Module {
+    Body body;
+    Times captured{{.factor = 0.5F, .workspace = true}};
+    Captured() { add("body", body), add("captured", captured); }
+    Value forward(Value x) const override {
+      return repeat(4, x, [this](Value v) { return captured(body(v)); });
+    }
+  };
+  Captured model;
+  init_random(model, 2);
+  Session unrolled = compile(model, {{"x", kShape}}, Device::cuda(), {.tune = false});
+  EXPECT_EQ(loops(unrolled), 0);
+  const std::vector<float> x = inputs(1), right = run(unrolled, x);
+  unrolled.tap("captured@*");
+  unrolled.tap("body.norm@1");
+  EXPECT_EQ(run(unrolled, x), right);
+  EXPECT_EQ(unrolled.tapped("captured@3").floats(), right);
+  const std::vector<float> replayed = unrolled.tapped("body.norm@1").floats();
+  unrolled.poison();
+  unrolled.run_eager();
+  EXPECT_EQ(unrolled.tapped("body.norm@1").floats(), replayed);
+  EXPECT_NE(unrolled.tapped("captured@0").floats(), unrolled.tapped("captured@1").floats());
+}
+
+TEST_F(RepeatGpuTest, ABodyLooksAtMemoryAsAModelDoes) {
+  Halves model(5);
+  init_random(model, 4);
+  Session session = compile(model, kHalvesInputs, Device::cuda(), {.tune = false});
+  EXPECT_EQ(loops(session), 1);
+  expect_halves(session);
+  EXPECT_TRUE(verify(session).ok()) << verify(session);
 }
 #endif
 
