@@ -34,8 +34,9 @@ using LoopBody = std::function<std::vector<Value>(const LoopValues&)>;
 /// nodes (CUDA 12.4), else its steps stand in the graph as often as it runs; both give the same bits, and the receipt says which.
 /// Throws OptionError if iterations < 1, nothing is carried, the body makes other values than it is given or uses others of the model, or a
 /// table has another number of values; ShapeError, DTypeError as the body's layers do.
-std::vector<Value> repeat(int iterations, const LoopInputs& inputs, const LoopBody& body);
+/// The loop's own messages end with the program's line; those of the body's layers name their own.
+std::vector<Value> repeat(int iterations, const LoopInputs& inputs, const LoopBody& body, SourceLine where = SourceLine::here());
 /// The same with one value and nothing else.
-Value repeat(int iterations, Value x, const std::function<Value(Value)>& body);
+Value repeat(int iterations, Operand x, const std::function<Value(Value)>& body);
 
 }  // namespace FRIEZE_API

@@ -318,6 +318,8 @@ TEST_P(RepeatRefusalTest, OneLineNamesTheLoop) {
   const std::string text = message_of<OptionError>([&] { (void)trace(model, {{"x", {1, 4, 2, 2}}}); });
   EXPECT_TRUE(contains(text, GetParam().says));
   EXPECT_TRUE(contains(text, "repeat"));
+  EXPECT_TRUE(contains(text, " (repeat_test.cpp:")) << text;
+  EXPECT_EQ(text.find(" ("), text.rfind(" (")) << "one line of the program";
   EXPECT_EQ(text.find('\n'), std::string::npos);
 }
 INSTANTIATE_TEST_SUITE_P(
