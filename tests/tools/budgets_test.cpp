@@ -145,6 +145,11 @@ TEST_F(Budgets, WhatACommandRefusesIsNotDecoded) {
       "vae encode --device cpu --model " + quoted(model) + " --in " + rgba + " --out " + quoted(folder.file("z.safetensors")),
       "a latent cannot hold transparency");
   expect_cheap_refusal("run dcae:" + quoted(model) + " --device cpu --in " + odd + " --out " + out, "multiples of 8 here, got 4801x4800");
+  const std::string rgb = write("rgb.png", png_of(4800, 4800, 8, 2, deflated(14401UL * 4800, false)));
+  for (const std::string& command : {"vae encode --out " + quoted(folder.file("z.safetensors")), "vae roundtrip --out " + out}) {
+    expect_cheap_refusal(command + " --device cpu --max-memory 100M --model " + quoted(model) + " --in " + rgb,
+                         "would hold more than the 100.00 MiB allowed");
+  }
   for (const std::string& command : {std::string("run quickstart --out ") + out, std::string("run denoiser --out ") + out,
                                      std::string("inspect quickstart"), std::string("verify quickstart"), std::string("profile denoiser"),
                                      std::string("bench denoiser"), "run dcae:" + quoted(model) + " --out " + out}) {

@@ -167,7 +167,7 @@ TEST_F(CommandOutputs, AreNeverOneFile) {
 }
 
 // A report appended to a picture that is read would end it.
-TEST_F(CommandOutputs, StandardOutputIsNoInputEither) {
+TEST_F(CommandOutputs, StandardOutputAndErrorAreNoInputsEither) {
   const std::string in = picture("p.png"), other = picture("q.png");
   fs::create_hard_link(in, folder.file("hard.png"));
   fs::create_symlink("p.png", folder.file("link.png"));
@@ -184,6 +184,10 @@ TEST_F(CommandOutputs, StandardOutputIsNoInputEither) {
         EXPECT_NE(outcome.err.find("standard output goes to this file, which is read"), std::string::npos) << command << outcome.err;
         EXPECT_EQ(contents(), before) << command;
       }
+      const Outcome messages = shell(quoted(frieze_program()) + " " + command + " 2>>" + quoted(in));
+      EXPECT_EQ(messages.status, 2) << command;
+      EXPECT_NE(messages.out.find("standard error goes to this file, which is read"), std::string::npos) << command << messages.out;
+      EXPECT_EQ(contents(), before) << command;
     }
   }
 }

@@ -24,6 +24,8 @@ constexpr std::size_t kMostRead = 100'000;  // files that are remembered
   throw ReportError(concat_text("standard output: cannot write the report: ", std::strerror(error)));
 }
 
+constexpr const char *kStandardOutput = "standard output", *kStandardError = "standard error";
+
 void write_report(std::string_view text) {
   while (!text.empty()) {
     const ssize_t wrote = ::write(STDOUT_FILENO, text.data(), text.size());
@@ -75,12 +77,19 @@ Outputs::Outputs() {
   if (flags >= 0 && (flags & O_ACCMODE) == O_RDONLY) fail_report(EBADF);
   pollfd pipe{STDOUT_FILENO, POLLOUT, 0};
   if (::poll(&pipe, 1, 0) == 1 && (pipe.revents & POLLERR) != 0 && S_ISFIFO(status.st_mode)) fail_report(EPIPE);
-  if (S_ISREG(status.st_mode)) written_.emplace(FileId{status.st_dev, status.st_ino, {}}, "standard output");
+  if (S_ISREG(status.st_mode)) written_.emplace(FileId{status.st_dev, status.st_ino, {}}, kStandardOutput);
+  if (::fstat(STDERR_FILENO, &status) == 0 && S_ISREG(status.st_mode)) {
+    written_.emplace(FileId{status.st_dev, status.st_ino, {}}, kStandardError);
+  }
 }
 
 void Outputs::remember_input(const fs::path& path, const FileId& id) {
   const std::string name = printable(path.string());
-  check<IoError>(!written_.contains(id), name, ": standard output goes to this file, which is read");
+  if (const auto stream = written_.find(id); stream != written_.end()) {
+    // The message must not go where it says that nothing may go.
+    if (stream->second == kStandardError) ::dup2(STDOUT_FILENO, STDERR_FILENO);
+    throw IoError(concat_text(name, ": ", stream->second, " goes to this file, which is read"));
+  }
   read_.emplace(id, name);
 }
 

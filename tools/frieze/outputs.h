@@ -26,7 +26,7 @@ class Outputs {
   Outputs& operator=(const Outputs&) = delete;
 
   /// A file that the command reads; of a folder, every file below it. What does not exist is left for reading to complain about. Throws
-  /// IoError if it is the file that standard output goes to.
+  /// IoError if it is the file that standard output or standard error goes to.
   void reads(const std::filesystem::path& path);
   /// A checkpoint: an index and a config.json stand for all files of their folder.
   void reads_checkpoint(const std::filesystem::path& path);

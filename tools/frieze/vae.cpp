@@ -7,7 +7,9 @@
 #include <optional>
 
 #include <frieze/core/error.h>
+#include <frieze/core/integers.h>
 #include <frieze/core/tuning_cache.h>
+#include <frieze/graph/memory_bill.h>
 #include <frieze/graph/report/text_table.h>
 #include <frieze/models/autoencoder.h>
 
@@ -110,6 +112,7 @@ class Runner {
       if (keeps_alpha && !file.out.empty() && format_of_name(file.in) && format_of_name(file.out)) {
         check_can_hold(read_header(file.in, options_.pictures), file.out, write_options(options_.pictures));
       }
+      check_bill_of(file.in);
       item.original = read_image_input(file.in, info.image_channels, keeps_alpha, options_.pictures);
       const Shape& s = item.original.tensor.spec().shape;
       item.given = padded(item.original.tensor, info.ratio);
@@ -182,6 +185,17 @@ class Runner {
     AutoencoderOptions options = autoencoder_options(o);
     options.compile.on_prepared = [this](int ready, int steps) { progress_.compiling(ready, steps); };
     return options;
+  }
+
+  // Throws MemoryError for a picture whose plan alone is over the limit, before it is decoded.
+  void check_bill_of(const std::string& picture) const {
+    if (options_.max_memory == 0 || !format_of_name(picture)) return;
+    const Image header = read_header(picture, options_.pictures);
+    const AutoencoderInfo& info = model_.info();
+    const auto whole = [&](std::int64_t extent) { return ceil_div<std::int64_t>(extent, info.ratio) * info.ratio; };
+    const Shape image{1, info.image_channels, whole(header.height), whole(header.width)};
+    if (model_.tiles(image.h(), image.w())) return;
+    check_bill(model_.planned_memory(model_.options().parts, image), options_.max_memory);
   }
 
   // Of the image behind a latent: what its file says, if that fits.
