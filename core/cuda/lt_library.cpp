@@ -24,6 +24,7 @@ bool load(LtLibrary& lt, std::string& why_not) {
       find_function(library, "cublasLtMatmulDescDestroy", lt.destroy_op) &&
       find_function(library, "cublasLtMatmulDescSetAttribute", lt.set_op) &&
       find_function(library, "cublasLtMatrixLayoutCreate", lt.create_layout) &&
+      find_function(library, "cublasLtMatrixLayoutSetAttribute", lt.set_layout) &&
       find_function(library, "cublasLtMatrixLayoutDestroy", lt.destroy_layout) &&
       find_function(library, "cublasLtMatmulPreferenceCreate", lt.create_preference) &&
       find_function(library, "cublasLtMatmulPreferenceDestroy", lt.destroy_preference) &&

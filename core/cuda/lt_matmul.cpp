@@ -67,10 +67,17 @@ cublasLtEpilogue_t epilogue(const LtMatmulSpec& spec) {
   return spec.bias != nullptr ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
 }
 
-Layout make_layout(DType t, std::int64_t rows, std::int64_t cols, std::int64_t ld) {
-  cublasLtMatrixLayout_t layout = nullptr;
-  LT_CHECK(lt().create_layout(&layout, data_type(t), static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(cols), ld));
-  return Layout(layout);
+// Column-major, `turned` with rows and columns exchanged, of `batch` matrices `step` apart.
+Layout make_layout(DType t, std::int64_t rows, std::int64_t cols, std::int64_t ld, bool turned, std::int64_t batch, std::int64_t step) {
+  if (turned) std::swap(rows, cols);
+  cublasLtMatrixLayout_t raw = nullptr;
+  LT_CHECK(lt().create_layout(&raw, data_type(t), static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(cols), ld));
+  Layout layout(raw);
+  if (batch == 1) return layout;
+  const auto count = static_cast<std::int32_t>(batch);
+  LT_CHECK(lt().set_layout(raw, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count));
+  LT_CHECK(lt().set_layout(raw, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step, sizeof step));
+  return layout;
 }
 
 template <class V>
@@ -122,15 +129,18 @@ struct LtMatmul::State {
       : spec(s),
         w(weight),
         handle(shared_handle(args.device->index)),
-        w_layout(make_layout(s.in, s.k, s.n, s.ldw)),
-        x_layout(make_layout(s.in, s.k, s.m, s.ldx)),
-        y_layout(make_layout(s.out, s.n, s.m, row_of_y())) {
+        w_layout(make_layout(s.in, s.k, s.n, s.ldw, s.w_turned, s.batch, s.step_w)),
+        x_layout(make_layout(s.in, s.k, s.m, s.ldx, s.x_turned, s.batch, s.step_x)),
+        y_layout(make_layout(s.out, s.n, s.m, row_of_y(), false, s.batch, s.step_y)) {
     check<CudaError>(s.activation == Activation::none || s.bias != nullptr, "a cuBLASLt activation needs a bias");
+    check<CudaError>((s.batch == 1 && weight != nullptr) || (s.bias == nullptr && !s.residual),
+                     "a cuBLASLt product of a batch, or without a fixed w, takes no bias and no residual");
     cublasLtMatmulDesc_t raw = nullptr;
     const bool tf32 = s.in == DType::f32 && s.allow_tf32;
     LT_CHECK(lt().create_op(&raw, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
     op.reset(raw);
-    set(op.get(), CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
+    set(op.get(), CUBLASLT_MATMUL_DESC_TRANSA, s.w_turned ? CUBLAS_OP_N : CUBLAS_OP_T);
+    set(op.get(), CUBLASLT_MATMUL_DESC_TRANSB, s.x_turned ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(op.get(), CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue(s));
     if (s.bias != nullptr) {
       set(op.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, s.bias);
@@ -139,6 +149,13 @@ struct LtMatmul::State {
   }
 
   std::int64_t row_of_y() const { return spec.ldy > 0 ? spec.ldy : spec.n; }
+
+  // Of every matrix of the batch.
+  std::uint32_t alignment() const {
+    const auto steps =
+        static_cast<std::size_t>(spec.step_x | spec.step_w) * size_of(spec.in) | static_cast<std::size_t>(spec.step_y) * size_of(spec.out);
+    return static_cast<std::uint32_t>(std::min<std::size_t>(16, steps == 0 ? 16 : steps & (~steps + 1)));
+  }
 
   void find_candidates(int compute_capability) {
     cublasLtMatmulPreference_t raw = nullptr;
@@ -149,7 +166,7 @@ struct LtMatmul::State {
     set(raw, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, std::uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
     for (const auto which : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
                              CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
-      set(raw, which, std::uint32_t{16});
+      set(raw, which, alignment());
     }
     std::array<cublasLtMatmulHeuristicResult_t, 8> offers{};
     int found = 0;
@@ -168,9 +185,12 @@ struct LtMatmul::State {
 
   // What the choice depends on. A pointer's alignment is not part of it: all are multiples of 16 bytes.
   std::string key() const {
+    std::string batches;
+    if (spec.batch > 1)
+      batches = concat_text(", ", spec.batch, " times, ", spec.step_x, " and ", spec.step_w, " to ", spec.step_y, " apart");
     return concat_text("cublasLt, ", spec.in, " -> ", spec.out, spec.allow_tf32 ? " tf32, " : ", ", spec.m, "x", spec.k, " * ", spec.k, "x",
-                       spec.n, ", rows of ", spec.ldx, " and ", spec.ldw,
-                       row_of_y() != spec.n ? concat_text(" to rows of ", row_of_y()) : "", spec.bias != nullptr ? ", bias" : "",
+                       spec.n, ", rows of ", spec.ldx, spec.x_turned ? " turned" : "", " and ", spec.ldw, spec.w_turned ? " turned" : "",
+                       batches, row_of_y() != spec.n ? concat_text(" to rows of ", row_of_y()) : "", spec.bias != nullptr ? ", bias" : "",
                        spec.residual ? ", residual" : "",
                        spec.activation != Activation::none ? concat_text(", ", name(spec.activation)) : "");
   }
@@ -185,22 +205,32 @@ struct LtMatmul::State {
   }
 
   void launch(std::size_t candidate, const void* x, const void* residual, void* y, void* workspace, cudaStream_t stream) const {
+    launch_with(candidate, x, w, residual, y, workspace, stream);
+  }
+  void launch_with(std::size_t candidate, const void* x, const void* own_w, const void* residual, void* y, void* workspace,
+                   cudaStream_t stream) const {
     const float alpha = 1, beta = spec.residual ? 1 : 0;
     const cublasLtMatmulHeuristicResult_t& c = candidates[candidate];
-    LT_CHECK(lt().matmul(handle.get(), op.get(), &alpha, w, w_layout.get(), x, x_layout.get(), &beta, spec.residual ? residual : y,
+    LT_CHECK(lt().matmul(handle.get(), op.get(), &alpha, own_w, w_layout.get(), x, x_layout.get(), &beta, spec.residual ? residual : y,
                          y_layout.get(), y, y_layout.get(), &c.algo, workspace, c.workspaceSize, stream));
   }
 
-  // Memory for trying candidates: an x and a residual of zeros.
+  // Elements of `rows` rows, or of what follows when the matrix is turned, in all products of the batch.
+  std::size_t elements(std::int64_t rows, std::int64_t ld, bool turned, std::int64_t step) const {
+    return static_cast<std::size_t>((turned ? spec.k : rows) * ld + (spec.batch - 1) * step);
+  }
+
+  // Memory for trying candidates: an x and a residual of zeros; a w if the plan has none.
   struct Scratch {
-    DeviceBuffer x, y, residual, workspace;
+    DeviceBuffer x, y, residual, workspace, w;
   };
   Scratch make_scratch(cudaStream_t stream) const {
     std::size_t workspace = 0;
     for (const auto& c : candidates) workspace = std::max(workspace, c.workspaceSize);
-    const std::size_t y_bytes = static_cast<std::size_t>(spec.m * row_of_y()) * size_of(spec.out);
-    Scratch s{DeviceBuffer(static_cast<std::size_t>(spec.m * spec.ldx) * size_of(spec.in)), DeviceBuffer(y_bytes),
-              DeviceBuffer(spec.residual ? y_bytes : 0), DeviceBuffer(workspace)};
+    const std::size_t y_bytes = elements(spec.m, row_of_y(), false, spec.step_y) * size_of(spec.out);
+    const std::size_t w_bytes = w != nullptr ? 0 : elements(spec.n, spec.ldw, spec.w_turned, spec.step_w) * size_of(spec.in);
+    Scratch s{DeviceBuffer(elements(spec.m, spec.ldx, spec.x_turned, spec.step_x) * size_of(spec.in)), DeviceBuffer(y_bytes),
+              DeviceBuffer(spec.residual ? y_bytes : 0), DeviceBuffer(workspace), DeviceBuffer(w_bytes)};
     CUDA_CHECK(cudaMemsetAsync(s.x.data(), 0, s.x.bytes(), stream));
     if (spec.residual) CUDA_CHECK(cudaMemsetAsync(s.residual.data(), 0, y_bytes, stream));
     return s;
@@ -285,10 +315,13 @@ struct LtMatmul::State {
   void choose_fastest(const Scratch& scratch, cudaStream_t stream) {
     // Numbers near one, so that the sums are neither zero nor overflow; 0x3C3C is 1.06 in f16, 0.011 in bf16 and f32.
     CUDA_CHECK(cudaMemsetAsync(scratch.x.data(), 0x3C, scratch.x.bytes(), stream));
+    if (w == nullptr) CUDA_CHECK(cudaMemsetAsync(scratch.w.data(), 0x3C, scratch.w.bytes(), stream));
+    const void* const own_w = w != nullptr ? w : scratch.w.data();
     std::vector<std::function<void()>> runs;
     for (std::size_t i = 0; i < candidates.size(); ++i) {
-      runs.emplace_back(
-          [&, i] { launch(i, scratch.x.data(), scratch.residual.data(), scratch.y.data(), scratch.workspace.data(), stream); });
+      runs.emplace_back([&, i, own_w] {
+        launch_with(i, scratch.x.data(), own_w, scratch.residual.data(), scratch.y.data(), scratch.workspace.data(), stream);
+      });
     }
     chosen = fastest(stream, runs);
   }
@@ -334,6 +367,10 @@ void LtMatmul::launch(const void* x, const void* residual, void* y, void* worksp
   state_->launch(state_->chosen, x, residual, y, workspace, stream);
 }
 
+void LtMatmul::launch_with(const void* x, const void* w, void* y, void* workspace, cudaStream_t stream) const {
+  state_->launch_with(state_->chosen, x, w, nullptr, y, workspace, stream);
+}
+
 std::string LtMatmul::library_version() {
   if (lt_library() == nullptr) return {};
   const std::size_t v = lt().version();
@@ -352,6 +389,7 @@ std::string LtMatmul::describe() const {
   if (s.in == DType::f32 && s.allow_tf32) text += ", tf32";
   if (s.bias != nullptr) text += ", bias";
   if (s.residual) text += ", residual";
+  if (s.batch > 1) text += concat_text(", batch of ", s.batch);
   if (s.activation != Activation::none) text += concat_text(", ", name(s.activation));
   return text;
 }

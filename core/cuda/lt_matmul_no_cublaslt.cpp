@@ -13,6 +13,7 @@ LtMatmul::~LtMatmul() = default;
 std::optional<LtMatmul> LtMatmul::plan(const LtMatmulSpec&, const void*, const PrepareArgs&) { return std::nullopt; }
 std::string LtMatmul::library_version() { return {}; }
 void LtMatmul::launch(const void*, const void*, void*, void*, cudaStream_t) const {}
+void LtMatmul::launch_with(const void*, const void*, void*, void*, cudaStream_t) const {}
 std::size_t LtMatmul::workspace_bytes() const { return 0; }
 std::string LtMatmul::describe() const { return {}; }
 

@@ -7,11 +7,13 @@
 #include <map>
 
 #include <frieze/core/cuda/check.h>
+#include <frieze/layers/attention/attention.h>
 #include <frieze/layers/channel_shortcut/channel_shortcut.h>
 #include <frieze/layers/conv2d/cuda/conv2d_kernels.h>
 #include <frieze/layers/elementwise/elementwise.h>
 #include <frieze/layers/gated_silu/gated_silu.h>
 #include <frieze/layers/linear_attention2d/linear_attention2d.h>
+#include <frieze/layers/matmul/matmul.h>
 #include <frieze/layers/merge_phases/merge_phases.h>
 #include <frieze/layers/pixel_shuffle/pixel_shuffle.h>
 #include <frieze/layers/pool/pool.h>
@@ -317,6 +319,23 @@ TEST_P(LimitsOf, OtherLayersCanBeLaunched) {
   expect_layer_runs(dry, DuplicatingShortcut(32, 2), {{2, 64, 33, 35}});
   expect_layer_runs(dry, MergePhases(), {{1, 512, 65, 65}});
   expect_layer_runs(dry, MergePhases(64), {{1, 512, 65, 65}, {1, 64, 64, 64}});
+}
+
+TEST_P(LimitsOf, AttentionAndProductsCanBeLaunched) {
+  DryDevice dry(device());
+  for (const auto& [width, value_width] :
+       {std::pair{1, 1}, {40, 40}, {64, 64}, {128, 128}, {256, 256}, {384, 384}, {512, 512}, {512, 8}, {8, 1000}, {640, 640}}) {
+    for (const std::int64_t rows : {1, 64, 65, 5000}) {
+      const Shape q{2, 6, rows, width}, k{2, 2, 197, width}, v{2, 3, 197, value_width};
+      expect_layer_runs(dry, ScaledDotProductAttention({.enable_gqa = true}), {q, k, v});
+      expect_layer_runs(dry, ScaledDotProductAttention({.enable_gqa = true}), {q, k, v, {rows, 197}});
+    }
+  }
+  expect_layer_runs(dry, ScaledDotProductAttention({.is_causal = true}), {{1, 16384, 384}, {1, 16384, 384}, {1, 16384, 384}});
+  // Products whose matrices do not begin at multiples of 16 bytes: no library is asked.
+  expect_layer_runs(dry, MatMul(), {{2, 301, 63}, {2, 63, 1025}});
+  expect_layer_runs(dry, MatMul(), {{7}, {3, 5, 7, 33}});
+  expect_layer_runs(dry, MatMul(), {{70000, 3, 5}, {70000, 5, 3}});
 }
 
 // The harness itself: what a GPU refuses fails here too.

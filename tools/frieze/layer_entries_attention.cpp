@@ -1,6 +1,8 @@
 #include <frieze/core/error.h>
+#include <frieze/layers/attention/attention.h>
 #include <frieze/layers/linear/linear.h>
 #include <frieze/layers/linear_attention2d/linear_attention2d.h>
+#include <frieze/layers/matmul/matmul.h>
 
 #include "tools/frieze/layer_entries.h"
 
@@ -20,6 +22,14 @@ std::shared_ptr<Layer> make_linear(const Tensors& tensors, Settings&) {
   return std::make_shared<Linear>(weight[1], weight[0], LinearOptions{.bias = tensors.contains("bias")});
 }
 
+std::shared_ptr<Layer> make_attention(const Tensors&, Settings& settings) {
+  AttentionOptions options;
+  options.is_causal = settings.flag("is_causal", options.is_causal);
+  options.enable_gqa = settings.flag("enable_gqa", options.enable_gqa);
+  if (settings.has("scale")) options.scale = settings.number("scale", 1);
+  return std::make_shared<ScaledDotProductAttention>(options);
+}
+
 }  // namespace
 
 std::span<const LayerEntry> attention_entries() {
@@ -29,6 +39,17 @@ std::span<const LayerEntry> attention_entries() {
        "x [N,3*head_dim*heads,H,W]",
        {{"head_dim", "N", "required"}, {"eps", "NUMBER", "1e-15"}},
        make_linear_attention2d},
+      {"matmul",
+       "x * x2 of the last two axes, the others broadcast",
+       "x [...,M,K], x2 [...,K,N], each at least a vector",
+       {},
+       make_plain<MatMul>},
+      {"scaled_dot_product_attention",
+       "softmax(scale * x * x2^T + mask) * x3, heads side by side",
+       "x [N,heads,L,D], x2 [N,heads,S,D], x3 [N,heads,S,E], x4 a mask that broadcasts to [N,heads,L,S], optional: integers, 0 hides, or "
+       "floats",
+       {{"is_causal", "true|false", "false"}, {"scale", "NUMBER", "1/sqrt(D)"}, {"enable_gqa", "true|false", "false"}},
+       make_attention},
       {"linear", "x * weight^T + bias", "x [...,K], weight [M,K], bias [M] optional", {}, make_linear},
   };
   return entries;
