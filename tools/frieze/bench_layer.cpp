@@ -82,13 +82,11 @@ std::string joined(const std::vector<std::string>& parts, const char* before) {
   return text;
 }
 
-double spread(const BenchTime& t) { return t.median > 0 ? (t.highest - t.lowest) / t.median : 0; }
-
 std::string row_json(const LayerCase& c, const LayerResult& r) {
   JsonObject json;
   json.add("case", c.text).add("dtype", name(c.dtype)).add("format", name(c.format)).add("kernel", r.kernel);
   if (!r.skipped.empty()) return json.add("skipped", r.skipped).text();
-  json.add("bytes", c.bytes).add("us", r.time.median).add("spread", spread(r.time)).add("copy_us", r.copy_us()).add("ratio", r.ratio());
+  json.add("bytes", c.bytes).add("us", r.time.median).add("spread", r.time.spread()).add("copy_us", r.copy_us()).add("ratio", r.ratio());
   json.add("copy_kernel_us", r.copy_kernel.median).add("memcpy_us", r.copy_node.median);
   json.add("gb_s", r.time.median > 0 ? c.bytes / r.time.median / 1e3 : 0);
   return json.add("cold", r.cold).add("buffers", r.buffers).add("launches", r.launches).add("share_of_budget", r.share).text();
@@ -100,14 +98,14 @@ std::string row_csv(const LayerCase& c, const LayerResult& r) {
     for (const char ch : field) out += ch == '"' ? std::string("\"\"") : std::string(1, ch);
     return out + '"';
   };
-  return concat_text(quoted(c.text), ',', c.dtype, ',', c.format, ',', c.bytes, ',', r.time.median, ',', spread(r.time), ',', r.copy_us(),
+  return concat_text(quoted(c.text), ',', c.dtype, ',', c.format, ',', c.bytes, ',', r.time.median, ',', r.time.spread(), ',', r.copy_us(),
                      ',', r.ratio(), ',', r.share, ',', quoted(r.kernel), ',', quoted(r.skipped), '\n');
 }
 
 void add_row(TextTable& table, const LayerCase& c, const LayerResult& r) {
   const std::string dtype(name(c.dtype)), format(name(c.format));
   if (!r.skipped.empty()) return table.row({c.text, dtype, format, "-", "-", "-", "-", "-", "-", r.skipped});
-  table.row({c.text, dtype, format, fixed(c.bytes / 1e6, 1), fixed(r.time.median, 2), fixed(100 * spread(r.time), 1) + " %",
+  table.row({c.text, dtype, format, fixed(c.bytes / 1e6, 1), fixed(r.time.median, 2), fixed(100 * r.time.spread(), 1) + " %",
              fixed(r.copy_us(), 2), fixed(r.ratio(), 3) + (r.cold ? "" : " (warm)"), r.share < 0 ? "-" : short_number(r.share), r.kernel});
 }
 

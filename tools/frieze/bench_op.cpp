@@ -79,8 +79,6 @@ std::vector<BenchCase> parse_cases(const BenchOpOptions& options) {
 }
 
 // (highest - lowest) / median
-double spread(const BenchTime& t) { return t.median > 0 ? (t.highest - t.lowest) / t.median : 0; }
-
 std::string time_json(const BenchTime& t) {
   return JsonObject().add("median", t.median).add("lowest", t.lowest).add("highest", t.highest).text();
 }
@@ -114,7 +112,7 @@ std::string csv_text(const std::vector<BenchResult>& results) {
   };
   for (const BenchResult& r : results) {
     text += concat_text(shape_text(r.bench_case.shape), ',', r.bench_case.dtype, ',', r.bench_case.format, ',', r.time.median, ',',
-                        spread(r.time), ',', r.copy_kernel.median, ',', r.copy_node.median, ',', r.floor_us, ',', r.ratio(), ',',
+                        r.time.spread(), ',', r.copy_kernel.median, ',', r.copy_node.median, ',', r.floor_us, ',', r.ratio(), ',',
                         r.gigabytes_per_second(), ',', r.max_ulp, ',', r.correctly_rounded, ',', r.buffers, ',', r.launches, ',',
                         quoted(r.kernel), ',', quoted(r.skipped), '\n');
   }
@@ -139,7 +137,7 @@ std::string table_text(const std::vector<BenchResult>& results) {
       table.row({shape, dtype, format, "-", "-", "-", "-", "-", "-", "-", r.skipped});
       continue;
     }
-    table.row({shape, dtype, format, fixed(r.time.median, 2), fixed(100 * spread(r.time), 1) + " %", fixed(r.gigabytes_per_second(), 0),
+    table.row({shape, dtype, format, fixed(r.time.median, 2), fixed(100 * r.time.spread(), 1) + " %", fixed(r.gigabytes_per_second(), 0),
                fixed(r.floor_us, 2), fixed(r.ratio(), 3) + (r.cold ? "" : " (warm)"), fixed(r.max_ulp, 2),
                fixed(100 * r.correctly_rounded, 3) + " %", r.kernel});
   }
