@@ -7,7 +7,8 @@ namespace {
 
 // The convolution's weights times the factor of their output channel, and a bias; made in double, rounded to f32.
 std::shared_ptr<const Layer> normalised(const Conv2d& conv, const BatchNorm2d::Factors& norm) {
-  const Conv2dOptions options{conv.stride(), conv.padding(), conv.dilation(), conv.groups(), true};
+  Conv2dOptions options = conv.options();
+  options.bias = true;
   auto made = std::make_shared<Conv2d>(conv.in_channels(), conv.out_channels(), conv.kernel(), options);
   const std::vector<float>& weights = conv.weight().values;
   const std::size_t channels = norm.scale.size(), per_channel = weights.size() / channels;

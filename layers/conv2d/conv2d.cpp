@@ -14,16 +14,14 @@ namespace {
 constexpr std::size_t kMaxEpilogue = 4;  // operations that the kernels apply at their store
 
 // Extent along one axis, or 0 if the dilated kernel does not fit into the padded image.
-std::int64_t out_extent(std::int64_t in, int kernel, int stride, int padding, int dilation) {
-  const std::int64_t padded = checked_add(in, 2 * std::int64_t{padding}, "padded extent");
+std::int64_t out_extent(std::int64_t padded, int kernel, int stride, int dilation) {
   const std::int64_t reach = std::int64_t{dilation} * (kernel - 1) + 1;
   return padded < reach ? 0 : (padded - reach) / stride + 1;
 }
 
 // How much of the kernel lies inside of the image along one axis, for the output where that is most.
-std::int64_t most_taps(std::int64_t in, int kernel, int stride, int padding, int dilation) {
+std::int64_t most_taps(std::int64_t in, int kernel, int stride, int padding, int dilation, std::int64_t outputs) {
   std::int64_t most = 0;
-  const std::int64_t outputs = out_extent(in, kernel, stride, padding, dilation);
   for (std::int64_t i = 0; i < outputs && most < kernel; ++i) {
     const std::int64_t first = i * stride - padding;  // the first tap's place
     const std::int64_t begin = first < 0 ? ceil_div(-first, dilation) : 0;
@@ -33,14 +31,15 @@ std::int64_t most_taps(std::int64_t in, int kernel, int stride, int padding, int
   return most;
 }
 
-int same_padding(int padding, int kernel, int dilation, const char* axis) {
-  if (padding != -1) return padding;
+void resolve_same(int& before, int& behind, int kernel, int dilation, const char* axis) {
+  if (before != -1 && behind != -1) return;
+  check<OptionError>(before == behind, "Conv2d: padding \"same\" is -1 on both sides of an axis, got ", before, " and ", behind);
   check<OptionError>(kernel % 2 == 1, "Conv2d: padding \"same\" needs an odd kernel, got a ", axis, " of ", kernel,
                      "; give an explicit padding");
   const std::int64_t same = std::int64_t{dilation} * (kernel - 1) / 2;
   check<OptionError>(same <= std::numeric_limits<int>::max(), "Conv2d: kernel ", axis, " ", kernel, " with dilation ", dilation,
                      " is too large");
-  return static_cast<int>(same);
+  before = behind = static_cast<int>(same);
 }
 
 void check_pair(const char* what, const Size2d& v, int least) {
@@ -50,16 +49,18 @@ void check_pair(const char* what, const Size2d& v, int least) {
 }  // namespace
 
 Conv2d::Conv2d(std::int64_t in_channels, std::int64_t out_channels, Size2d kernel, Conv2dOptions options)
-    : in_channels_(in_channels), out_channels_(out_channels), kernel_(kernel), padding_(0), options_(options) {
+    : in_channels_(in_channels), out_channels_(out_channels), kernel_(kernel), options_(options) {
   check<OptionError>(in_channels >= 1 && out_channels >= 1, "Conv2d: channels must be at least 1, got ", in_channels, " -> ", out_channels);
   check_pair("kernel", kernel, 1);
   check_pair("stride", options.stride, 1);
   check_pair("dilation", options.dilation, 1);
-  check_pair("padding", options.padding, -1);
+  Padding2d& padding = options_.padding;
+  check<OptionError>(std::min({padding.left, padding.right, padding.top, padding.bottom}) >= -1,
+                     "Conv2d: padding must be at least -1, got ", padding);
   check<OptionError>(options.groups >= 1 && in_channels % options.groups == 0 && out_channels % options.groups == 0,
                      "Conv2d: groups must divide the channels, got ", options.groups, " groups for ", in_channels, " -> ", out_channels);
-  padding_ = {same_padding(options.padding.h, kernel.h, options.dilation.h, "height"),
-              same_padding(options.padding.w, kernel.w, options.dilation.w, "width")};
+  resolve_same(padding.top, padding.bottom, kernel.h, options.dilation.h, "height");
+  resolve_same(padding.left, padding.right, kernel.w, options.dilation.w, "width");
   const Shape shape{out_channels, in_channels / options.groups, kernel.h, kernel.w};
   const Init init = Init::fan_in(shape.elements() / out_channels);
   add_parameter(weight_, "weight", shape, init);
@@ -73,10 +74,11 @@ Inferred Conv2d::infer(std::span<const TensorSpec> in) const {
   check<ShapeError>(x.c() == in_channels_, "Conv2d expects ", in_channels_, " input channels, got ", x.c(), " (x ", x,
                     " as [N,C,H,W], weight ", weight_.shape, " as [C_out,C_in/groups,KH,KW], ", groups(),
                     groups() == 1 ? " group)" : " groups)");
-  const std::int64_t h = out_extent(x.h(), kernel_.h, stride().h, padding_.h, dilation().h);
-  const std::int64_t w = out_extent(x.w(), kernel_.w, stride().w, padding_.w, dilation().w);
+  const Shape padded = padded_shape(type_name(), x, padding(), padding_mode());
+  const std::int64_t h = out_extent(padded.h(), kernel_.h, stride().h, dilation().h);
+  const std::int64_t w = out_extent(padded.w(), kernel_.w, stride().w, dilation().w);
   check<ShapeError>(h > 0 && w > 0, "Conv2d expects an image at least as large as its kernel, got ", x.h(), "x", x.w(), " padded by ",
-                    padding_, " for a ", kernel_.h, "x", kernel_.w, " kernel with dilation ", dilation(), " (x ", x, " as [N,C,H,W])");
+                    padding(), " for a ", kernel_.h, "x", kernel_.w, " kernel with dilation ", dilation(), " (x ", x, " as [N,C,H,W])");
   Inferred inferred;
   inferred.out = {{Shape{x.n(), out_channels_, h, w}, in[0].dtype}};
   const double k = static_cast<double>(weight_.shape.elements()) / static_cast<double>(out_channels_);
@@ -97,9 +99,9 @@ FormatRule Conv2d::formats(std::span<const TensorSpec>) const { return {.nchw = 
 // epilogue are found where the output is.
 StrideRule Conv2d::strides(std::span<const TensorSpec> in, std::span<const EpilogueOp> epilogue) const {
   StrideRule rule;
-  if (in[0].format != Format::nhwc) return rule;
+  if (in[0].format != Format::nhwc || padding_mode() != PadMode::zeros) return rule;
   const bool depthwise = is_depthwise() && groups() > 1;
-  const bool pointwise = kernel_ == Size2d(1) && stride() == Size2d(1) && padding_ == Size2d(0);
+  const bool pointwise = kernel_ == Size2d(1) && stride() == Size2d(1) && padding() == Padding2d(0);
   constexpr int kGroup = 32;  // channels in and out of a group
   const bool grouped = pointwise && epilogue.empty() && groups() > 1 && in_channels_ == groups() * kGroup && out_channels_ == in_channels_;
   if (depthwise || grouped || (pointwise && groups() == 1)) rule.in = Strided::channels;
@@ -119,15 +121,20 @@ ErrorBudget Conv2d::budget(std::span<const TensorSpec>) const {
 // image.
 double Conv2d::typical_size(std::span<const TensorView> in) const {
   const Shape& x = in[0].shape;
-  const std::int64_t products = weight_.shape[1] * most_taps(x.h(), kernel_.h, stride().h, padding_.h, dilation().h) *
-                                most_taps(x.w(), kernel_.w, stride().w, padding_.w, dilation().w);
+  std::int64_t products = weight_.shape[1] * kernel_.h * kernel_.w;
+  if (padding_mode() == PadMode::zeros) {
+    const Shape y = infer(std::vector<TensorSpec>{{x, in[0].dtype}}).out[0].shape;
+    products = weight_.shape[1] * most_taps(x.h(), kernel_.h, stride().h, padding().top, dilation().h, y.h()) *
+               most_taps(x.w(), kernel_.w, stride().w, padding().left, dilation().w, y.w());
+  }
   return std::sqrt(static_cast<double>(products)) * root_mean_square(to_floats(in[0])) * root_mean_square(weight_.values);
 }
 
 std::string Conv2d::describe() const {
   std::string text = concat_text(in_channels_, "->", out_channels_, " ", kernel_.h, "x", kernel_.w);
   if (stride() != Size2d(1)) text += concat_text(" stride ", stride());
-  if (padding_ != Size2d(0)) text += concat_text(" padding ", padding_);
+  if (padding() != Padding2d(0)) text += concat_text(" padding ", padding());
+  if (padding_mode() != PadMode::zeros) text += concat_text(" ", name(padding_mode()));
   if (dilation() != Size2d(1)) text += concat_text(" dilation ", dilation());
   if (is_depthwise() && groups() > 1) {
     text += " depthwise";

@@ -11,7 +11,8 @@ namespace {
 
 struct Problem {
   Shape x, y;
-  Size2d kernel, stride, padding, dilation;
+  Size2d kernel, stride, dilation;
+  int top, left;
   std::int64_t in_per_group, out_per_group;
   std::int64_t depth() const { return in_per_group * kernel.h * kernel.w; }
 };
@@ -32,10 +33,10 @@ void gather_columns(const Problem& p, const float* x, std::int64_t n, std::int64
     const float* plane = x + (n * p.x.c() + channel + c) * h * w;
     for (std::int64_t r = 0; r < p.kernel.h; ++r) {
       for (std::int64_t s = 0; s < p.kernel.w; ++s) {
-        const std::int64_t shift = s * p.dilation.w - p.padding.w;
+        const std::int64_t shift = s * p.dilation.w - p.left;
         const auto [first, last] = valid_range(out_w, w, p.stride.w, shift);
         for (std::int64_t i = row; i < row + rows; ++i, columns += out_w) {
-          const std::int64_t y = i * p.stride.h - p.padding.h + r * p.dilation.h;
+          const std::int64_t y = i * p.stride.h - p.top + r * p.dilation.h;
           if (y < 0 || y >= h) {
             std::fill(columns, columns + out_w, 0.0F);
             continue;
@@ -59,10 +60,10 @@ void accumulate_rows(const Problem& p, const float* x, std::int64_t n, std::int6
     for (std::int64_t r = 0; r < p.kernel.h; ++r) {
       for (std::int64_t s = 0; s < p.kernel.w; ++s) {
         const double factor = *weight++;
-        const std::int64_t shift = s * p.dilation.w - p.padding.w;
+        const std::int64_t shift = s * p.dilation.w - p.left;
         const auto [first, last] = valid_range(out_w, w, p.stride.w, shift);
         for (std::int64_t i = 0; i < rows; ++i) {
-          const std::int64_t y = (row + i) * p.stride.h - p.padding.h + r * p.dilation.h;
+          const std::int64_t y = (row + i) * p.stride.h - p.top + r * p.dilation.h;
           if (y < 0 || y >= h) continue;
           const float* in = plane + y * w + shift;
           double* out = sums + i * out_w;
@@ -71,6 +72,13 @@ void accumulate_rows(const Problem& p, const float* x, std::int64_t n, std::int6
       }
     }
   }
+}
+
+std::vector<float> padded_input(const TensorView& x, const Padding2d& padding, PadMode mode) {
+  const HostTensor padded({padded_shape("Conv2d", x.shape, padding, mode), x.dtype});
+  const TensorView out[] = {padded.view()};
+  Pad(padding, mode).reference({{&x, 1}, out, x.dtype});
+  return padded.floats();
 }
 
 void store_rows(const TensorView& out, std::int64_t n, std::int64_t channel, std::int64_t row, std::int64_t rows, const double* sums,
@@ -87,9 +95,17 @@ void store_rows(const TensorView& out, std::int64_t n, std::int64_t channel, std
 }  // namespace
 
 void Conv2d::reference(const ReferenceArgs& args) const {
-  const Problem p{args.in[0].shape,        args.out[0].shape,       kernel_, stride(), padding_, dilation(),
-                  in_channels_ / groups(), out_channels_ / groups()};
-  const std::vector<float> x = to_floats(args.in[0]);
+  const bool zeros = padding_mode() == PadMode::zeros;
+  const std::vector<float> x = zeros ? to_floats(args.in[0]) : padded_input(args.in[0], padding(), padding_mode());
+  const Problem p{zeros ? args.in[0].shape : padded_shape(type_name(), args.in[0].shape, padding(), padding_mode()),
+                  args.out[0].shape,
+                  kernel_,
+                  stride(),
+                  dilation(),
+                  zeros ? padding().top : 0,
+                  zeros ? padding().left : 0,
+                  in_channels_ / groups(),
+                  out_channels_ / groups()};
   const std::vector<float> weight = weight_.rounded(args.run_dtype);
   const std::vector<float> bias = has_bias() ? bias_.rounded(args.run_dtype) : std::vector<float>(static_cast<std::size_t>(out_channels_));
 

@@ -49,8 +49,9 @@ std::shared_ptr<const Layer> convolution_of_phases(const Conv2d& conv) {
 // convolution of the small image, with sums of the weights. 8/18 of the products, and nothing is upsampled.
 std::optional<Replacement> as_phases(const StepView& shown) {
   const auto* conv = shown.as<Conv2d>();
-  const bool fits = conv != nullptr && conv->kernel() == Size2d(3) && conv->padding() == Size2d(1) && conv->stride() == Size2d(1) &&
-                    conv->dilation() == Size2d(1) && conv->groups() == 1;
+  const bool fits = conv != nullptr && conv->kernel() == Size2d(3) && conv->padding() == Padding2d(1) &&
+                    conv->padding_mode() == PadMode::zeros && conv->stride() == Size2d(1) && conv->dilation() == Size2d(1) &&
+                    conv->groups() == 1;
   const std::optional<StepView> before = fits ? shown.maker_for_this_alone(0) : std::nullopt;
   const auto* upsample = before ? before->as<Upsample>() : nullptr;
   if (upsample == nullptr || upsample->factor() != 2) return std::nullopt;

@@ -65,8 +65,8 @@ Sum naive(const Conv2d& conv, const Shape& shape, const std::vector<float>& x, D
   for (std::int64_t c = 0; c < in_group; ++c) {
     for (std::int64_t r = 0; r < conv.kernel().h; ++r) {
       for (std::int64_t s = 0; s < conv.kernel().w; ++s) {
-        const std::int64_t y = i * conv.stride().h - conv.padding().h + r * conv.dilation().h;
-        const std::int64_t z = j * conv.stride().w - conv.padding().w + s * conv.dilation().w;
+        const std::int64_t y = i * conv.stride().h - conv.padding().top + r * conv.dilation().h;
+        const std::int64_t z = j * conv.stride().w - conv.padding().left + s * conv.dilation().w;
         if (y < 0 || y >= shape.h() || z < 0 || z >= shape.w()) continue;
         const double w = weight[static_cast<std::size_t>(((o * in_group + c) * conv.kernel().h + r) * conv.kernel().w + s)];
         sum.add(w * x[static_cast<std::size_t>(((n * shape.c() + group * in_group + c) * shape.h() + y) * shape.w() + z)]);

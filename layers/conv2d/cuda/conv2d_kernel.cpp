@@ -19,7 +19,8 @@ int extent(std::int64_t v, const char* what) {
   return static_cast<int>(v);
 }
 
-ConvGeometry geometry(const Conv2d& layer, const Shape& x, const Shape& y) {
+// `padding`: the zeros that the kernels add; `x` may be padded already.
+ConvGeometry geometry(const Conv2d& layer, const Padding2d& padding, const Shape& x, const Shape& y) {
   ConvGeometry g;
   g.n = x.n();
   g.pixels = y.n() * y.h() * y.w();
@@ -29,14 +30,14 @@ ConvGeometry geometry(const Conv2d& layer, const Shape& x, const Shape& y) {
   g.out_c = extent(y.c(), "output channels");
   g.out_h = extent(y.h(), "output height");
   g.out_w = extent(y.w(), "output width");
-  (void)extent(x.h() + 2 * std::int64_t{layer.padding().h}, "padded height");
-  (void)extent(x.w() + 2 * std::int64_t{layer.padding().w}, "padded width");
+  (void)extent(x.h() + std::int64_t{padding.top} + padding.bottom, "padded height");
+  (void)extent(x.w() + std::int64_t{padding.left} + padding.right, "padded width");
   g.kernel_h = layer.kernel().h;
   g.kernel_w = layer.kernel().w;
   g.stride_h = layer.stride().h;
   g.stride_w = layer.stride().w;
-  g.pad_h = layer.padding().h;
-  g.pad_w = layer.padding().w;
+  g.pad_h = padding.top;
+  g.pad_w = padding.left;
   g.dilation_h = layer.dilation().h;
   g.dilation_w = layer.dilation().w;
   g.groups = layer.groups();
@@ -55,9 +56,21 @@ std::int64_t row_of_range(const TensorView& view) {
 
 class Conv2dKernel final : public Kernel {
  public:
-  Conv2dKernel(const Conv2d& layer, const PrepareArgs& args) : epilogue_(args.epilogue.begin(), args.epilogue.end()) {
+  Conv2dKernel(const Conv2d& layer, const PrepareArgs& given) : epilogue_(given.epilogue.begin(), given.epilogue.end()) {
+    PrepareArgs args = given;
+    std::vector<TensorSpec> in(given.in.begin(), given.in.end());
+    Padding2d zeros = layer.padding();
+    if (layer.padding_mode() != PadMode::zeros) {  // the paths see a padded image
+      in[0] = padded_ = {padded_shape("Conv2d", in[0].shape, zeros, layer.padding_mode()), in[0].dtype, given.out[0].format};
+      PrepareArgs pads = given;
+      pads.in = given.in.first(1), pads.out = {&padded_, 1}, pads.epilogue = {}, pads.in_views = {}, pads.out_views = {};
+      pad_ = kernel_registry().prepare(Pad(zeros, layer.padding_mode()), pads);
+      padded_bytes_ = round_up(static_cast<std::size_t>(padded_.bytes()), std::size_t{256});
+      args.in = in, args.in_views = {}, args.out_views = {};
+      zeros = 0;
+    }
     const Shape &x = args.in[0].shape, &y = args.out[0].shape;
-    p_.g = geometry(layer, x, y);
+    p_.g = geometry(layer, zeros, x, y);
     if (!args.in_views.empty()) p_.g.x_row = row_of_range(args.in_views[0]);
     if (!args.out_views.empty()) p_.g.y_row = row_of_range(args.out_views[0]);
     p_.dtype = args.out[0].dtype;
@@ -70,13 +83,20 @@ class Conv2dKernel final : public Kernel {
   }
 
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
-    path_->launch(args.in[0].data, args.out[0].data, make_epilogue(epilogue_, args.in.subspan(1)), args.workspace, stream);
+    const void* x = args.in[0].data;
+    if (pad_ != nullptr) {
+      const TensorView padded(args.workspace, padded_);
+      pad_->launch({args.in.first(1), {&padded, 1}, nullptr}, stream);
+      x = padded.data;
+    }
+    path_->launch(x, args.out[0].data, make_epilogue(epilogue_, args.in.subspan(1)), static_cast<char*>(args.workspace) + padded_bytes_,
+                  stream);
   }
-  std::size_t workspace_bytes() const override { return path_->workspace_bytes(); }
+  std::size_t workspace_bytes() const override { return padded_bytes_ + path_->workspace_bytes(); }
   std::size_t weight_bytes() const override {
     return weight_.bytes() + depthwise_.bytes() + bias_.bytes() + bias_f32_.bytes() + path_->weight_bytes();
   }
-  std::string describe() const override { return path_->describe() + why_; }
+  std::string describe() const override { return (pad_ != nullptr ? "a padded copy, then " : "") + path_->describe() + why_; }
   bool rebindable() const override { return path_->only_own_kernels(); }
   bool builds_nodes() const override { return rebindable(); }
 
@@ -135,6 +155,9 @@ class Conv2dKernel final : public Kernel {
   ConvProblem p_;
   std::unique_ptr<ConvPath> path_;
   std::string why_;
+  std::unique_ptr<Kernel> pad_;  // of the modes other than zeros, into the front of the workspace
+  TensorSpec padded_;
+  std::size_t padded_bytes_ = 0;
 };
 
 std::unique_ptr<Kernel> make(const Conv2d& layer, const PrepareArgs& args) { return std::make_unique<Conv2dKernel>(layer, args); }

@@ -10,7 +10,8 @@
 
 namespace frieze::cuda {
 
-/// One convolution as kernels see it. Every extent of a padded image fits in 31 bits; products of extents are taken in 64.
+/// One convolution as kernels see it: pad_h rows of zeros on top, pad_w columns on the left, and behind x whatever the output takes. Every
+/// extent of a padded image fits in 31 bits; products of extents are taken in 64.
 struct ConvGeometry {
   std::int64_t n = 0, pixels = 0;  ///< images; output pixels n * out_h * out_w
   int in_c = 0, in_h = 0, in_w = 0, out_c = 0, out_h = 0, out_w = 0;

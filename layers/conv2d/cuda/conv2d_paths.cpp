@@ -11,7 +11,10 @@ namespace {
 
 constexpr std::size_t kAlignment = 256;
 
-bool is_pointwise(const ConvGeometry& g) { return g.taps() == 1 && g.stride_h == 1 && g.stride_w == 1 && g.pad_h == 0 && g.pad_w == 0; }
+bool is_pointwise(const ConvGeometry& g) {
+  const bool same = g.out_h == g.in_h && g.out_w == g.in_w;  // not so with zeros at the bottom or on the right
+  return g.taps() == 1 && g.stride_h == 1 && g.stride_w == 1 && g.pad_h == 0 && g.pad_w == 0 && same;
+}
 
 class DirectPath final : public ConvPath {
  public:

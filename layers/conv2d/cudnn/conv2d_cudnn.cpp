@@ -102,6 +102,15 @@ class CudnnPath final : public ConvPath {
   DeviceBuffer dense_;
 };
 
+// cuDNN adds the same on both sides. Where that makes the same number of outputs, what is added behind does not matter.
+bool padded_alike(const ConvGeometry& g) {
+  const auto outputs = [](int in, int pad, int kernel, int dilation, int stride) {
+    return (std::int64_t{in} + 2 * std::int64_t{pad} - std::int64_t{dilation} * (kernel - 1) - 1) / stride + 1;
+  };
+  return outputs(g.in_h, g.pad_h, g.kernel_h, g.dilation_h, g.stride_h) == g.out_h &&
+         outputs(g.in_w, g.pad_w, g.kernel_w, g.dilation_w, g.stride_w) == g.out_w;
+}
+
 }  // namespace
 
 bool cudnn_takes(const ConvProblem& p, const PrepareArgs& args) {
@@ -109,7 +118,8 @@ bool cudnn_takes(const ConvProblem& p, const PrepareArgs& args) {
   const ConvGeometry& g = p.g;
   const bool half = p.dtype != DType::f32;
   // Channels in chunks of 16 bytes, as the packed weights have them.
-  if (use == CudnnUse::off || g.strided() || p.format != Format::nhwc || g.groups != 1 || g.in_c != p.weights.tap_size) return false;
+  if (use == CudnnUse::off || g.strided() || !padded_alike(g) || p.format != Format::nhwc || g.groups != 1 || g.in_c != p.weights.tap_size)
+    return false;
   if (use == CudnnUse::automatic) {
     if (2.0 * static_cast<double>(g.pixels) * g.taps() * g.in_c * g.out_c < kLeastFlops) return false;
     // In f32 it is no sure winner, in 1x1 only where cuBLASLt lacks the epilogue: worth timing, not worth trusting.
