@@ -1,0 +1,267 @@
+#include <algorithm>
+#include <limits>
+
+#include <frieze/core/cuda/check.h>
+#include <frieze/core/cuda/handles.h>
+#include <frieze/core/cuda/kernel.h>
+#include <frieze/core/error.h>
+#include <frieze/layers/interpolate/interpolate.h>
+#include <frieze/core/cuda/launch.cuh>
+#include <frieze/layers/shared/cuda/epilogue.cuh>
+
+namespace frieze::cuda {
+namespace {
+
+constexpr int kBlock = 128;
+constexpr int kMostRows = 8;  // of y that a thread makes one below the other, so that it blends rows of x once
+
+struct AxisArgs {
+  const int* start = nullptr;
+  const int* count = nullptr;  // of weights, for taps that are not known at compile time
+  const float* weights = nullptr;
+  int taps = 1, in = 0, out = 0;
+};
+
+struct InterpolateArgs {
+  AxisArgs h, w;
+  std::int64_t threads = 0;
+  std::int64_t x_plane = 0, y_plane = 0;  // nhwc: an image; nchw: one channel of it
+  int units = 0, row_groups = 0, rows = 1;
+  int inner = 1, packs = 1;  // nhwc: channels, and packs of N of them; nchw: 1
+};
+
+// K weights of an axis at output `i`.
+template <int K>
+__device__ __forceinline__ void load_weights(const AxisArgs& a, int i, float (&w)[K]) {
+#pragma unroll
+  for (int k = 0; k < K; ++k) w[k] = K == 1 ? 1.0F : a.weights[static_cast<std::int64_t>(i) * K + k];
+}
+
+__device__ __forceinline__ int clamped(int i, int extent) { return min(max(i, 0), extent - 1); }
+
+// A thread owns N neighbouring channels of one column (kChannels, nhwc), or N neighbouring columns, and goes down `rows` rows of y. K
+// weights along each axis; of the K rows of x that a row of y needs, blended along the width, those of the row before are still there.
+// K = 0: any number of weights, nothing is kept.
+template <class T, int N, int K, bool kChannels>
+__global__ void __launch_bounds__(kBlock) interpolate_rows_per_thread(const T* x, T* y, const __grid_constant__ InterpolateArgs a) {
+  constexpr int kTaps = K > 0 ? K : 1, kColumns = kChannels ? 1 : N;
+  const std::int64_t thread = std::int64_t{blockIdx.x} * kBlock + threadIdx.x;
+  if (thread >= a.threads) return;
+  const DivMod unit = div_mod(thread, a.units), group = div_mod(unit.quotient, a.row_groups);
+  const auto at = static_cast<int>(unit.remainder);
+  const int column = kChannels ? at / a.packs : at * N, channel = kChannels ? (at - column * a.packs) * N : 0;
+  const int first_row = static_cast<int>(group.remainder) * a.rows;
+  const T* const plane = x + group.quotient * a.x_plane + channel;
+  T* out = y + group.quotient * a.y_plane + (static_cast<std::int64_t>(first_row) * a.w.out + column) * a.inner + channel;
+
+  int offset[kColumns][kTaps];
+  float across[kColumns][kTaps];
+#pragma unroll
+  for (int i = 0; i < kColumns; ++i) {
+    const int start = a.w.start[column + i];
+#pragma unroll
+    for (int k = 0; k < kTaps; ++k) offset[i][k] = clamped(start + k, a.w.in) * a.inner;
+    if constexpr (K > 0) load_weights<K>(a.w, column + i, across[i]);
+  }
+
+  // Row `row` of x, blended along the width.
+  const auto blend = [&](int row, float(&v)[N]) {
+    const T* const line = plane + static_cast<std::int64_t>(row) * a.w.in * a.inner;
+#pragma unroll
+    for (int i = 0; i < N; ++i) v[i] = 0;
+    if constexpr (kChannels) {
+      const int taps = K > 0 ? K : a.w.count[column];
+#pragma unroll K> 0 ? K : 2
+      for (int k = 0; k < taps; ++k) {
+        const int from = K > 0 ? offset[0][K > 0 ? k : 0] : offset[0][0] + k * a.inner;
+        const auto pack = *reinterpret_cast<const Pack<T, N>*>(line + from);
+        if constexpr (K == 1) {
+#pragma unroll
+          for (int i = 0; i < N; ++i) v[i] = widen(pack.v[i]);
+        } else {
+          const float w = K > 0 ? across[0][K > 0 ? k : 0] : a.w.weights[static_cast<std::int64_t>(column) * a.w.taps + k];
+#pragma unroll
+          for (int i = 0; i < N; ++i) v[i] = fmaf(w, widen(pack.v[i]), v[i]);
+        }
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        if constexpr (K == 1) {
+          v[i] = widen(line[offset[i][0]]);
+        } else if constexpr (K > 0) {
+#pragma unroll
+          for (int k = 0; k < K; ++k) v[i] = fmaf(across[i][k], widen(line[offset[i][k]]), v[i]);
+        } else {
+          const float* const w = a.w.weights + static_cast<std::int64_t>(column + i) * a.w.taps;
+          const int taps = a.w.count[column + i];
+          for (int k = 0; k < taps; ++k) v[i] = fmaf(w[k], widen(line[offset[i][0] + k * a.inner]), v[i]);
+        }
+      }
+    }
+  };
+
+  float kept[kTaps][N];
+  int have = 0;
+  const int rows = min(a.rows, a.h.out - first_row);
+#pragma unroll 1
+  for (int r = 0; r < rows; ++r, out += static_cast<std::int64_t>(a.w.out) * a.inner) {
+    const int i = first_row + r, start = a.h.start[i];
+    float sum[N] = {};
+    if constexpr (K > 0) {
+      int first = 0;
+      if (r > 0 && start == have) first = K;
+      if (K > 1 && r > 0 && start == have + 1) {
+        first = K - 1;
+#pragma unroll
+        for (int k = 0; k + 1 < K; ++k) {
+#pragma unroll
+          for (int j = 0; j < N; ++j) kept[k][j] = kept[k + 1][j];
+        }
+      }
+      have = start;
+#pragma unroll
+      for (int k = 0; k < K; ++k) {
+        if (k >= first) blend(clamped(start + k, a.h.in), kept[k]);
+      }
+      float down[K];
+      load_weights<K>(a.h, i, down);
+#pragma unroll
+      for (int k = 0; k < K; ++k) {
+#pragma unroll
+        for (int j = 0; j < N; ++j) sum[j] = K == 1 ? kept[k][j] : fmaf(down[k], kept[k][j], sum[j]);
+      }
+    } else {
+      const float* const down = a.h.weights + static_cast<std::int64_t>(i) * a.h.taps;
+      const int taps = a.h.count[i];
+#pragma unroll 1
+      for (int k = 0; k < taps; ++k) {
+        blend(start + k, kept[0]);
+#pragma unroll
+        for (int j = 0; j < N; ++j) sum[j] = fmaf(down[k], kept[0][j], sum[j]);
+      }
+    }
+    Pack<T, N> made;
+#pragma unroll
+    for (int j = 0; j < N; ++j) made.v[j] = narrow<T>(sum[j]);
+    *reinterpret_cast<Pack<T, N>*>(out) = made;
+  }
+}
+
+// Calls body(kernel) for the number of weights.
+template <class T, int N, bool kChannels, class Body>
+void with_kernel(std::int64_t taps, Body&& body) {
+  switch (taps) {
+    case 1: return body(&interpolate_rows_per_thread<T, N, 1, kChannels>);
+    case 2: return body(&interpolate_rows_per_thread<T, N, 2, kChannels>);
+    case 4: return body(&interpolate_rows_per_thread<T, N, 4, kChannels>);
+    default: return body(&interpolate_rows_per_thread<T, N, 0, kChannels>);
+  }
+}
+
+constexpr int kColumns = 4;  // of a thread in nchw
+template <class T>
+constexpr int kChannels = 16 / sizeof(T);  // of a thread in nhwc
+
+class InterpolateKernel final : public NodeKernel {
+ public:
+  InterpolateKernel(const Interpolate& layer, const PrepareArgs& args)
+      : nhwc_(args.out[0].format == Format::nhwc && !(same_layout(args.in[0].shape) && same_layout(args.out[0].shape))) {
+    const Shape &x = args.in[0].shape, &y = args.out[0].shape;
+    constexpr std::int64_t kMost = std::numeric_limits<int>::max();
+    const std::int64_t inner = nhwc_ ? x.c() : 1;
+    for (const std::int64_t row : {x.w() * inner, y.w() * inner, x.h(), y.h()}) {
+      check<CudaError>(row <= kMost, "Interpolate's kernel takes rows of up to 2^31 elements, got ", row, " (x ", x, ", y ", y, ")");
+    }
+    upload(layer.axis(0, x.h(), y.h()), x.h(), h_);
+    upload(layer.axis(1, x.w(), y.w()), x.w(), w_);
+    // One kernel's number of weights serves both axes.
+    const bool fixed = !layer.options().antialias;
+    taps_ = fixed ? h_.args.taps : 0;
+    a_.h = h_.args;
+    a_.w = w_.args;
+    a_.inner = static_cast<int>(inner);
+    a_.x_plane = x.h() * x.w() * inner;
+    a_.y_plane = y.h() * y.w() * inner;
+    planes_ = nhwc_ ? x.n() : x.n() * x.c();
+    sm_count_ = args.device->sm_count;
+    dispatch(args.out[0].dtype, [&](auto t) {
+      using T = decltype(t);
+      const auto load = [](auto* kernel) { preload(reinterpret_cast<const void*>(kernel)); };
+      with_kernel<T, 1, true>(taps_, load);
+      with_kernel<T, 1, false>(taps_, load);
+      with_kernel<T, kChannels<T>, true>(taps_, load);
+      with_kernel<T, kColumns, false>(taps_, load);
+    });
+  }
+  std::size_t weight_bytes() const override {
+    return h_.start.bytes() + h_.count.bytes() + h_.weights.bytes() + w_.start.bytes() + w_.count.bytes() + w_.weights.bytes();
+  }
+
+  // Reads x and writes y once from memory; further reads of a pixel are served by L1 and L2. Not measured yet.
+  void launch(const LaunchArgs& args, cudaStream_t stream) const override {
+    const Format format = nhwc_ ? Format::nhwc : Format::nchw;
+    check<CudaError>(args.in[0].is_contiguous(format) && args.out[0].is_contiguous(format),
+                     "Interpolate's kernel takes contiguous tensors only");
+    dispatch(args.out[0].dtype, [&](auto t) {
+      using T = decltype(t);
+      const T* x = args.in[0].as<const T>();
+      T* y = args.out[0].as<T>();
+      InterpolateArgs a = a_;
+      const auto run = [&](auto* kernel) {
+        // Long columns reuse more, as long as there are enough threads to fill the GPU twice.
+        a.rows = kMostRows;
+        const std::int64_t lines = planes_ * a.units;
+        while (a.rows > 1 && lines * ceil_div(a.h.out, a.rows) < std::int64_t{sm_count_} * 4096) a.rows /= 2;
+        a.row_groups = ceil_div(a.h.out, a.rows);
+        a.threads = lines * a.row_groups;
+        launch_kernel(kernel, grid_of(ceil_div<std::int64_t>(a.threads, kBlock)), dim3(kBlock), 0, stream, x, y, a);
+      };
+      if (nhwc_) {
+        const bool packs = a.inner % kChannels<T> == 0 && is_aligned(x, 16) && is_aligned(y, 16);
+        a.packs = packs ? a.inner / kChannels<T> : a.inner;
+        a.units = a.w.out * a.packs;
+        packs ? with_kernel<T, kChannels<T>, true>(taps_, run) : with_kernel<T, 1, true>(taps_, run);
+      } else {
+        const bool packs = a.w.out % kColumns == 0 && is_aligned(y, kColumns * sizeof(T));
+        a.units = packs ? a.w.out / kColumns : a.w.out;
+        packs ? with_kernel<T, kColumns, false>(taps_, run) : with_kernel<T, 1, false>(taps_, run);
+      }
+    });
+  }
+  std::string describe() const override {
+    return concat_text(nhwc_ ? "nhwc, a column of channels a thread" : "nchw, columns of a channel a thread", ", ", h_.args.taps, "x",
+                       w_.args.taps, " weights");
+  }
+
+ private:
+  struct Table {
+    DeviceBuffer start, count, weights;
+    AxisArgs args;
+  };
+  static void upload(const Interpolate::Axis& axis, std::int64_t in, Table& table) {
+    const auto integers = [](const std::vector<std::int64_t>& from) {
+      const std::vector<int> narrow(from.begin(), from.end());
+      return to_device(narrow.data(), narrow.size() * sizeof(int));
+    };
+    table.start = integers(axis.start);
+    table.count = integers(axis.count);
+    if (!axis.weights.empty()) table.weights = to_device(std::vector<float>(axis.weights.begin(), axis.weights.end()), DType::f32);
+    table.args = {table.start.as<const int>(), table.count.as<const int>(), table.weights.as<const float>(),
+                  static_cast<int>(axis.taps), static_cast<int>(in),        static_cast<int>(axis.start.size())};
+  }
+
+  bool nhwc_;
+  InterpolateArgs a_;
+  Table h_, w_;
+  std::int64_t taps_ = 0, planes_ = 1;
+  int sm_count_ = 1;
+};
+
+std::unique_ptr<Kernel> make(const Interpolate& layer, const PrepareArgs& args) { return std::make_unique<InterpolateKernel>(layer, args); }
+
+}  // namespace
+
+void register_interpolate(KernelRegistry& registry) { registry.add<Interpolate>(&make); }
+
+}  // namespace frieze::cuda
