@@ -10,11 +10,14 @@
 #include <frieze/layers/attention/attention.h>
 #include <frieze/layers/channel_shortcut/channel_shortcut.h>
 #include <frieze/layers/conv2d/cuda/conv2d_kernels.h>
+#include <frieze/layers/conv_transpose2d/conv_transpose2d.h>
 #include <frieze/layers/elementwise/elementwise.h>
 #include <frieze/layers/gated_silu/gated_silu.h>
+#include <frieze/layers/interpolate/interpolate.h>
 #include <frieze/layers/linear_attention2d/linear_attention2d.h>
 #include <frieze/layers/matmul/matmul.h>
 #include <frieze/layers/merge_phases/merge_phases.h>
+#include <frieze/layers/pad/pad.h>
 #include <frieze/layers/pixel_shuffle/pixel_shuffle.h>
 #include <frieze/layers/pool/pool.h>
 #include <frieze/layers/rms_norm2d/cuda/norm_call.h>
@@ -336,6 +339,28 @@ TEST_P(LimitsOf, AttentionAndProductsCanBeLaunched) {
   expect_layer_runs(dry, MatMul(), {{2, 301, 63}, {2, 63, 1025}});
   expect_layer_runs(dry, MatMul(), {{7}, {3, 5, 7, 33}});
   expect_layer_runs(dry, MatMul(), {{70000, 3, 5}, {70000, 5, 3}});
+}
+
+TEST_P(LimitsOf, PaddingSizesAndTransposedConvolutionsCanBeLaunched) {
+  DryDevice dry(device());
+  for (const Shape& x : {Shape{1, 8, 64, 64}, Shape{2, 64, 33, 35}, Shape{1, 2048, 2, 2}, Shape{3, 4, 2, 100000}, Shape{1, 4, 100000, 2}}) {
+    for (const PadMode mode : {PadMode::zeros, PadMode::reflect, PadMode::replicate, PadMode::circular}) {
+      expect_layer_runs(dry, Pad({1, 0, 1, 1}, mode), {x});
+      Conv2d padding(x.c(), 8, 3, {.padding = 1, .padding_mode = mode});
+      init_random(padding, 1);
+      expect_layer_runs(dry, padding, {x});
+    }
+    for (const InterpolateMode mode :
+         {InterpolateMode::nearest, InterpolateMode::nearest_exact, InterpolateMode::bilinear, InterpolateMode::bicubic}) {
+      expect_layer_runs(dry, Interpolate({.scale_factor = {1.5, 0.7}, .mode = mode}), {x});
+    }
+    expect_layer_runs(dry, Interpolate({.scale_factor = 0.6, .mode = InterpolateMode::bicubic, .antialias = true}), {x});
+    for (const int dilation : {1, 2}) {
+      ConvTranspose2d transposed(x.c(), 8, 3, {.stride = 2, .padding = 1, .output_padding = 1, .dilation = dilation});
+      init_random(transposed, 1);
+      expect_layer_runs(dry, transposed, {x});
+    }
+  }
 }
 
 // The harness itself: what a GPU refuses fails here too.
