@@ -78,7 +78,6 @@ std::vector<BenchCase> parse_cases(const BenchOpOptions& options) {
   return cases;
 }
 
-// (highest - lowest) / median
 std::string time_json(const BenchTime& t) {
   return JsonObject().add("median", t.median).add("lowest", t.lowest).add("highest", t.highest).text();
 }

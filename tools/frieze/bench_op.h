@@ -22,6 +22,7 @@ const char* default_bench_shapes();
 /// Microseconds per launch over the rounds.
 struct BenchTime {
   double median = 0, lowest = 0, highest = 0;
+  /// (highest - lowest) / median
   double spread() const { return median > 0 ? (highest - lowest) / median : 0; }
 };
 
