@@ -3,6 +3,10 @@
 #   default_build    its folder
 #   has_nvcc, has_gpu   yes or no
 
+# For builds from nothing: six sources are compiled as one, and headers are read once for all of them. Neighbours must not give two things
+# one name. That each source compiles alone is what the builds of packaging and gpu_check.sh show.
+unity=(-DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=6)
+
 has_nvcc=no
 if [[ -n "${CUDACXX:-}" ]] || command -v nvcc >/dev/null; then has_nvcc=yes; fi
 

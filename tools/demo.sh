@@ -13,7 +13,7 @@ else
   echo "Building in $default_build; the first time takes some minutes …"
   tests=(-DFRIEZE_TESTS=OFF)
 fi
-build "$default_build" frieze -- -DCMAKE_BUILD_TYPE=Release "${tests[@]}" "${cuda_arguments[@]}"
+build "$default_build" frieze -- -DCMAKE_BUILD_TYPE=Release "${tests[@]}" "${unity[@]}" "${cuda_arguments[@]}"
 frieze=$default_build/bin/frieze
 "$frieze" --version
 

@@ -68,15 +68,14 @@ test_build() {
 }
 
 if [[ $has_nvcc == yes ]]; then
-  test_build "with CUDA (${cuda_arguments[1]#*=})" build/cuda -DCMAKE_BUILD_TYPE=Release "${cuda_arguments[@]}"
+  test_build "with CUDA (${cuda_arguments[1]#*=})" build/cuda -DCMAKE_BUILD_TYPE=Release "${unity[@]}" "${cuda_arguments[@]}"
 else
   begin "with CUDA"
   skip "no nvcc on the PATH, only the CPU-only build is tested"
-  test_build "CPU only" build/cpu -DCMAKE_BUILD_TYPE=Release -DFRIEZE_CUDA=OFF
+  test_build "CPU only" build/cpu -DCMAKE_BUILD_TYPE=Release "${unity[@]}" -DFRIEZE_CUDA=OFF
 fi
 
-# The second compiler. Debug information for readable reports; -O1, as unoptimised code would take minutes. Six files at a time, which share
-# their headers: half the time. That each compiles alone is what the first build shows; neighbours must not give two things one name.
+# The second compiler. Debug information for readable reports; -O1, as unoptimised code would take minutes.
 second=(-DCMAKE_CXX_COMPILER=clang++)
 if ! command -v clang++ >/dev/null; then
   skip "needs clang++: the sanitizers' build takes the same compiler as the first"
@@ -84,7 +83,7 @@ if ! command -v clang++ >/dev/null; then
 fi
 export ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
 test_build "CPU only, clang, AddressSanitizer and UndefinedBehaviorSanitizer" build/asan "${second[@]}" -DFRIEZE_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-  -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" -DFRIEZE_SANITIZE=address,undefined -DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=6
+  -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" -DFRIEZE_SANITIZE=address,undefined "${unity[@]}"
 unset ASAN_OPTIONS UBSAN_OPTIONS
 
 begin "size of the program"
