@@ -9,7 +9,7 @@
 namespace frieze {
 namespace {
 
-constexpr std::size_t kMostOfEpilogue = 4;  // operations that the kernel applies at its store
+constexpr std::size_t kMostOfMatmulEpilogue = 4;  // operations that the kernel applies at its store
 
 std::vector<std::int64_t> extents_of(const Shape& shape) { return {shape.extents().begin(), shape.extents().end()}; }
 
@@ -101,7 +101,7 @@ void MatMul::reference(const ReferenceArgs& args) const {
 }
 
 std::size_t MatMul::absorbs(std::span<const TensorSpec>, std::span<const EpilogueOp> chain) const {
-  return std::min(chain.size(), kMostOfEpilogue);
+  return std::min(chain.size(), kMostOfMatmulEpilogue);
 }
 
 // As for Linear: k products, summed in f32, partly by truncating tensor cores.
