@@ -1,0 +1,214 @@
+#include <optional>
+
+#include <frieze/core/cuda/handles.h>
+#include <frieze/core/cuda/kernel.h>
+#include <frieze/core/error.h>
+#include <frieze/layers/layer_norm/layer_norm.h>
+#include <frieze/layers/shared/cuda/row_norm.h>
+#include <frieze/core/cuda/launch.cuh>
+#include <frieze/layers/shared/cuda/epilogue.cuh>
+#include <frieze/layers/shared/cuda/moments.cuh>
+
+namespace frieze::cuda {
+namespace {
+
+constexpr int kColumns = 32, kRows = 8;  // of a block
+
+struct PixelNormArgs {
+  const void* x;
+  void* y;
+  const void *weight, *bias;
+  std::int64_t pixels;
+  int channels;
+  std::uint32_t tiles;  // of an image
+  float eps;
+};
+
+// nchw: a block owns kColumns * V neighbouring pixels, a thread V of them and every kRows-th channel. Read twice, the second time from the
+// cache.
+template <class T, int V, bool kEpilogue>
+__global__ void __launch_bounds__(kColumns* kRows)
+    layer_norm_block_per_pixel_tile(const __grid_constant__ PixelNormArgs a, const __grid_constant__ EpilogueArgs e) {
+  constexpr int K = 4;
+  __shared__ SharedMoments<V, kColumns * kRows> shared;
+  const std::int64_t n = blockIdx.x / a.tiles;
+  const std::int64_t p = ((blockIdx.x - n * a.tiles) * kColumns + threadIdx.x) * V;
+  const bool in = p < a.pixels;
+  const std::int64_t image = n * a.channels * a.pixels + p;
+  const T* x = static_cast<const T*>(a.x) + image;
+  float pivot[V] = {};
+  PackMoments<T, V> own;
+  if (in) {
+    const auto first = *reinterpret_cast<const Pack<T, V>*>(x);
+#pragma unroll
+    for (int j = 0; j < V; ++j) pivot[j] = widen(first.v[j]);
+    for (int c = static_cast<int>(threadIdx.y); c < a.channels; c += kRows * K) {
+      Pack<T, V> pack[K];
+      int packs = 0;
+#pragma unroll
+      for (int k = 0; k < K; ++k) {
+        if (c + k * kRows >= a.channels) continue;
+        pack[k] = *reinterpret_cast<const Pack<T, V>*>(x + (c + k * kRows) * a.pixels);
+        packs = k + 1;
+      }
+      own.add(pack, packs, pivot);
+    }
+  }
+  shared.merge_rows(own);
+  if (!in) return;
+  float mean[V], factor[V];
+#pragma unroll
+  for (int j = 0; j < V; ++j) {
+    const Moments m = shared.value(static_cast<int>(threadIdx.x) * V + j);
+    mean[j] = m.mean;
+    factor[j] = inverse_deviation(m, a.eps);
+  }
+#pragma unroll kEpilogue ? 1 : 4
+  for (int c = static_cast<int>(threadIdx.y); c < a.channels; c += kRows) {
+    const auto pack = *reinterpret_cast<const Pack<T, V>*>(x + c * a.pixels);
+    const float w = a.weight != nullptr ? widen(static_cast<const T*>(a.weight)[c]) : 1.0F;
+    const float b = a.bias != nullptr ? widen(static_cast<const T*>(a.bias)[c]) : 0.0F;
+    float v[V];
+#pragma unroll
+    for (int j = 0; j < V; ++j) v[j] = (widen(pack.v[j]) - pivot[j] - mean[j]) * factor[j] * w + b;
+    const std::int64_t at = image + c * a.pixels;
+    if constexpr (kEpilogue) apply_epilogue<T, V>(e, v, at);
+    Pack<T, V> out;
+#pragma unroll
+    for (int j = 0; j < V; ++j) out.v[j] = narrow<T>(v[j]);
+    *reinterpret_cast<Pack<T, V>*>(static_cast<T*>(a.y) + at) = out;
+  }
+}
+
+template <class T, int V>
+auto pick(bool chain) {
+  return chain ? &layer_norm_block_per_pixel_tile<T, V, true> : &layer_norm_block_per_pixel_tile<T, V, false>;
+}
+
+// What both layers' kernels hold.
+class NormKernel : public NodeKernel {
+ public:
+  NormKernel(const Layer& layer, double eps, const Parameter* weight, const Parameter* bias, const PrepareArgs& args)
+      : type_(layer.type_name()),
+        format_(args.in[0].format),
+        eps_(static_cast<float>(eps)),
+        epilogue_(args.epilogue.begin(), args.epilogue.end()) {
+    if (weight != nullptr) weight_ = to_device(weight->values, args.in[0].dtype);
+    if (bias != nullptr) bias_ = to_device(bias->values, args.in[0].dtype);
+  }
+  std::size_t weight_bytes() const override { return weight_.bytes() + bias_.bytes(); }
+
+ protected:
+  RowNormCall call_of(const LaunchArgs& args) const {
+    for (const TensorView& in : args.in) {
+      check<CudaError>(in.is_contiguous(format_), type_, "'s kernel takes contiguous ", format_, " tensors only");
+    }
+    check<CudaError>(args.out[0].is_contiguous(format_), type_, "'s kernel takes contiguous ", format_, " tensors only");
+    RowNormCall call;
+    call.x = args.in[0].data;
+    call.y = args.out[0].data;
+    call.weight = weight_.data();
+    call.bias = bias_.data();
+    call.eps = eps_;
+    call.epilogue = make_epilogue(epilogue_, args.in.subspan(1));
+    call.workspace = args.workspace;
+    return call;
+  }
+
+ private:
+  std::string type_;
+  Format format_;
+  float eps_;
+  std::vector<EpilogueOp> epilogue_;
+  DeviceBuffer weight_, bias_;
+};
+
+// Rows of neighbouring elements: the last axes, or the channels of nhwc pixels.
+class RowsKernel final : public NormKernel {
+ public:
+  RowsKernel(const Layer& layer, double eps, const Parameter* weight, const Parameter* bias, std::int64_t length, const PrepareArgs& args)
+      : NormKernel(layer, eps, weight, bias, args),
+        rows_({args.in[0].dtype, args.in[0].shape.elements() / length, length}, args.device->sm_count) {}
+  std::size_t workspace_bytes() const override { return rows_.workspace_bytes(); }
+  std::string describe() const override { return "rows, " + rows_.describe(); }
+  void launch(const LaunchArgs& args, cudaStream_t stream) const override { rows_.launch(call_of(args), stream); }
+
+ private:
+  RowNorm rows_;
+};
+
+class PixelsKernel final : public NormKernel {
+ public:
+  PixelsKernel(const LayerNorm2d& layer, const PrepareArgs& args)
+      : NormKernel(layer, layer.options().eps, layer.weight(), layer.bias(), args), dtype_(args.in[0].dtype) {
+    const Shape& x = args.in[0].shape;
+    check<CudaError>(x.c() <= 0x7FFFFFFF, "LayerNorm2d's kernel takes at most 2^31 - 1 channels, got ", x.c());
+    images_ = x.n();
+    plan_.pixels = x.h() * x.w();
+    plan_.channels = static_cast<int>(x.c());
+    // Packs, unless single pixels are needed to give every multiprocessor blocks of its own.
+    const auto wide = static_cast<std::int64_t>(16 / size_of(dtype_));
+    packs_ = plan_.pixels % wide == 0 && images_ * tiles(true) >= 2 * args.device->sm_count;
+    dispatch(dtype_, [](auto t) {
+      using T = decltype(t);
+      for (const bool chain : {false, true}) {
+        preload(reinterpret_cast<const void*>(pick<T, 1>(chain)));
+        preload(reinterpret_cast<const void*>(pick<T, 16 / sizeof(T)>(chain)));
+      }
+    });
+  }
+  std::string describe() const override {
+    return packs_ ? "nchw, a block per tile of packs of pixels" : "nchw, a block per tile of pixels";
+  }
+
+  // x in and y out once: 2 * elements * sizeof(T) bytes; bound by memory, as the second read of a tile comes from the cache. Not measured
+  // yet.
+  void launch(const LaunchArgs& args, cudaStream_t stream) const override {
+    const RowNormCall call = call_of(args);
+    const bool packs = packs_ && is_aligned(call.x, 16) && is_aligned(call.y, 16) && call.epilogue.aligned(16);
+    PixelNormArgs a = plan_;
+    a.x = call.x;
+    a.y = call.y;
+    a.weight = call.weight;
+    a.bias = call.bias;
+    a.eps = call.eps;
+    a.tiles = static_cast<std::uint32_t>(tiles(packs));
+    const bool chain = call.epilogue.count > 0;
+    dispatch(dtype_, [&](auto t) {
+      using T = decltype(t);
+      const auto kernel = packs ? pick<T, 16 / sizeof(T)>(chain) : pick<T, 1>(chain);
+      launch_kernel(kernel, grid_of(images_ * tiles(packs)), dim3(kColumns, kRows), 0, stream, a, call.epilogue);
+    });
+  }
+
+ private:
+  std::int64_t tiles(bool packs) const {
+    return ceil_div<std::int64_t>(plan_.pixels, kColumns * (packs ? static_cast<std::int64_t>(16 / size_of(dtype_)) : 1));
+  }
+
+  DType dtype_;
+  std::int64_t images_ = 1;
+  PixelNormArgs plan_{};
+  bool packs_ = false;
+};
+
+std::unique_ptr<Kernel> make_layer_norm(const LayerNorm& layer, const PrepareArgs& args) {
+  return std::make_unique<RowsKernel>(layer, layer.options().eps, layer.weight(), layer.bias(), layer.normalized_shape().elements(), args);
+}
+
+std::unique_ptr<Kernel> make_layer_norm2d(const LayerNorm2d& layer, const PrepareArgs& args) {
+  const Shape& x = args.in[0].shape;
+  if (args.in[0].format == Format::nhwc || x.h() * x.w() == 1) {
+    return std::make_unique<RowsKernel>(layer, layer.options().eps, layer.weight(), layer.bias(), layer.channels(), args);
+  }
+  return std::make_unique<PixelsKernel>(layer, args);
+}
+
+}  // namespace
+
+void register_layer_norm(KernelRegistry& registry) {
+  registry.add<LayerNorm>(&make_layer_norm);
+  registry.add<LayerNorm2d>(&make_layer_norm2d);
+}
+
+}  // namespace frieze::cuda

@@ -1,0 +1,36 @@
+#pragma once
+/// Internal to layers/pool2d: what a launch is given, and the launches of both formats.
+#include <cuda_runtime_api.h>
+
+#include <string>
+
+#include <frieze/core/layer.h>
+#include <frieze/layers/pool2d/windows.h>
+#include <frieze/layers/shared/cuda/fast_div.h>
+
+namespace frieze::cuda {
+
+struct PoolArgs2d {
+  const void* x = nullptr;
+  void* y = nullptr;
+  std::int64_t images = 1;
+  int channels = 1;
+  PoolWindows<int> windows;
+};
+
+/// How a pooling runs, for tensors that are aligned to packs; others run by single elements.
+enum class PoolPath : std::uint8_t {
+  thread_per_output,  ///< windows of few positions
+  thread_per_pack,    ///< nchw only: neighbouring outputs of a row, from packs of its input
+  many_per_output,    ///< windows of many positions: a warp's (nchw) or a block's rows (nhwc)
+};
+PoolPath pool_path_nchw(DType t, const PoolArgs2d& args, bool aligned);
+PoolPath pool_path_nhwc(const PoolArgs2d& args);
+
+/// Throw CudaError.
+void preload_pool_nchw(DType t);
+void preload_pool_nhwc(DType t);
+void launch_pool_nchw(DType t, const PoolArgs2d& args, cudaStream_t stream);
+void launch_pool_nhwc(DType t, const PoolArgs2d& args, cudaStream_t stream);
+
+}  // namespace frieze::cuda
