@@ -3,9 +3,13 @@
 
 #include <frieze/core/error.h>
 #include <frieze/layers/batch_norm2d/batch_norm2d.h>
+#include <frieze/layers/conv1d/conv1d.h>
 #include <frieze/layers/conv2d/conv2d.h>
+#include <frieze/layers/conv_transpose2d/conv_transpose2d.h>
+#include <frieze/layers/interpolate/interpolate.h>
 #include <frieze/layers/linear/linear.h>
 #include <frieze/layers/linear_attention2d/linear_attention2d.h>
+#include <frieze/layers/pad/pad.h>
 #include <frieze/layers/rms_norm2d/rms_norm2d.h>
 
 #include "tools/frieze/layer_registry.h"
@@ -42,6 +46,32 @@ TEST(OpDefaults, Conv2dIsConv2d) {
   EXPECT_EQ(meaning("conv2d", "padding").substr(0, 2), "0;");
   const auto same = made("conv2d", {{"weight", {4, 3, 3, 5}}}, {"padding=-1"});
   EXPECT_EQ(dynamic_cast<const Conv2d&>(*same).padding(), Size2d(1, 2));
+}
+
+TEST(OpDefaults, SpatialLayersAreThoseOfCpp) {
+  const auto padded = made("conv2d", {{"weight", {4, 3, 3, 3}}}, {"padding=0,1,2,3", "padding_mode=reflect"});
+  EXPECT_EQ(dynamic_cast<const Conv2d&>(*padded).padding(), Padding2d(0, 1, 2, 3));
+  EXPECT_EQ(dynamic_cast<const Conv2d&>(*padded).padding_mode(), PadMode::reflect);
+  EXPECT_THROW(made("pad", {}, {"padding=1,2,3"}), OptionError);
+  EXPECT_THROW(made("pad", {}, {"padding=1,,2,3"}), OptionError);
+  EXPECT_EQ(made("pad", {}, {"padding=1x2"})->describe(), Pad({1, 2}).describe());
+  EXPECT_EQ(made("interpolate", {}, {"scale=2"})->describe(), Interpolate({.scale_factor = 2}).describe());
+  EXPECT_EQ(made("interpolate", {}, {"size=3x4", "mode=bicubic", "antialias=true"})->describe(),
+            Interpolate({.size = {3, 4}, .mode = InterpolateMode::bicubic, .antialias = true}).describe());
+  const ConvTranspose2d transposed(6, 4, {3, 5}, {.groups = 2});
+  EXPECT_EQ(made("conv_transpose2d", {{"weight", {6, 2, 3, 5}}, {"bias", {4}}}, {"groups=2"})->describe(), transposed.describe());
+}
+
+// These are modules of several steps.
+TEST(OpDefaults, Conv1dIsConv1d) {
+  tools::Tensors tensors;
+  tensors.emplace("weight", HostTensor({{4, 3, 5}}, std::vector<float>(60)));
+  tools::Settings none(std::vector<std::string>{});
+  EXPECT_EQ(tools::find_layer("conv1d").make, nullptr);
+  const auto layer = tools::find_layer("conv1d").make_module(tensors, none);
+  EXPECT_EQ(dynamic_cast<const Conv1d&>(*layer).weight().shape, (Shape{4, 3, 5}));
+  const auto transposed = tools::find_layer("conv_transpose1d").make_module(tensors, none);
+  EXPECT_EQ(dynamic_cast<const ConvTranspose1d&>(*transposed).weight().shape, (Shape{4, 3, 5}));
 }
 
 TEST(OpDefaults, RmsNorm2dIsRmsNorm2dInEveryMode) {

@@ -24,6 +24,13 @@ const std::vector<StandardCase>& standard_cases() {
       {"pixel_shuffle", {"x=1x1024x192x256"}, {"factor=2"}},
       {"pixel_unshuffle", {"x=1x256x384x512"}, {"factor=2"}},
       {"upsample", {"x=1x256x256x256"}, {"factor=2"}},
+      {"pad", {"x=1x256x384x512"}, {"padding=1", "mode=reflect"}},
+      {"pad", {"x=1x255x383x513"}, {"padding=0,1,0,1"}},
+      {"interpolate", {"x=1x256x256x256"}, {"scale=2", "mode=bilinear"}},
+      {"interpolate", {"x=1x256x384x512"}, {"scale=1.3"}},
+      {"interpolate", {"x=1x256x256x256"}, {"scale=2", "mode=bicubic"}},
+      {"interpolate", {"x=1x256x512x512"}, {"scale=0.5", "mode=bilinear", "antialias=true"}},
+      {"conv_transpose2d", {"x=1x16x384x512", "weight=16x64x2x2", "bias=64"}, {"stride=2"}},
   };
   return cases;
 }

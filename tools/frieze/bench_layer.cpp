@@ -153,6 +153,7 @@ std::vector<LayerCase> cases_of(const BenchOpOptions& o) {
 LayerCase make_layer_case(const std::string& layer, const std::vector<std::string>& tensors, const std::vector<std::string>& settings,
                           const std::vector<std::string>& then, DType dtype, Format format) {
   const LayerEntry& entry = find_layer(layer);
+  check<OptionError>(entry.make != nullptr, "bench-op times single layers, and ", layer, " has several steps");
   LayerCase c;
   c.text = layer + joined(tensors, " ") + joined(settings, " ") + joined(then, " +");
   c.dtype = dtype;

@@ -3,7 +3,9 @@
 
 #include <frieze/core/error.h>
 #include <frieze/layers/channel_shortcut/channel_shortcut.h>
+#include <frieze/layers/conv1d/conv1d.h>
 #include <frieze/layers/conv2d/conv2d.h>
+#include <frieze/layers/conv_transpose2d/conv_transpose2d.h>
 #include <frieze/layers/interpolate/interpolate.h>
 #include <frieze/layers/pad/pad.h>
 #include <frieze/layers/pixel_shuffle/pixel_shuffle.h>
@@ -48,6 +50,47 @@ std::shared_ptr<Layer> make_interpolate(const Tensors&, Settings& settings) {
   return std::make_shared<Interpolate>(o);
 }
 
+std::shared_ptr<Layer> make_conv_transpose2d(const Tensors& tensors, Settings& settings) {
+  const Shape weight = shape_of(tensors, "weight", 4, "conv_transpose2d");
+  ConvTranspose2dOptions o;
+  o.stride = size_setting(settings, "stride", o.stride);
+  o.padding = size_setting(settings, "padding", o.padding);
+  o.output_padding = size_setting(settings, "output_padding", o.output_padding);
+  o.dilation = size_setting(settings, "dilation", o.dilation);
+  o.groups = settings.integer("groups", o.groups);
+  o.bias = tensors.contains("bias");
+  check<OptionError>(o.groups >= 1, "conv_transpose2d: groups must be at least 1, got ", o.groups);
+  return std::make_shared<ConvTranspose2d>(weight.n(), checked_mul(weight.c(), o.groups, "conv_transpose2d: output channels"),
+                                           Size2d(static_cast<int>(weight.h()), static_cast<int>(weight.w())), o);
+}
+
+std::shared_ptr<Module> make_conv1d(const Tensors& tensors, Settings& settings) {
+  const Shape weight = shape_of(tensors, "weight", 3, "conv1d");
+  Conv1dOptions o;
+  o.stride = settings.integer("stride", o.stride);
+  o.padding = {settings.integer("left", settings.integer("padding", 0)), settings.integer("right", settings.integer("padding", 0))};
+  o.dilation = settings.integer("dilation", o.dilation);
+  o.groups = settings.integer("groups", o.groups);
+  o.padding_mode = parse_pad_mode(settings.text("padding_mode", "zeros"));
+  o.bias = tensors.contains("bias");
+  check<OptionError>(o.groups >= 1, "conv1d: groups must be at least 1, got ", o.groups);
+  return std::make_shared<Conv1d>(checked_mul(weight[1], o.groups, "conv1d: input channels"), weight[0], static_cast<int>(weight[2]), o);
+}
+
+std::shared_ptr<Module> make_conv_transpose1d(const Tensors& tensors, Settings& settings) {
+  const Shape weight = shape_of(tensors, "weight", 3, "conv_transpose1d");
+  ConvTranspose1dOptions o;
+  o.stride = settings.integer("stride", o.stride);
+  o.padding = settings.integer("padding", o.padding);
+  o.output_padding = settings.integer("output_padding", o.output_padding);
+  o.dilation = settings.integer("dilation", o.dilation);
+  o.groups = settings.integer("groups", o.groups);
+  o.bias = tensors.contains("bias");
+  check<OptionError>(o.groups >= 1, "conv_transpose1d: groups must be at least 1, got ", o.groups);
+  return std::make_shared<ConvTranspose1d>(weight[0], checked_mul(weight[1], o.groups, "conv_transpose1d: output channels"),
+                                           static_cast<int>(weight[2]), o);
+}
+
 std::shared_ptr<Layer> make_conv2d(const Tensors& tensors, Settings& settings) {
   const Shape weight = shape_of(tensors, "weight", 4, "conv2d");
   Conv2dOptions o;
@@ -81,6 +124,33 @@ std::span<const LayerEntry> spatial_entries() {
         {"dilation", "N or NxN", "1"},
         {"groups", "N", "1"}},
        make_conv2d},
+      {"conv_transpose2d",
+       "transposed convolution, as PyTorch's ConvTranspose2d",
+       "x [N,C,H,W], weight [C,M/groups,KH,KW], bias [M] optional",
+       {{"stride", "N or NxN", "1"},
+        {"padding", "N or NxN", "0"},
+        {"output_padding", "N or NxN", "0"},
+        {"dilation", "N or NxN", "1"},
+        {"groups", "N", "1"}},
+       make_conv_transpose2d},
+      {"conv1d",
+       "cross-correlation, as PyTorch's Conv1d",
+       "x [N,C,L], weight [M,C/groups,K], bias [M] optional",
+       {{"stride", "N", "1"},
+        {"padding", "N", "0; -1: same size, for odd kernels"},
+        {"left", "N", "padding"},
+        {"right", "N", "padding"},
+        {"padding_mode", "zeros|reflect|replicate|circular", "zeros"},
+        {"dilation", "N", "1"},
+        {"groups", "N", "1"}},
+       nullptr,
+       make_conv1d},
+      {"conv_transpose1d",
+       "transposed convolution, as PyTorch's ConvTranspose1d",
+       "x [N,C,L], weight [C,M/groups,K], bias [M] optional",
+       {{"stride", "N", "1"}, {"padding", "N", "0"}, {"output_padding", "N", "0"}, {"dilation", "N", "1"}, {"groups", "N", "1"}},
+       nullptr,
+       make_conv_transpose1d},
       {"pad",
        "values added around the last two axes",
        "x, rank 1 to 8",
@@ -96,9 +166,9 @@ std::span<const LayerEntry> spatial_entries() {
         {"scale_h", "number", "scale"},
         {"scale_w", "number", "scale"},
         {"mode", "nearest|nearest_exact|bilinear|bicubic", "nearest"},
-        {"align_corners", "0|1", "0"},
-        {"antialias", "0|1", "0"},
-        {"recompute_scale_factor", "0|1", "0"}},
+        {"align_corners", "true|false", "false"},
+        {"antialias", "true|false", "false"},
+        {"recompute_scale_factor", "true|false", "false"}},
        make_interpolate},
       {"pixel_shuffle", "channels to space", "x [N,C*f*f,H,W]", {{"factor", "N", "required"}}, make_with_factor<PixelShuffle>},
       {"pixel_unshuffle", "space to channels", "x [N,C,H*f,W*f]", {{"factor", "N", "required"}}, make_with_factor<PixelUnshuffle>},

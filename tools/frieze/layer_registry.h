@@ -43,8 +43,9 @@ struct SettingHelp {
 struct LayerEntry {
   std::string_view name, formula, tensors;
   std::vector<SettingHelp> settings;
-  /// Builds the layer; sizes come from the tensors' shapes. Throws ShapeError, OptionError.
+  /// Builds the layer; sizes come from the tensors' shapes. Throws ShapeError, OptionError. nullptr: it is a module of several steps.
   std::shared_ptr<Layer> (*make)(const Tensors& tensors, Settings& settings);
+  std::shared_ptr<Module> (*make_module)(const Tensors& tensors, Settings& settings) = nullptr;
 };
 
 std::span<const LayerEntry> layers();

@@ -19,11 +19,13 @@ namespace {
 
 bool is_input(const std::string& name) { return name == "x" || (name.size() == 2 && name[0] == 'x' && name[1] >= '2' && name[1] <= '9'); }
 
-// The layer applied to the file's inputs, then what --then asks for.
+// The layer, or the module, applied to the file's inputs, then what --then asks for.
 class OpModule final : public Module {
  public:
-  OpModule(std::shared_ptr<const Layer> layer, std::string name, std::vector<std::string> then)
-      : layer_(std::move(layer)), name_(std::move(name)), then_(std::move(then)) {}
+  OpModule(std::shared_ptr<Module> made, std::string name, std::vector<std::string> then)
+      : made_(std::move(made)), layer_(std::dynamic_pointer_cast<const Layer>(made_)), name_(std::move(name)), then_(std::move(then)) {
+    if (layer_ == nullptr) add(name_, *made_);
+  }
 
   std::vector<NamedValue> forward_named(const std::vector<NamedValue>& inputs) const override {
     // The residual is the layer's own, unless a later step asks for it.
@@ -32,7 +34,7 @@ class OpModule final : public Module {
     std::vector<Value> residual;
     for (const NamedValue& input : inputs) (input.name == "residual" && later ? residual : values).push_back(input.value);
     const SourceLine nowhere;  // of no program of the user's
-    Value y = apply(layer_, name_, values, nowhere);
+    Value y = layer_ != nullptr ? apply(layer_, name_, values, nowhere) : (*made_)(std::span<const Value>(values));
     for (const std::string& step : then_) {
       if (step == "add" || step == "mul") {
         check<OptionError>(!residual.empty(), "--then ", step, " needs a tensor called residual");
@@ -48,7 +50,8 @@ class OpModule final : public Module {
   std::string_view type_name() const override { return "frieze op"; }
 
  private:
-  std::shared_ptr<const Layer> layer_;
+  std::shared_ptr<Module> made_;
+  std::shared_ptr<const Layer> layer_;  // null: a module of several steps
   std::string name_;
   std::vector<std::string> then_;
 };
@@ -104,11 +107,11 @@ int op_command(const OpOptions& options, Outputs& outputs) {
   }
   check<WeightsError>(tensors.contains("x"), printable(options.in), ": no tensor 'x', which is the layer's input");
 
-  const std::shared_ptr<Layer> layer = entry.make(tensors, settings);
+  const std::shared_ptr<Module> made = entry.make != nullptr ? entry.make(tensors, settings) : entry.make_module(tensors, settings);
   const std::vector<std::string> unknown = settings.unused();
   check<OptionError>(unknown.empty(), entry.name, " has no setting '", joined(unknown), "'; it has ", setting_keys(entry));
   std::vector<std::string> used;
-  for (Parameter* p : layer->parameters()) fill_parameter(*p, tensors, options.in, used);
+  for (Parameter* p : made->parameters()) fill_parameter(*p, tensors, options.in, used);
 
   std::vector<InputSpec> inputs;
   for (const auto& [name, tensor] : tensors) {
@@ -124,7 +127,7 @@ int op_command(const OpOptions& options, Outputs& outputs) {
                         "' is not used: ", entry.name, " takes ", entry.tensors);
   }
 
-  OpModule module(layer, std::string(entry.name), options.then);
+  OpModule module(made, std::string(entry.name), options.then);
   const Device device = pick_device(options.device);
   CompileOptions compile_as;
   compile_as.passes.without = options.no_rewrites;
@@ -143,8 +146,10 @@ int op_command(const OpOptions& options, Outputs& outputs) {
   const TensorSpec spec = y.spec();
   result.emplace("y", HostTensor(spec, values));
   write_safetensors(outputs.open(options.out), result, {{"frieze.layer", std::string(entry.name)}, {"frieze.device", device.name()}});
-  out << entry.name << (layer->describe().empty() ? std::string() : concat_text(" ", layer->describe())) << " on " << device.name()
-      << ": x " << tensors.at("x").spec().shape << " -> y " << spec.shape << ' ' << spec.dtype << ", " << printable(options.out) << '\n';
+  const auto* const layer = dynamic_cast<const Layer*>(made.get());
+  const std::string described = layer != nullptr ? layer->describe() : "";
+  out << entry.name << (described.empty() ? "" : " ") << described << " on " << device.name() << ": x " << tensors.at("x").spec().shape
+      << " -> y " << spec.shape << ' ' << spec.dtype << ", " << printable(options.out) << '\n';
   if (nan + inf > 0) out << "y holds " << nan << " NaN and " << inf << " Inf among " << values.size() << " values\n";
   return kExitOk;
 }
