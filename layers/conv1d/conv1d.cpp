@@ -8,12 +8,12 @@
 namespace frieze {
 namespace {
 
-Conv2d convolution(std::int64_t in, std::int64_t out, int kernel, const Conv1dOptions& o) {
+Conv2d flat_convolution(std::int64_t in, std::int64_t out, int kernel, const Conv1dOptions& o) {
   const Padding2d padding(o.padding.left, o.padding.right, 0, 0);
   return {in, out, Size2d(1, kernel), {{1, o.stride}, padding, {1, o.dilation}, o.groups, o.bias, o.padding_mode}};
 }
 
-ConvTranspose2d convolution(std::int64_t in, std::int64_t out, int kernel, const ConvTranspose1dOptions& o) {
+ConvTranspose2d flat_convolution(std::int64_t in, std::int64_t out, int kernel, const ConvTranspose1dOptions& o) {
   return {in, out, Size2d(1, kernel), {{1, o.stride}, {0, o.padding}, {0, o.output_padding}, {1, o.dilation}, o.groups, o.bias}};
 }
 
@@ -30,31 +30,31 @@ Value apply_flat(Layer& layer, const Module& module, const Parameter& weight, co
 }
 
 // One axis less: [O,C,1,K] as [O,C,K].
-Shape flat(const Shape& kernel) { return {kernel[0], kernel[1], kernel[3]}; }
+Shape flat_kernel(const Shape& kernel) { return {kernel[0], kernel[1], kernel[3]}; }
 
 }  // namespace
 
 Conv1d::Conv1d(std::int64_t in_channels, std::int64_t out_channels, int kernel, Conv1dOptions options)
     : in_channels_(in_channels), out_channels_(out_channels), kernel_(kernel), options_(options) {
-  const Conv2d checked = convolution(in_channels, out_channels, kernel, options);
-  add_parameter(weight_, "weight", flat(checked.weight().shape), checked.weight().init);
+  const Conv2d checked = flat_convolution(in_channels, out_channels, kernel, options);
+  add_parameter(weight_, "weight", flat_kernel(checked.weight().shape), checked.weight().init);
   if (options.bias) add_parameter(bias_, "bias", {out_channels}, checked.bias().init);
 }
 
 Value Conv1d::forward(Value x) const {
-  Conv2d layer = convolution(in_channels_, out_channels_, kernel_, options_);
+  Conv2d layer = flat_convolution(in_channels_, out_channels_, kernel_, options_);
   return apply_flat(layer, *this, weight_, bias_, options_.bias, x);
 }
 
 ConvTranspose1d::ConvTranspose1d(std::int64_t in_channels, std::int64_t out_channels, int kernel, ConvTranspose1dOptions options)
     : in_channels_(in_channels), out_channels_(out_channels), kernel_(kernel), options_(options) {
-  const ConvTranspose2d checked = convolution(in_channels, out_channels, kernel, options);
-  add_parameter(weight_, "weight", flat(checked.weight().shape), checked.weight().init);
+  const ConvTranspose2d checked = flat_convolution(in_channels, out_channels, kernel, options);
+  add_parameter(weight_, "weight", flat_kernel(checked.weight().shape), checked.weight().init);
   if (options.bias) add_parameter(bias_, "bias", {out_channels}, checked.bias().init);
 }
 
 Value ConvTranspose1d::forward(Value x) const {
-  ConvTranspose2d layer = convolution(in_channels_, out_channels_, kernel_, options_);
+  ConvTranspose2d layer = flat_convolution(in_channels_, out_channels_, kernel_, options_);
   return apply_flat(layer, *this, weight_, bias_, options_.bias, x);
 }
 

@@ -12,7 +12,7 @@ namespace frieze {
 namespace {
 
 // One axis of the transposed convolution.
-struct Axis {
+struct TransposedAxis {
   int kernel, stride, padding, output_padding, dilation;
 
   // 0: there are none.
@@ -43,14 +43,14 @@ struct Axis {
   }
 };
 
-Axis rows_of(const Size2d& kernel, const ConvTranspose2dOptions& o) {
+TransposedAxis transposed_rows(const Size2d& kernel, const ConvTranspose2dOptions& o) {
   return {kernel.h, o.stride.h, o.padding.h, o.output_padding.h, o.dilation.h};
 }
-Axis columns_of(const Size2d& kernel, const ConvTranspose2dOptions& o) {
+TransposedAxis transposed_columns(const Size2d& kernel, const ConvTranspose2dOptions& o) {
   return {kernel.w, o.stride.w, o.padding.w, o.output_padding.w, o.dilation.w};
 }
 
-void check_pair(const char* what, const Size2d& v, int least) {
+void check_least(const char* what, const Size2d& v, int least) {
   check<OptionError>(v.h >= least && v.w >= least, "ConvTranspose2d: ", what, " must be at least ", least, ", got ", v);
 }
 
@@ -60,11 +60,11 @@ ConvTranspose2d::ConvTranspose2d(std::int64_t in_channels, std::int64_t out_chan
     : in_channels_(in_channels), out_channels_(out_channels), kernel_(kernel), options_(options) {
   check<OptionError>(in_channels >= 1 && out_channels >= 1, "ConvTranspose2d: channels must be at least 1, got ", in_channels, " -> ",
                      out_channels);
-  check_pair("kernel", kernel, 1);
-  check_pair("stride", options.stride, 1);
-  check_pair("dilation", options.dilation, 1);
-  check_pair("padding", options.padding, 0);
-  check_pair("output_padding", options.output_padding, 0);
+  check_least("kernel", kernel, 1);
+  check_least("stride", options.stride, 1);
+  check_least("dilation", options.dilation, 1);
+  check_least("padding", options.padding, 0);
+  check_least("output_padding", options.output_padding, 0);
   const Size2d &extra = options.output_padding, &stride = options.stride, &dilation = options.dilation;
   check<OptionError>(extra.h < std::max(stride.h, dilation.h) && extra.w < std::max(stride.w, dilation.w),
                      "ConvTranspose2d: output_padding must be less than the stride or the dilation, got ", extra, " for stride ", stride,
@@ -85,7 +85,7 @@ Inferred ConvTranspose2d::infer(std::span<const TensorSpec> in) const {
   check<ShapeError>(x.c() == in_channels_, "ConvTranspose2d expects ", in_channels_, " input channels, got ", x.c(), " (x ", x,
                     " as [N,C,H,W], weight ", weight_.shape, " as [C_in,C_out/groups,KH,KW], ", options_.groups,
                     options_.groups == 1 ? " group)" : " groups)");
-  const std::int64_t h = rows_of(kernel_, options_).outputs(x.h()), w = columns_of(kernel_, options_).outputs(x.w());
+  const std::int64_t h = transposed_rows(kernel_, options_).outputs(x.h()), w = transposed_columns(kernel_, options_).outputs(x.w());
   check<ShapeError>(h > 0 && w > 0, "ConvTranspose2d expects an output of at least 1x1, got ", h, "x", w, " with padding ",
                     options_.padding, " for a ", kernel_.h, "x", kernel_.w, " kernel (x ", x, " as [N,C,H,W])");
   Inferred inferred;
@@ -137,14 +137,14 @@ void ConvTranspose2d::reference(const ReferenceArgs& args) const {
 }
 
 std::vector<ConvTranspose2d::Part> ConvTranspose2d::parts(const Shape& x) const {
-  const Axis h = rows_of(kernel_, options_), w = columns_of(kernel_, options_);
+  const TransposedAxis h = transposed_rows(kernel_, options_), w = transposed_columns(kernel_, options_);
   std::vector<Part> parts;
   if ((h.stride > 1 && h.dilation > 1) || (w.stride > 1 && w.dilation > 1)) return parts;
-  for (const Axis::Group& rows : h.groups()) {
-    for (const Axis::Group& columns : w.groups()) {
+  for (const TransposedAxis::Group& rows : h.groups()) {
+    for (const TransposedAxis::Group& columns : w.groups()) {
       Part part{nullptr, {rows.begin, columns.begin}, {rows.count, columns.count}};
       if (rows.taps > 0 && columns.taps > 0) {
-        const Axis::Reach down = h.reach(x.h(), rows.taps), across = w.reach(x.w(), columns.taps);
+        const TransposedAxis::Reach down = h.reach(x.h(), rows.taps), across = w.reach(x.w(), columns.taps);
         part.first = {down.first, across.first};
         part.conv = part_of(part, {rows.taps, columns.taps}, {across.before, across.behind, down.before, down.behind});
       }

@@ -10,24 +10,24 @@
 namespace frieze {
 namespace {
 
-constexpr std::pair<InterpolateMode, std::string_view> kModes[] = {{InterpolateMode::nearest, "nearest"},
-                                                                   {InterpolateMode::nearest_exact, "nearest_exact"},
-                                                                   {InterpolateMode::bilinear, "bilinear"},
-                                                                   {InterpolateMode::bicubic, "bicubic"}};
+constexpr std::pair<InterpolateMode, std::string_view> kInterpolateModes[] = {{InterpolateMode::nearest, "nearest"},
+                                                                              {InterpolateMode::nearest_exact, "nearest_exact"},
+                                                                              {InterpolateMode::bilinear, "bilinear"},
+                                                                              {InterpolateMode::bicubic, "bicubic"}};
 
 // The cubic convolution kernel at distance |x|.
-double cubic(double x, double a) {
+double cubic_weight(double x, double a) {
   x = std::fabs(x);
   if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
   return x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a : 0.0;
 }
 
-double triangle(double x) { return std::max(0.0, 1 - std::fabs(x)); }
+double triangle_weight(double x) { return std::max(0.0, 1 - std::fabs(x)); }
 
 }  // namespace
 
 std::string_view name(InterpolateMode mode) {
-  for (const auto& [known, text] : kModes) {
+  for (const auto& [known, text] : kInterpolateModes) {
     if (known == mode) return text;
   }
   return "?";
@@ -35,7 +35,7 @@ std::string_view name(InterpolateMode mode) {
 
 InterpolateMode parse_interpolate_mode(std::string_view text) {
   if (text == "nearest-exact") return InterpolateMode::nearest_exact;
-  for (const auto& [mode, known] : kModes) {
+  for (const auto& [mode, known] : kInterpolateModes) {
     if (known == text) return mode;
   }
   throw OptionError("unknown mode '" + printable(text, 80) + "': expected nearest, nearest_exact, bilinear or bicubic");
@@ -108,7 +108,7 @@ Interpolate::Axis Interpolate::axis(int which, std::int64_t in, std::int64_t out
       double total = 0;
       for (std::int64_t k = 0; k < a.count[at]; ++k) {
         const double distance = (static_cast<double>(k + first) - center + 0.5) / grown;
-        total += w[k] = cubical ? cubic(distance, -0.5) : triangle(distance);
+        total += w[k] = cubical ? cubic_weight(distance, -0.5) : triangle_weight(distance);
       }
       for (std::int64_t k = 0; total != 0 && k < a.count[at]; ++k) w[k] /= total;
     } else if (!cubical && in == out) {
@@ -121,7 +121,7 @@ Interpolate::Axis Interpolate::axis(int which, std::int64_t in, std::int64_t out
       const double t = std::clamp(real - static_cast<double>(whole), 0.0, 1.0);
       a.start[at] = cubical ? whole - 1 : whole;
       if (cubical) {
-        for (int k = 0; k < 4; ++k) w[k] = cubic(t + 1 - k, -0.75);
+        for (int k = 0; k < 4; ++k) w[k] = cubic_weight(t + 1 - k, -0.75);
       } else {
         w[0] = 1 - t, w[1] = t;
       }

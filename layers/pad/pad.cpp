@@ -10,11 +10,11 @@
 namespace frieze {
 namespace {
 
-constexpr std::pair<PadMode, std::string_view> kModes[] = {
+constexpr std::pair<PadMode, std::string_view> kPadModes[] = {
     {PadMode::zeros, "zeros"}, {PadMode::reflect, "reflect"}, {PadMode::replicate, "replicate"}, {PadMode::circular, "circular"}};
 
 // Where element `i` of a padded axis comes from; -1: it is the value.
-std::int64_t source_of(std::int64_t i, std::int64_t before, std::int64_t extent, PadMode mode) {
+std::int64_t padded_source(std::int64_t i, std::int64_t before, std::int64_t extent, PadMode mode) {
   const std::int64_t p = i - before;
   if (p >= 0 && p < extent) return p;
   switch (mode) {
@@ -42,14 +42,14 @@ std::ostream& operator<<(std::ostream& out, const Padding2d& p) {
 }
 
 std::string_view name(PadMode mode) {
-  for (const auto& [known, text] : kModes) {
+  for (const auto& [known, text] : kPadModes) {
     if (known == mode) return text;
   }
   return "?";
 }
 
 PadMode parse_pad_mode(std::string_view text) {
-  for (const auto& [mode, known] : kModes) {
+  for (const auto& [mode, known] : kPadModes) {
     if (known == text) return mode;
   }
   check<OptionError>(text == "constant", "unknown padding mode '", printable(text, 80),
@@ -85,12 +85,12 @@ void Pad::reference(const ReferenceArgs& args) const {
   const float value = static_cast<float>(value_);
   std::vector<float> y(static_cast<std::size_t>(to.elements()));
   std::vector<std::int64_t> columns;
-  for (std::int64_t j = 0; j < out_w; ++j) columns.push_back(source_of(j, padding_.left, w, mode_));
+  for (std::int64_t j = 0; j < out_w; ++j) columns.push_back(padded_source(j, padding_.left, w, mode_));
   parallel_for(
       to.elements() / out_w,
       [&](std::int64_t first, std::int64_t behind) {
         for (std::int64_t row = first; row < behind; ++row) {
-          const std::int64_t i = source_of(row % out_h, padding_.top, h, mode_);
+          const std::int64_t i = padded_source(row % out_h, padding_.top, h, mode_);
           const float* const source = x.data() + (row / out_h * h + std::max<std::int64_t>(i, 0)) * w;
           float* const made = y.data() + row * out_w;
           for (std::int64_t j = 0; j < out_w; ++j) {

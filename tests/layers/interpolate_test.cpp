@@ -13,26 +13,26 @@ using test::inferred_shape;
 using test::message_of;
 using test::run_reference;
 using Floats = std::vector<float>;
-using enum InterpolateMode;
+constexpr InterpolateMode kExact = InterpolateMode::nearest_exact, kLinear = InterpolateMode::bilinear, kCubic = InterpolateMode::bicubic;
 
-Floats row_of(const InterpolateOptions& o, const Floats& x) {
+Floats resized_row(const InterpolateOptions& o, const Floats& x) {
   return run_reference(Interpolate(o), {{{1, 1, 1, static_cast<std::int64_t>(x.size())}, x}});
 }
 
 TEST(InterpolateTest, RowsByHand) {
-  EXPECT_EQ(row_of({.size = {1, 4}, .mode = bilinear}, {1, 2}), (Floats{1, 1.25F, 1.75F, 2}));
-  EXPECT_EQ(row_of({.size = {1, 5}, .mode = bilinear, .align_corners = true}, {1, 2}), (Floats{1, 1.25F, 1.5F, 1.75F, 2}));
-  EXPECT_EQ(row_of({.size = {1, 5}}, {1, 2, 3}), (Floats{1, 1, 2, 2, 3}));
-  EXPECT_EQ(row_of({.size = {1, 2}}, {1, 2, 3, 4, 5}), (Floats{1, 3}));
-  EXPECT_EQ(row_of({.size = {1, 2}, .mode = nearest_exact}, {1, 2, 3, 4, 5}), (Floats{2, 4}));
+  EXPECT_EQ(resized_row({.size = {1, 4}, .mode = kLinear}, {1, 2}), (Floats{1, 1.25F, 1.75F, 2}));
+  EXPECT_EQ(resized_row({.size = {1, 5}, .mode = kLinear, .align_corners = true}, {1, 2}), (Floats{1, 1.25F, 1.5F, 1.75F, 2}));
+  EXPECT_EQ(resized_row({.size = {1, 5}}, {1, 2, 3}), (Floats{1, 1, 2, 2, 3}));
+  EXPECT_EQ(resized_row({.size = {1, 2}}, {1, 2, 3, 4, 5}), (Floats{1, 3}));
+  EXPECT_EQ(resized_row({.size = {1, 2}, .mode = kExact}, {1, 2, 3, 4, 5}), (Floats{2, 4}));
   // The antialiased mean of pairs sees half of a neighbour on either side.
-  EXPECT_EQ(row_of({.size = {1, 2}, .mode = bilinear, .antialias = true}, {0, 0, 8, 8}), (Floats{8.0F / 7, 48.0F / 7}));
-  EXPECT_EQ(row_of({.size = {1, 1}, .mode = bicubic}, {3}), (Floats{3}));
+  EXPECT_EQ(resized_row({.size = {1, 2}, .mode = kLinear, .antialias = true}, {0, 0, 8, 8}), (Floats{8.0F / 7, 48.0F / 7}));
+  EXPECT_EQ(resized_row({.size = {1, 1}, .mode = kCubic}, {3}), (Floats{3}));
 }
 
 // Of a constant image every mode makes the constant; bicubic keeps a ramp inside.
 TEST(InterpolateTest, WeightsSumToOne) {
-  for (const InterpolateMode mode : {bilinear, bicubic}) {
+  for (const InterpolateMode mode : {kLinear, kCubic}) {
     for (const bool align : {false, true}) {
       for (const bool antialias : {false, true}) {
         for (const Size2d size : {Size2d(1, 1), Size2d(3, 17), Size2d(9, 2), Size2d(5, 7)}) {
@@ -49,9 +49,9 @@ TEST(InterpolateTest, WeightsSumToOne) {
 // PyTorch steps by 1 / scale_factor, which is not the ratio of the extents where the output was cut.
 TEST(InterpolateTest, ScaleFactorsAreTheStep) {
   const Floats x = test::iota(10);
-  EXPECT_NE(row_of({.scale_factor = {1, 1.55}, .mode = bilinear}, x), row_of({.size = {1, 15}, .mode = bilinear}, x));
-  EXPECT_EQ(row_of({.scale_factor = {1, 1.55}, .mode = bilinear, .recompute_scale_factor = true}, x),
-            row_of({.size = {1, 15}, .mode = bilinear}, x));
+  EXPECT_NE(resized_row({.scale_factor = {1, 1.55}, .mode = kLinear}, x), resized_row({.size = {1, 15}, .mode = kLinear}, x));
+  EXPECT_EQ(resized_row({.scale_factor = {1, 1.55}, .mode = kLinear, .recompute_scale_factor = true}, x),
+            resized_row({.size = {1, 15}, .mode = kLinear}, x));
   EXPECT_EQ(inferred_shape(Interpolate({.scale_factor = {0.5, 1.55}}), {{2, 3, 5, 10}}), (Shape{2, 3, 2, 15}));
 }
 
@@ -65,13 +65,13 @@ TEST(InterpolateTest, ShapesAndRefusals) {
   EXPECT_THROW(Interpolate({.scale_factor = INFINITY}), OptionError);
   EXPECT_THROW(Interpolate({.scale_factor = NAN}), OptionError);
   EXPECT_THROW(Interpolate({.size = 4, .align_corners = true}), OptionError) << "nearest";
-  EXPECT_THROW(Interpolate({.size = 4, .mode = nearest_exact, .antialias = true}), OptionError);
-  EXPECT_THROW(Interpolate({.size = 4, .mode = bilinear, .recompute_scale_factor = true}), OptionError);
+  EXPECT_THROW(Interpolate({.size = 4, .mode = kExact, .antialias = true}), OptionError);
+  EXPECT_THROW(Interpolate({.size = 4, .mode = kLinear, .recompute_scale_factor = true}), OptionError);
   EXPECT_THROW(inferred_shape(Interpolate({.size = 4}), {{3, 4, 5}}), ShapeError);
   EXPECT_THROW(inferred_shape(Interpolate({.scale_factor = 0.1}), {{1, 1, 9, 20}}), ShapeError) << "no rows left";
   EXPECT_THROW(inferred_shape(Interpolate({.scale_factor = 1e30}), {{1, 1, 9, 20}}), ShapeError);
   EXPECT_THROW(parse_interpolate_mode("lanczos"), OptionError);
-  EXPECT_EQ(parse_interpolate_mode("nearest-exact"), nearest_exact);
+  EXPECT_EQ(parse_interpolate_mode("nearest-exact"), kExact);
 }
 
 std::string made_step(const Shape& x, const InterpolateOptions& o) {
@@ -81,10 +81,10 @@ std::string made_step(const Shape& x, const InterpolateOptions& o) {
 
 TEST(InterpolateTest, WholeFactorsAreAnUpsample) {
   EXPECT_EQ(made_step({1, 2, 5, 6}, {.scale_factor = 2}), "Upsample");
-  EXPECT_EQ(made_step({1, 2, 5, 6}, {.size = {15, 18}, .mode = nearest_exact}), "Upsample");
+  EXPECT_EQ(made_step({1, 2, 5, 6}, {.size = {15, 18}, .mode = kExact}), "Upsample");
   EXPECT_EQ(made_step({1, 2, 5, 6}, {.scale_factor = {2, 3}}), "Interpolate");
   EXPECT_EQ(made_step({1, 2, 5, 6}, {.scale_factor = 2.5}), "Interpolate");
-  EXPECT_EQ(made_step({1, 2, 5, 6}, {.scale_factor = 2, .mode = bilinear}), "Interpolate");
+  EXPECT_EQ(made_step({1, 2, 5, 6}, {.scale_factor = 2, .mode = kLinear}), "Interpolate");
   EXPECT_EQ(made_step({1, 2, 4, 6}, {.scale_factor = 0.5}), "Interpolate");
   EXPECT_EQ(made_step({1, 2, 40, 40}, {.scale_factor = 2.01}), "Upsample") << "cut to twice the extent, where PyTorch doubles";
 }
@@ -92,7 +92,7 @@ TEST(InterpolateTest, WholeFactorsAreAnUpsample) {
 // The factors that f32 rounds down repeat some pixels once too often in PyTorch, and here.
 TEST(InterpolateTest, AFactorThatF32RoundsIsNoUpsample) {
   EXPECT_EQ(made_step({1, 1, 5, 5}, {.scale_factor = 41}), "Interpolate");
-  const Floats y = row_of({.scale_factor = {1, 41}}, {0, 1, 2, 3, 4});
+  const Floats y = resized_row({.scale_factor = {1, 41}}, {0, 1, 2, 3, 4});
   EXPECT_EQ(y[41], 0.0F) << "PyTorch 2.15: F.interpolate(torch.arange(5.)[None, None, None], scale_factor=(1, 41))[..., 41]";
 }
 
