@@ -42,7 +42,7 @@ const LayerEntry& find_layer(std::string_view name) {
     if (entry.name == name) return entry;
     names += (names.empty() ? "" : ", ") + std::string(entry.name);
   }
-  throw OptionError(concat_text("unknown layer '", name, "': expected ", names));
+  throw OptionError(concat_text("unknown layer '", name, "': the page layers/README.md says what there is; expected ", names));
 }
 
 std::string setting_keys(const LayerEntry& entry) {

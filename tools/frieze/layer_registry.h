@@ -57,6 +57,6 @@ std::string layer_table();
 std::string setting_keys(const LayerEntry& entry);
 
 /// Values that may follow every layer, before the result is stored.
-inline constexpr std::string_view kThenHelp = "relu, silu, gelu, gelu_tanh, sigmoid, add, mul";
+inline constexpr std::string_view kThenHelp = "an activation (relu, silu, gelu, leaky_relu …), add, mul";
 
 }  // namespace frieze::tools
