@@ -9,9 +9,27 @@
 namespace frieze {
 namespace {
 
-constexpr std::pair<Activation, std::string_view> kActivations[] = {{Activation::none, "none"},           {Activation::relu, "relu"},
-                                                                    {Activation::silu, "silu"},           {Activation::gelu, "gelu"},
-                                                                    {Activation::gelu_tanh, "gelu_tanh"}, {Activation::sigmoid, "sigmoid"}};
+constexpr std::pair<Activation, std::string_view> kActivations[] = {{Activation::none, "none"},
+                                                                    {Activation::relu, "relu"},
+                                                                    {Activation::silu, "silu"},
+                                                                    {Activation::gelu, "gelu"},
+                                                                    {Activation::gelu_tanh, "gelu_tanh"},
+                                                                    {Activation::sigmoid, "sigmoid"},
+                                                                    {Activation::tanh, "tanh"},
+                                                                    {Activation::softplus, "softplus"},
+                                                                    {Activation::mish, "mish"},
+                                                                    {Activation::hardsigmoid, "hardsigmoid"},
+                                                                    {Activation::hardswish, "hardswish"},
+                                                                    {Activation::leaky_relu, "leaky_relu"},
+                                                                    {Activation::elu, "elu"}};
+
+// x * tanh(log(1 + exp(x))) = x * n / (n + 2) with n = e * (e + 2), e = exp(x), which cancels nowhere.
+double mish(double x) {
+  if (x == -INFINITY) return -0.0;
+  if (x > 30) return x;
+  const double e = std::exp(x), n = e * (e + 2);
+  return x * n / (n + 2);
+}
 
 }  // namespace
 
@@ -22,14 +40,26 @@ std::string_view name(Activation a) {
   return "?";
 }
 
+std::string activation_names() {
+  std::string names;
+  for (const auto& [activation, text] : kActivations) {
+    if (activation != Activation::none) names.append(names.empty() ? "" : ", ").append(text);
+  }
+  return names;
+}
+
 Activation parse_activation(std::string_view text) {
   for (const auto& [activation, known] : kActivations) {
     if (known == text) return activation;
   }
-  throw OptionError("unknown activation '" + printable(text, 80) + "': expected none, relu, silu, gelu, gelu_tanh or sigmoid");
+  throw OptionError("unknown activation '" + printable(text, 80) + "': expected none, " + activation_names());
 }
 
-double activate(Activation a, double x) {
+bool has_parameter(Activation a) { return a == Activation::leaky_relu || a == Activation::elu; }
+
+float default_parameter(Activation a) { return a == Activation::leaky_relu ? 0.01F : a == Activation::elu ? 1.0F : 0.0F; }
+
+double activate(Activation a, double x, double parameter) {
   switch (a) {
     case Activation::none: return x;
     case Activation::relu: return x < 0 ? 0.0 : x;  // NaN is not below zero, and stays
@@ -38,6 +68,13 @@ double activate(Activation a, double x) {
     case Activation::gelu_tanh:  // 0.5 * (1 + tanh(u)) = 1 / (1 + exp(-2u)), without cancellation
       return x == -INFINITY ? -0.0 : x / (1 + std::exp(-1.59576912160573071176 * (x + 0.044715 * x * x * x)));
     case Activation::sigmoid: return 1 / (1 + std::exp(-x));
+    case Activation::tanh: return std::tanh(x);
+    case Activation::softplus: return x > 20 ? x : std::log1p(std::exp(x));
+    case Activation::mish: return mish(x);
+    case Activation::hardsigmoid: return x <= -3 ? 0.0 : x >= 3 ? 1.0 : (x + 3) / 6;
+    case Activation::hardswish: return x <= -3 ? -0.0 : x >= 3 ? x : x * (x + 3) / 6;
+    case Activation::leaky_relu: return x < 0 ? parameter * x : x;
+    case Activation::elu: return x < 0 ? parameter * std::expm1(x) : x;
   }
   return x;
 }

@@ -14,13 +14,35 @@ namespace frieze FRIEZE_API {
 
 /// Elementwise functions that producers can apply at their store.
 ///   relu: max(x,0) (NaN stays NaN) · silu: x/(1+exp(-x)) · gelu: x*Phi(x), Phi by erf · gelu_tanh: the tanh form ·
-///   sigmoid: 1/(1+exp(-x))
-enum class Activation : std::uint8_t { none, relu, silu, gelu, gelu_tanh, sigmoid };
+///   sigmoid: 1/(1+exp(-x)) · tanh · softplus: log(1+exp(x)), x above 20 · mish: x*tanh(log(1+exp(x))) ·
+///   hardsigmoid: min(max(x+3,0),6)/6 · hardswish: x*hardsigmoid(x) · with a parameter p:
+///   leaky_relu: x, p*x below 0 · elu: x, p*(exp(x)-1) below 0
+enum class Activation : std::uint8_t {
+  none,
+  relu,
+  silu,
+  gelu,
+  gelu_tanh,
+  sigmoid,
+  tanh,
+  softplus,
+  mish,
+  hardsigmoid,
+  hardswish,
+  leaky_relu,
+  elu
+};
 std::string_view name(Activation a);
+/// All names but "none", for messages: "relu, silu, …".
+std::string activation_names();
 /// Throws OptionError on an unknown name.
 Activation parse_activation(std::string_view text);
+/// True of those with a parameter: leaky_relu, elu.
+bool has_parameter(Activation a);
+/// The parameter that PyTorch takes where none is given; 0 of functions without one.
+float default_parameter(Activation a);
 /// The exact function in double precision.
-double activate(Activation a, double x);
+double activate(Activation a, double x, double parameter = 0);
 
 /// What `infer` says of one application of a layer.
 struct Inferred {
@@ -38,6 +60,7 @@ struct EpilogueOp {
   enum class Kind : std::uint8_t { activation, add, mul };
   Kind kind = Kind::activation;
   Activation activation = Activation::none;  ///< for Kind::activation
+  float parameter = 0;                       ///< of activations that have one
   friend bool operator==(const EpilogueOp&, const EpilogueOp&) = default;
 };
 

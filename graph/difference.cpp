@@ -48,6 +48,10 @@ double lipschitz(const EpilogueOp& op) {
     case Activation::gelu: return 1.1290;
     case Activation::gelu_tanh: return 1.1290;
     case Activation::sigmoid: return 0.25;
+    case Activation::mish: return 1.0885;
+    case Activation::hardswish: return 1.5;
+    case Activation::leaky_relu:
+    case Activation::elu: return std::max(1.0, std::abs(static_cast<double>(op.parameter)));
     default: return 1;
   }
 }

@@ -100,8 +100,27 @@ struct alignas(sizeof(T) * N) Pack {
   T v[N];
 };
 
+/// The functions of frieze::activate that models use rarely. Out of line: kernels that apply chains hold the code once, behind a call that
+/// others do not make.
+__device__ __noinline__ inline float activate_rare(Activation a, float x, float parameter) {
+  switch (a) {
+    case Activation::tanh: return tanhf(x);
+    case Activation::softplus: return x > 20.0F ? x : log1pf(expf(x));
+    case Activation::mish: {  // see core/layer.cpp; above 20 the quotient is 1
+      if (x > 20.0F) return x;
+      const float e = expf(x), n = e * (e + 2.0F);
+      return x == -INFINITY ? -0.0F : x * (n / (n + 2.0F));
+    }
+    case Activation::hardsigmoid: return x <= -3.0F ? 0.0F : x >= 3.0F ? 1.0F : (x + 3.0F) / 6.0F;
+    case Activation::hardswish: return x <= -3.0F ? -0.0F : x >= 3.0F ? x : x * ((x + 3.0F) / 6.0F);
+    case Activation::leaky_relu: return x < 0.0F ? parameter * x : x;
+    case Activation::elu: return x < 0.0F ? parameter * expm1f(x) : x;
+    default: return x;
+  }
+}
+
 /// The same functions as frieze::activate, in f32. -inf gives the limit (-0), never NaN.
-__device__ __forceinline__ float activate(Activation a, float x) {
+__device__ __forceinline__ float activate(Activation a, float x, float parameter = 0.0F) {
   switch (a) {
     case Activation::relu: return x < 0.0F ? 0.0F : x;
     case Activation::silu: return x == -INFINITY ? -0.0F : x / (1.0F + expf(-x));
@@ -112,7 +131,8 @@ __device__ __forceinline__ float activate(Activation a, float x) {
       return x / (1.0F + expf(-1.59576912F * (x + 0.044715F * x * x * x)));
     }
     case Activation::sigmoid: return 1.0F / (1.0F + expf(-x));
-    default: return x;
+    case Activation::none: return x;
+    default: return activate_rare(a, x, parameter);
   }
 }
 

@@ -68,6 +68,8 @@ RMSNorm2d::RMSNorm2d(std::int64_t channels, RMSNorm2dOptions options) : channels
   const double eps = options.eps.value_or(default_eps(options.eps_mode));
   options_.eps = eps;
   check<OptionError>(std::isfinite(eps) && eps >= 0, "RMSNorm2d expects a finite eps of at least 0, got ", eps);
+  check<OptionError>(!has_parameter(options.activation), "RMSNorm2d expects an activation without a parameter, got ",
+                     name(options.activation));
   if (options_.weight) {
     add_parameter(weight_, "weight", Shape{channels}, Init::around(1, 0.1));
     weight_.aliases = {"gamma", "g"};
@@ -157,6 +159,7 @@ std::size_t RMSNorm2d::absorbs(std::span<const TensorSpec>, std::span<const Epil
   bool add_free = options_.residual == ResidualMode::none;
   std::size_t taken = 0;
   for (const EpilogueOp& op : chain) {
+    if (has_parameter(op.activation)) break;  // the kernels' arguments hold none
     if (op.kind == EpilogueOp::Kind::activation && first_free) {
       first_free = false;
     } else if (op.kind == EpilogueOp::Kind::activation && second_free) {

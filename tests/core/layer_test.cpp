@@ -30,7 +30,8 @@ struct Identity : Layer {
 TEST(Activation, NamesGoBothWays) {
   for (const Activation a : kAll) EXPECT_EQ(parse_activation(name(a)), a);
   EXPECT_EQ(message_of<OptionError>([] { (void)parse_activation("swish\n"); }),
-            "unknown activation 'swish\\x0a': expected none, relu, silu, gelu, gelu_tanh or sigmoid");
+            "unknown activation 'swish\\x0a': expected none, relu, silu, gelu, gelu_tanh, sigmoid, tanh, softplus, mish, "
+            "hardsigmoid, hardswish, leaky_relu, elu");
 }
 
 // Values of an arbitrary-precision calculator.

@@ -25,6 +25,7 @@ inline long double apply_activation(Activation a, long double v) {
     case Activation::gelu: return v * 0.5L * std::erfc(-v / root_of_two);
     case Activation::gelu_tanh: return 0.5L * v * (1 + std::tanh(std::sqrt(2 / pi) * (v + 0.044715L * v * v * v)));
     case Activation::sigmoid: return 1 / (1 + std::exp(-v));
+    default: break;  // not among kActivations
   }
   return v;
 }

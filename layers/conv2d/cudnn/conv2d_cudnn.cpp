@@ -111,6 +111,12 @@ bool padded_alike(const ConvGeometry& g) {
          outputs(g.in_w, g.pad_w, g.kernel_w, g.dilation_w, g.stride_w) == g.out_w;
 }
 
+// Activations that cuDNN computes as we do.
+bool cudnn_has(Activation f) {
+  return f == Activation::none || f == Activation::relu || f == Activation::silu || f == Activation::gelu || f == Activation::gelu_tanh ||
+         f == Activation::sigmoid;
+}
+
 }  // namespace
 
 bool cudnn_takes(const ConvProblem& p, const PrepareArgs& args) {
@@ -118,7 +124,9 @@ bool cudnn_takes(const ConvProblem& p, const PrepareArgs& args) {
   const ConvGeometry& g = p.g;
   const bool half = p.dtype != DType::f32;
   // Channels in chunks of 16 bytes, as the packed weights have them.
-  if (use == CudnnUse::off || g.strided() || !padded_alike(g) || p.format != Format::nhwc || g.groups != 1 || g.in_c != p.weights.tap_size)
+  const bool known = std::all_of(args.epilogue.begin(), args.epilogue.end(), [](const EpilogueOp& op) { return cudnn_has(op.activation); });
+  if (use == CudnnUse::off || !known || g.strided() || !padded_alike(g) || p.format != Format::nhwc || g.groups != 1 ||
+      g.in_c != p.weights.tap_size)
     return false;
   if (use == CudnnUse::automatic) {
     if (2.0 * static_cast<double>(g.pixels) * g.taps() * g.in_c * g.out_c < kLeastFlops) return false;

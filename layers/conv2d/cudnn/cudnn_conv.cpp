@@ -42,7 +42,7 @@ cudnnPointwiseMode_t mode_of(const EpilogueOp& op) {
     case Activation::gelu: return CUDNN_POINTWISE_GELU_FWD;
     case Activation::gelu_tanh: return CUDNN_POINTWISE_GELU_APPROX_TANH_FWD;
     case Activation::sigmoid: return CUDNN_POINTWISE_SIGMOID_FWD;
-    case Activation::none: break;
+    default: break;  // none; others do not come here, see cudnn_has()
   }
   return CUDNN_POINTWISE_IDENTITY;
 }

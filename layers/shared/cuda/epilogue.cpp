@@ -12,6 +12,7 @@ EpilogueArgs make_epilogue(std::span<const EpilogueOp> ops, std::span<const Tens
     EpilogueArgs::Op& out = args.ops[args.count++];
     out.kind = op.kind;
     out.activation = op.activation;
+    out.parameter = op.parameter;
     if (op.kind == EpilogueOp::Kind::activation) continue;
     check<CudaError>(next < operands.size(), "an epilogue of ", ops.size(), " operations lacks an operand: got ", operands.size());
     out.operand = operands[next++].data;

@@ -8,14 +8,14 @@ namespace frieze::cuda {
 
 /// activate() of N numbers whose results will be rounded to T. 16-bit types do not see the errors of the branch-free SiLU.
 template <class T, int N>
-__device__ __forceinline__ void activate_pack(Activation f, float (&v)[N]) {
+__device__ __forceinline__ void activate_pack(Activation f, float parameter, float (&v)[N]) {
   if (sizeof(T) == 2 && f == Activation::silu) {
 #pragma unroll
     for (int j = 0; j < N; ++j) v[j] = branch_free_silu(v[j]);
     return;
   }
 #pragma unroll
-  for (int j = 0; j < N; ++j) v[j] = activate(f, v[j]);
+  for (int j = 0; j < N; ++j) v[j] = activate(f, v[j], parameter);
 }
 
 /// Applies the chain to N neighbouring values that will be stored at `offset`. For N > 1 every operand must be aligned to N elements
@@ -29,7 +29,7 @@ __device__ __forceinline__ void apply_epilogue(const EpilogueArgs& e, float (&v)
 #pragma unroll 1
   for (int i = 0; i < e.count; ++i) {
     if (e.ops[i].kind == EpilogueOp::Kind::activation) {
-      activate_pack<T>(e.ops[i].activation, v);
+      activate_pack<T>(e.ops[i].activation, e.ops[i].parameter, v);
       continue;
     }
     Pack<T, N> operand = loaded;

@@ -14,6 +14,7 @@ struct EpilogueArgs {
   struct Op {
     EpilogueOp::Kind kind = EpilogueOp::Kind::activation;
     Activation activation = Activation::none;
+    float parameter = 0;            ///< of the activation
     const void* operand = nullptr;  ///< of an add or mul
   };
   Op ops[kMaxOps];

@@ -73,11 +73,11 @@ __global__ void __launch_bounds__(kBlock) unary_pack_per_thread(const T* x, T* y
   if (N > 1 && count == N) {
     auto pack = *reinterpret_cast<const Pack<T, N>*>(x + offset[1]);
 #pragma unroll
-    for (int i = 0; i < N; ++i) pack.v[i] = narrow<T>(op.factor * activate(op.f, widen(pack.v[i])));
+    for (int i = 0; i < N; ++i) pack.v[i] = narrow<T>(op.factor * activate(op.f, widen(pack.v[i]), op.parameter));
     *reinterpret_cast<Pack<T, N>*>(y + offset[0]) = pack;
     return;
   }
-  for (int i = 0; i < count; ++i) y[offset[0] + i] = narrow<T>(op.factor * activate(op.f, widen(x[offset[1] + i])));
+  for (int i = 0; i < count; ++i) y[offset[0] + i] = narrow<T>(op.factor * activate(op.f, widen(x[offset[1] + i]), op.parameter));
 }
 
 template <class T, int N>

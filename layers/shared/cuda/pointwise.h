@@ -11,6 +11,7 @@ namespace frieze::cuda {
 struct UnaryOp {
   Activation f = Activation::none;
   float factor = 1;
+  float parameter = 0;  ///< of f
 };
 enum class BinaryOp : std::uint8_t { add, mul };
 
