@@ -77,6 +77,18 @@ Tracer& tracer_of(std::string_view who, std::span<const Value> inputs) {
   return *inputs.front().tracer_;
 }
 
+namespace {
+thread_local Tracer* current = nullptr;
+}  // namespace
+
+TracerScope::TracerScope(Tracer& tracer) : before_(std::exchange(current, &tracer)) {}
+TracerScope::~TracerScope() { current = before_; }
+
+Tracer& current_tracer(std::string_view who) {
+  check<OptionError>(current != nullptr, who, ": no forward is being traced: a model's values exist only while its forward runs");
+  return *current;
+}
+
 Value only_output(const std::vector<Value>& values, std::string_view who) {
   check<OptionError>(values.size() == 1, who, ": makes ", values.size(), " values where one is taken");
   return values.front();

@@ -16,6 +16,7 @@ namespace frieze FRIEZE_API {
 class Layer;
 class Module;
 class Tracer;
+struct Constant;
 struct LoopInputs;
 struct LoopValues;
 
@@ -79,6 +80,10 @@ class Tracer {
   virtual void leave() = 0;
   /// A path for a functional layer in the current module: "block.silu", then "block.silu_1", …
   virtual std::string functional_path(std::string_view op) = 0;
+  /// A value that no step makes, see core/constant.h. By default throws OptionError.
+  virtual Value constant(const Constant& constant);
+  /// The type that parameters take as values where no other is asked for: that of the model's first input that is no integer, else f32.
+  virtual DType run_dtype() const { return DType::f32; }
   /// A loop, see repeat() in core/loop.h. By default throws OptionError.
   virtual std::vector<Value> loop(int iterations, const LoopInputs& inputs,
                                   const std::function<std::vector<Value>(const LoopValues&)>& body);
@@ -88,6 +93,20 @@ class Tracer {
  private:
   std::shared_ptr<const void> alive_ = std::make_shared<char>();
 };
+
+/// While it lives, `tracer` is what current_tracer() gives in this thread. Whoever runs a forward holds one; they nest.
+class TracerScope {
+ public:
+  explicit TracerScope(Tracer& tracer);
+  TracerScope(const TracerScope&) = delete;
+  TracerScope& operator=(const TracerScope&) = delete;
+  ~TracerScope();
+
+ private:
+  Tracer* before_;
+};
+/// The tracer of the forward that runs in this thread. Throws OptionError "<who>: …" if none does.
+Tracer& current_tracer(std::string_view who);
 
 /// The tracer of values that are used together. Throws OptionError "<who>: …" if there are no values, if one is not usable, or if they
 /// belong to different traces.

@@ -45,7 +45,14 @@ class CpuExecutor final : public Executor {
     visit_steps(plan_, [this](const Plan&, const Step& step) {
       for (const Parameter* p : step.layer->parameters()) receipt_.memory.weights += p->shape.elements() * 4;
     });
+    visit_plans(plan_, [this](const Plan& part) {
+      for (const PlanConstant& c : part.constants) receipt_.memory.weights += part.spec(c.value).bytes();
+    });
     check_bill(receipt_.memory, options_.max_memory);
+    for (const PlanConstant& c : plan_.constants) {
+      constant_tensors_.push_back(constant_tensor(plan_, c));
+      constants_[c.value] = constant_tensors_.back().data();
+    }
     arena_->reserve(memory_.arena_bytes);
     for (const auto* ports : {&plan_.inputs, &plan_.outputs}) {
       for (const PlanPort& port : *ports) {
@@ -175,6 +182,7 @@ class CpuExecutor final : public Executor {
   std::byte* arena_data() const override { return arena_->data(); }
 
   std::shared_ptr<HostArena> arena_;
+  std::vector<HostTensor> constant_tensors_;
   std::map<int, HostTensor> ports_;
   std::map<TapTarget, HostTensor> taps_;
 };
@@ -204,9 +212,9 @@ const TensorSpec& Executor::spec_of(const TapTarget& target) const {
   return loop_of(plan_.steps[static_cast<std::size_t>(target.loop)])->body().spec(target.value);
 }
 
-bool is_port(const Plan& plan, int value) {
+bool is_kept(const Plan& plan, int value) {
   const int storage = plan.values[static_cast<std::size_t>(value)].storage;
-  return plan.storages[static_cast<std::size_t>(storage)].where == Storage::Where::port;
+  return plan.storages[static_cast<std::size_t>(storage)].where != Storage::Where::arena;
 }
 
 void Executor::list_views() {

@@ -2,6 +2,7 @@
 /// What a Session stands on: one executor per device kind, behind one interface. Internal to graph/.
 #include <algorithm>
 #include <compare>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -93,6 +94,7 @@ class Executor {
   TensorView view(int id) const {
     const Storage& storage = storage_of(id);
     if (storage.where == Storage::Where::port) return plan_.view(id, memory_of_ports_.bound.at(storage.owner));
+    if (storage.where == Storage::Where::constant) return plan_.view(id, constants_.at(storage.owner));
     return plan_.view(id, arena_data() + memory_.of_value(id)->offset);
   }
   virtual std::byte* arena_data() const = 0;
@@ -103,6 +105,7 @@ class Executor {
   CompileOptions options_;
   MemoryPlan memory_;
   PortMemory memory_of_ports_;
+  std::map<int, void*> constants_;  ///< where each lies, by value
   Receipt receipt_;
   HostTensor staging_;
   std::optional<WarningScope> ending_;  ///< opened by a destructor whose members may warn when they go
@@ -127,7 +130,7 @@ std::shared_ptr<const Backend> cpu_backend();
 std::shared_ptr<const Backend> cuda_backend(int index);
 int cuda_device_count();
 
-/// Whether a value of a placed plan lies in the memory of an input or an output.
-bool is_port(const Plan& plan, int value);
+/// Whether a value of a placed plan lies in the memory of an input, an output or a constant, which nothing else uses.
+bool is_kept(const Plan& plan, int value);
 
 }  // namespace frieze

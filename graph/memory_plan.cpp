@@ -34,7 +34,7 @@ std::vector<Placement> lifetimes(const Plan& plan, const std::vector<std::int64_
     for (const int value : plan.steps[i].outputs) {
       const Storage& storage = plan.storages[storage_of(value)];
       int& first = first_use[storage_of(value)];
-      if (storage.where == Storage::Where::port || first != step) continue;
+      if (storage.where != Storage::Where::arena || first != step) continue;
       all.push_back(
           {storage.owner, 0, aligned(storage.bytes), keep_values ? 0 : step, keep_values ? last_step : last_use[storage_of(value)]});
       first = -1;  // of its other views, none again

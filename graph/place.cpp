@@ -23,9 +23,18 @@ void place_ports(Plan& plan) {
   }
 }
 
+void place_constants(Plan& plan) {
+  for (const PlanConstant& c : plan.constants) {
+    PlanValue& value = plan.values[static_cast<std::size_t>(c.value)];
+    if (value.storage < 0) place_own(plan, c.value);
+    plan.storages[static_cast<std::size_t>(value.storage)].where = Storage::Where::constant;
+  }
+}
+
 Plan place(Plan plan) {
   if (plan.placed()) return plan;
   place_ports(plan);
+  place_constants(plan);
   for (std::size_t id = 0; id < plan.values.size(); ++id) {
     if (plan.values[id].storage < 0) place_own(plan, static_cast<int>(id));
   }

@@ -76,6 +76,16 @@ bool Plan::placed() const {
   return std::all_of(values.begin(), values.end(), [](const PlanValue& v) { return v.storage >= 0; });
 }
 
+const PlanConstant* Plan::constant(int value) const {
+  const auto found = std::find_if(constants.begin(), constants.end(), [value](const PlanConstant& c) { return c.value == value; });
+  return found == constants.end() ? nullptr : &*found;
+}
+
+HostTensor constant_tensor(const Plan& plan, const PlanConstant& constant) {
+  const TensorSpec& spec = plan.spec(constant.value);
+  return constant.integers != nullptr ? constant.integers->converted(spec.dtype, spec.format) : HostTensor(spec, constant.values.get());
+}
+
 TensorView Plan::view(int value, void* storage) const {
   const PlanValue& v = values[static_cast<std::size_t>(value)];
   const std::int64_t bytes = v.offset * static_cast<std::int64_t>(size_of(v.spec.dtype));
@@ -111,6 +121,11 @@ void Plan::validate() const {
     check<Error>(valid(port.value) && values[static_cast<std::size_t>(port.value)].producer == -1, "plan: input '", port.name,
                  "' leads nowhere");
     made[static_cast<std::size_t>(port.value)] = 1;
+  }
+  for (const PlanConstant& c : constants) {
+    check<Error>(valid(c.value) && values[static_cast<std::size_t>(c.value)].producer == -1 && !made[static_cast<std::size_t>(c.value)],
+                 "plan: a constant stands for value ", c.value, ", which is another's");
+    made[static_cast<std::size_t>(c.value)] = 1;
   }
   std::size_t looked = 0;
   const auto look = [&](std::size_t before) {  // of a concatenation, the parts are made before the whole
@@ -167,16 +182,16 @@ std::string first_of(const std::vector<std::string>& names) {
 }
 
 // A finite weight that the run's type turns into an infinity makes the model's values meaningless.
-void check_range(const Step& step, const Parameter& p, DType dtype) {
+void check_range(const std::string& name, const ParameterValues& values, DType dtype) {
   if (dtype == DType::f32) return;
   const auto turns_infinite = [&](float v) { return std::isfinite(v) && std::isinf(round_to(dtype, v)); };
   constexpr float kLargest = std::numeric_limits<float>::max();
   float largest = 0;
-  for (const float v : p.values.get()) largest = std::max(largest, std::abs(v) <= kLargest ? std::abs(v) : 0.0F);
+  for (const float v : values.get()) largest = std::max(largest, std::abs(v) <= kLargest ? std::abs(v) : 0.0F);
   if (!turns_infinite(largest)) return;
-  const auto beyond = std::count_if(p.values.begin(), p.values.end(), turns_infinite);
-  check<WeightsError>(beyond == 0, step.path, ".", p.name, ": ", beyond, " of ", p.values.size(), " values are too large for ", dtype,
-                      ", the largest is ", largest, ": run in ", dtype == DType::f16 ? "bf16 or f32" : "f32");
+  const auto beyond = std::count_if(values.begin(), values.end(), turns_infinite);
+  check<WeightsError>(beyond == 0, name, ": ", beyond, " of ", values.size(), " values are too large for ", dtype, ", the largest is ",
+                      largest, ": run in ", dtype == DType::f16 ? "bf16 or f32" : "f32");
 }
 
 }  // namespace
@@ -188,7 +203,12 @@ void Plan::check_runnable() const {
                       " no values: call load() or init_random() before compiling");
   check<WeightsError>(faults.incomplete.empty(), first_of(faults.incomplete));
   visit_steps(*this, [](const Plan& plan, const Step& step) {
-    for (const Parameter* p : step.layer->parameters()) check_range(step, *p, run_dtype(plan, step));
+    for (const Parameter* p : step.layer->parameters()) check_range(concat_text(step.path, ".", p->name), p->values, run_dtype(plan, step));
+  });
+  visit_plans(*this, [](const Plan& plan) {
+    for (const PlanConstant& c : plan.constants) {
+      if (c.integers == nullptr) check_range(plan.values[static_cast<std::size_t>(c.value)].name, c.values, plan.spec(c.value).dtype);
+    }
   });
 }
 

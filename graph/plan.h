@@ -43,7 +43,7 @@ struct Step {
 
 /// Memory that values are views of.
 struct Storage {
-  enum class Where : std::uint8_t { arena, port };
+  enum class Where : std::uint8_t { arena, port, constant };
   int owner = -1;  ///< the value that takes up all of it
   std::int64_t bytes = 0;
   Where where = Where::arena;
@@ -51,10 +51,11 @@ struct Storage {
 
 /// A value is a view of a storage.
 struct PlanValue {
-  TensorSpec spec;    ///< where it is not contiguous, the format says which axis runs fastest
-  std::string name;   ///< path of the step that makes it, or the input's name
-  int producer = -1;  ///< index of that step, of a view's the last that writes any of it; -1 for an input of the model, or a view of it
-  int storage = -1;   ///< index of Plan::storages; -1: not placed yet
+  TensorSpec spec;   ///< where it is not contiguous, the format says which axis runs fastest
+  std::string name;  ///< path of the step that makes it, or the input's name
+  int producer =
+      -1;  ///< index of that step, of a view's the last that writes any of it; -1 for an input or a constant of the model, or a view of it
+  int storage = -1;         ///< index of Plan::storages; -1: not placed yet
   std::int64_t offset = 0;  ///< of its first element, in elements
   Strides strides{};        ///< in elements
 };
@@ -71,6 +72,13 @@ std::string output_name(const std::string& step, std::size_t i, std::size_t coun
 struct PlanPort {
   std::string name;
   int value = -1;
+};
+
+/// A value that the model brings along, see core/constant.h: there before the first step, and never written.
+struct PlanConstant {
+  int value = -1;
+  ParameterValues values = {};                           ///< of floats, row-major, as they were when the model was traced
+  std::shared_ptr<const HostTensor> integers = nullptr;  ///< of integers
 };
 
 /// What keeps a plan from being run, as tracing found it. Inspecting such a plan works.
@@ -100,6 +108,7 @@ struct Plan {
   std::vector<PlanValue> values;
   std::vector<Storage> storages;
   std::vector<PlanPort> inputs, outputs;
+  std::vector<PlanConstant> constants;
   PlanFaults faults;
   std::vector<BorrowedLayer> borrowed;
   std::vector<AppliedRewrite> rewrites;  ///< that optimize() applied, in the order in which they were registered
@@ -110,6 +119,8 @@ struct Plan {
   int output(std::string_view name) const;
   /// True if every value has its storage.
   bool placed() const;
+  /// The constant that a value is, or nullptr.
+  const PlanConstant* constant(int value) const;
   /// Where a placed value lies if its storage begins at `storage`.
   TensorView view(int value, void* storage) const;
   /// Throws Error if a step uses a value before it is made, two steps make one value, a value leaves its storage, or a port leads nowhere:
@@ -145,6 +156,9 @@ std::vector<AppliedRewrite> applied_rewrites(const Plan& plan);
 Plan place(Plan plan);
 /// The plan with its views as steps again, and nothing placed.
 Plan without_views(Plan plan);
+
+/// The constant's values in the type and format of the plan's value.
+HostTensor constant_tensor(const Plan& plan, const PlanConstant& constant);
 
 /// The type that a step's parameters are rounded to: that of the first of its outputs, then of its inputs, that is no integer; else f32.
 DType run_dtype(const Plan& plan, const Step& step);

@@ -25,7 +25,11 @@ std::vector<HostTensor> random_inputs(const Plan& plan, std::uint64_t seed) {
   std::vector<HostTensor> inputs;
   for (const PlanPort& port : plan.inputs) {
     const TensorSpec& spec = plan.spec(port.value);
-    inputs.emplace_back(spec, normal_values(static_cast<std::size_t>(spec.shape.elements()), seed * 1000003 + inputs.size()));
+    std::vector<float> values = normal_values(static_cast<std::size_t>(spec.shape.elements()), seed * 1000003 + inputs.size());
+    if (is_integer(spec.dtype)) {  // often indices, which are not negative
+      for (float& v : values) v = std::abs(v);
+    }
+    inputs.emplace_back(spec, values);
   }
   return inputs;
 }

@@ -23,6 +23,10 @@ class BodyMemory {
       }
     }
     for (const PlanPort& port : body_.outputs) next_.emplace_back(body_.spec(port.value));
+    for (const PlanConstant& c : body_.constants) {
+      ports_.push_back(constant_tensor(body_, c));
+      storage(c.value) = ports_.back().data();
+    }
     for (std::size_t id = 0; id < body_.values.size(); ++id) {
       const Placement* placed = plan_.of_value(static_cast<int>(id));
       if (void*& at = storage(static_cast<int>(id)); at == nullptr && placed != nullptr) {
@@ -143,6 +147,13 @@ void visit_steps(const Plan& plan, const std::function<void(const Plan&, const S
   for (const Step& step : plan.steps) {
     visit(plan, step);
     if (const Repeat* loop = loop_of(step)) visit_steps(loop->body(), visit);
+  }
+}
+
+void visit_plans(const Plan& plan, const std::function<void(const Plan&)>& visit) {
+  visit(plan);
+  for (const Step& step : plan.steps) {
+    if (const Repeat* loop = loop_of(step)) visit_plans(loop->body(), visit);
   }
 }
 

@@ -50,5 +50,7 @@ class Repeat final : public Layer {
 const Repeat* loop_of(const Step& step);
 /// Calls `visit(plan, step)` for every step of the plan, and of the bodies of its loops with the body's plan.
 void visit_steps(const Plan& plan, const std::function<void(const Plan&, const Step&)>& visit);
+/// Calls `visit(plan)` for the plan and the bodies of its loops.
+void visit_plans(const Plan& plan, const std::function<void(const Plan&)>& visit);
 
 }  // namespace FRIEZE_API

@@ -89,7 +89,7 @@ void Session::bind(std::string_view name, void* data) {
 
 HostTensor Session::value(int plan_value) const {
   check<OptionError>(plan_value >= 0 && plan_value < static_cast<int>(plan().values.size()), "no plan value ", plan_value);
-  check<OptionError>(options().keep_values || is_port(plan(), plan_value), "value '",
+  check<OptionError>(options().keep_values || is_kept(plan(), plan_value), "value '",
                      plan().values[static_cast<std::size_t>(plan_value)].name,
                      "' shares its memory with others: compile with keep_values to read it");
   return executor().read_value(plan_value);

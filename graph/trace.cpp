@@ -6,8 +6,10 @@
 #include <set>
 #include <typeinfo>
 
+#include <frieze/core/constant.h>
 #include <frieze/core/error.h>
 #include <frieze/graph/plan.h>
+#include <frieze/graph/reformat.h>
 #include <frieze/graph/repeat.h>
 
 namespace frieze {
@@ -74,6 +76,35 @@ class PlanTracer final : public Tracer {
     return made;
   }
 
+  Value constant(const Constant& c) override {
+    std::string name = c.parameter == nullptr ? functional_path("constant") : std::string();
+    if (c.parameter != nullptr) {
+      const auto known = parameters_.find({c.parameter, c.spec.dtype});
+      if (known != parameters_.end()) return Value(*this, known->second);
+      name = key_of(*c.parameter);
+    }
+    const int id = static_cast<int>(plan_.values.size());
+    plan_.values.push_back({c.spec, std::move(name), -1});
+    plan_.constants.push_back({id, c.values, c.integers});
+    note_shown();
+    if (c.parameter != nullptr) parameters_.emplace(std::pair(c.parameter, c.spec.dtype), id);
+    return Value(*this, id);
+  }
+
+  DType run_dtype() const override {
+    for (const PlanPort& port : outermost_.inputs) {
+      if (!is_integer(outermost_.spec(port.value).dtype)) return outermost_.spec(port.value).dtype;
+    }
+    return DType::f32;
+  }
+
+  /// The value as one that the plan may give: of a constant, a copy.
+  int as_output(const Value& v) {
+    const PlanConstant* const c = plan_.constant(v.id());
+    if (c == nullptr) return v.id();
+    return step(std::make_shared<Reformat>(), plan_.values[static_cast<std::size_t>(v.id())].name + ":copy", {&v, 1}).front().id();
+  }
+
   const TensorSpec& spec(int id) const override { return plan_.spec(id); }
   const char* shown(int id) const override { return shown_.at(static_cast<std::size_t>(id)).c_str(); }
 
@@ -96,10 +127,13 @@ class PlanTracer final : public Tracer {
       check<DTypeError>(!is_integer(table.dtype), path, ": a table is of floats, got ", table.dtype);
       values.rows.push_back(tracer.add_input({concat_text("row.", values.rows.size()), table.row, table.dtype}));
     }
-    const std::vector<Value> next = body(values);
+    const std::vector<Value> next = [&] {
+      const TracerScope scope(tracer);
+      return body(values);
+    }();
     for (const Value& v : next) {
       check<OptionError>(&v.tracer() == &tracer, path, ": the body of a loop gives a value of the model outside of it");
-      inner.outputs.push_back({concat_text("next.", inner.outputs.size()), v.id()});
+      inner.outputs.push_back({concat_text("next.", inner.outputs.size()), tracer.as_output(v)});
     }
     std::shared_ptr<const Repeat> repeat;
     try {
@@ -170,44 +204,82 @@ class PlanTracer final : public Tracer {
     return copy;
   }
 
-  // `stray`: the root of the layer's tree, if that is not the model.
+  // Notes what keeps a parameter from being used. `stray`: the root of its tree, if that is not the model.
+  void check_parameter(const std::string& full, const Parameter& p, const Module* stray) {
+    const std::int64_t count = static_cast<std::int64_t>(p.values.size()), expected = p.shape.elements();
+    if (!p.values.filled()) {
+      if (stray == nullptr && expected > 0) outermost_.faults.unfilled.push_back(full);
+    } else if (count != expected) {
+      outermost_.faults.incomplete.push_back(concat_text(full, " has ", count, " values, its shape ", p.shape, " takes ", expected));
+    } else if (p.values.by_element()) {
+      const auto missing = std::count_if(p.values.begin(), p.values.end(), [](float v) { return std::isnan(v); });
+      if (missing > 0)
+        outermost_.faults.incomplete.push_back(concat_text(full, ": ", missing, " of ", count, " values are NaN or were never set"));
+    }
+  }
+
   void check_parameters(const Layer& layer, const std::string& name, const Module* stray) {
     bool any = false;
     layer.visit_parameters([&](const std::string& key, const Parameter& p) {
       any = true;
-      const std::string full = &layer == state_->root && layer.path().empty() ? key : name + "." + key;
-      const std::int64_t count = static_cast<std::int64_t>(p.values.size()), expected = p.shape.elements();
-      if (!p.values.filled()) {
-        if (stray == nullptr && expected > 0) outermost_.faults.unfilled.push_back(full);
-      } else if (count != expected) {
-        outermost_.faults.incomplete.push_back(concat_text(full, " has ", count, " values, its shape ", p.shape, " takes ", expected));
-      } else if (p.values.by_element()) {
-        const auto missing = std::count_if(p.values.begin(), p.values.end(), [](float v) { return std::isnan(v); });
-        if (missing > 0)
-          outermost_.faults.incomplete.push_back(concat_text(full, ": ", missing, " of ", count, " values are NaN or were never set"));
-      }
+      check_parameter(&layer == state_->root && layer.path().empty() ? key : name + "." + key, p, stray);
     });
-    if (!any || stray == nullptr) return;
-    // Who used it: the innermost module that is not of the stray tree itself.
+    if (any && stray != nullptr) note_stray(*stray);
+  }
+
+  // Who used a module of another tree: the innermost module that is not of that tree itself.
+  void note_stray(const Module& stray) {
     const auto belongs = [&](const Module* module) {
       for (; module != nullptr; module = module->parent()) {
-        if (module == stray) return true;
+        if (module == &stray) return true;
       }
       return false;
     };
     const auto user =
         std::find_if(state_->scopes.rbegin(), state_->scopes.rend(), [&](const Scope& scope) { return !belongs(scope.module); });
-    std::string sentence =
-        concat_text(stray->class_name(), " used in ",
-                    user == state_->scopes.rend() ? state_->root->class_name() : user->module->class_name(), "::forward was never add()ed");
+    note_unregistered(concat_text(stray.class_name(), " used in ",
+                                  user == state_->scopes.rend() ? state_->root->class_name() : user->module->class_name(),
+                                  "::forward was never add()ed"));
+  }
+
+  void note_unregistered(std::string sentence) {
     std::vector<std::string>& told = outermost_.faults.unregistered;
     if (told.empty() || told.back() != sentence) told.push_back(std::move(sentence));
+  }
+
+  // The full key of a parameter that a forward uses as a value: of the module whose forward runs, or of one around or below it.
+  std::string key_of(const Parameter& parameter) {
+    for (const bool below : {false, true}) {
+      for (auto scope = state_->scopes.rbegin(); scope != state_->scopes.rend(); ++scope) {
+        std::string found;
+        const auto look = [&](const std::string& key, const Parameter& p) {
+          if (&p == &parameter) found = scope->path.empty() ? key : scope->path + "." + key;
+        };
+        if (below) {
+          scope->module->visit_parameters(look);
+        } else {
+          for (const Parameter* p : scope->module->parameters()) look(p->name, *p);
+        }
+        if (found.empty()) continue;
+        const Module* top = scope->module;
+        while (top != state_->root && top->parent() != nullptr) top = top->parent();
+        const Module* const stray = top == state_->root ? nullptr : top;
+        check_parameter(found, parameter, stray);
+        if (stray != nullptr) note_stray(*stray);
+        return found;
+      }
+    }
+    const Module* const user = state_->scopes.empty() ? state_->root : state_->scopes.back().module;
+    note_unregistered(concat_text("a parameter of shape ", parameter.shape, " used in ", user->class_name(),
+                                  "::forward was never registered: call add_parameter() in the module's constructor"));
+    return functional_path("parameter");
   }
 
   Plan& plan_;
   Plan& outermost_;  // takes the faults and the borrowed layers
   std::shared_ptr<State> state_;
-  std::deque<std::string> shown_;  // by value; values refer to the texts
+  std::map<std::pair<const Parameter*, DType>, int> parameters_;  // that are values of this plan
+  std::deque<std::string> shown_;                                 // by value; values refer to the texts
 };
 
 void check_inputs_of_model(const std::vector<InputSpec>& inputs) {
@@ -229,6 +301,7 @@ Plan trace(const Module& model, const std::vector<InputSpec>& inputs) {
   PlanTracer tracer(plan);
   std::vector<NamedValue> values;
   for (const InputSpec& input : inputs) values.push_back({input.name, tracer.add_input(input)});
+  const TracerScope scope(tracer);
   tracer.enter(model);
   // A lone leaf layer is a model too, with as many inputs as were given.
   std::vector<NamedValue> outputs;
@@ -246,7 +319,7 @@ Plan trace(const Module& model, const std::vector<InputSpec>& inputs) {
     check<OptionError>(names.insert(output.name).second, model.class_name(), ": two outputs named '", output.name, "'");
     const std::string who = concat_text(model.class_name(), ": output '", output.name, "'");
     check<OptionError>(&tracer_of(who, {&output.value, 1}) == &tracer, who, " belongs to another trace");
-    plan.outputs.push_back({output.name, output.value.id()});
+    plan.outputs.push_back({output.name, tracer.as_output(output.value)});
   }
   plan.validate();
   return plan;

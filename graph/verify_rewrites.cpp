@@ -42,6 +42,9 @@ class Prover {
     for (std::size_t i = 0; i < before.inputs.size(); ++i) {
       values_[before.inputs[i].value] = inputs[i].converted(exact_type(inputs[i].spec().dtype), Format::nchw);
     }
+    for (const PlanConstant& c : before.constants) {
+      values_[c.value] = constant_tensor(before, c).converted(exact_type(before.spec(c.value).dtype), Format::nchw);
+    }
     run_before();
   }
 

@@ -14,6 +14,7 @@
 #include <frieze/graph/cuda/arena.h>
 #include <frieze/graph/cuda/capture.h>
 #include <frieze/graph/cuda/check_kernels.h>
+#include <frieze/graph/cuda/constants.h>
 #include <frieze/graph/cuda/executor.h>
 #include <frieze/graph/cuda/port_copy.h>
 #include <frieze/graph/cuda/record.h>
@@ -126,7 +127,6 @@ class CudaExecutor final : public Executor {
   }
 
   bool on_host() const override { return false; }
-
   void write_port(const PortPart& part, const void* from) override {
     const SessionScope scope(*this);
     last_use_->wait();
@@ -158,7 +158,7 @@ class CudaExecutor final : public Executor {
   HostTensor read_value(int value) const override {
     const SessionScope scope(*this);
     last_use_->wait();
-    if (!is_port(plan_, value)) arena_->begin_use(stream_.get(), last_use_);
+    if (!is_kept(plan_, value)) arena_->begin_use(stream_.get(), last_use_);
     return read_view(view(value), plan_.spec(value), stream_.get());
   }
 
@@ -258,6 +258,7 @@ class CudaExecutor final : public Executor {
         ports_.emplace(port.value, std::move(buffer));
       }
     }
+    ports_.merge(upload_constants(plan_, constants_, receipt_.memory.weights));
   }
 
   void prepare() {
@@ -468,8 +469,8 @@ class CudaExecutor final : public Executor {
   DeviceInfo device_;
   Stream stream_;
   std::shared_ptr<DeviceArena> arena_;
-  std::map<int, DeviceBuffer> ports_;
-  std::vector<Prepared> steps_;  // library plans in here outlive the graph that was captured from them
+  std::map<int, DeviceBuffer> ports_;  // and constants
+  std::vector<Prepared> steps_;        // library plans in here outlive the graph that was captured from them
   CapturedGraph captured_;
   GraphExec exec_;
   bool dead_ = false;

@@ -1,11 +1,13 @@
 #include <frieze/graph/cuda/repeat.h>
 
 #include <algorithm>
+#include <map>
 
 #include <frieze/core/cuda/check.h>
 #include <frieze/core/cuda/graph_nodes.h>
 #include <frieze/core/cuda/handles.h>
 #include <frieze/core/cuda/stream_capture.h>
+#include <frieze/graph/cuda/constants.h>
 #include <frieze/graph/cuda/loop.h>
 #include <frieze/graph/cuda/reformat.h>
 #include <frieze/graph/cuda/strided_copy.h>
@@ -29,6 +31,7 @@ class RepeatKernel final : public LoopKernel {
         storages_(body_.storages.size(), 0) {
     preload_loop();
     preload_strided_copy();
+    constants_ = upload_constants(body_, constants_at_, constant_bytes_);
     std::vector<std::int64_t> workspaces;
     for (const Step& step : body_.steps) {
       std::vector<TensorSpec> in, out;
@@ -84,7 +87,7 @@ class RepeatKernel final : public LoopKernel {
     std::size_t bytes = 0;
     for (const auto& kernel : kernels_) bytes += kernel->weight_bytes();
     for (const DeviceBuffer& table : tables_) bytes += table.bytes();
-    return bytes;
+    return bytes + static_cast<std::size_t>(constant_bytes_);
   }
   std::string describe() const override {
     const std::string times = concat_text(iterations_, iterations_ == 1 ? " iteration" : " iterations", " of ", kernels_.size(),
@@ -108,6 +111,7 @@ class RepeatKernel final : public LoopKernel {
     auto* const base = static_cast<std::byte*>(args.workspace);
     std::vector<void*> storages;
     for (const std::int64_t offset : storages_) storages.push_back(base + offset);
+    for (const auto& [value, at] : constants_at_) storages[storage(value)] = at;
     // What is the same in every iteration is read where it lies.
     for (std::size_t i = carried_; i < carried_ + given_; ++i) storages[storage(body_.inputs[i].value)] = args.in[i].data;
     Views views;
@@ -179,7 +183,9 @@ class RepeatKernel final : public LoopKernel {
   std::vector<std::unique_ptr<Kernel>> kernels_;
   MemoryPlan memory_;
   std::vector<std::int64_t> storages_;  // offsets of the body's storages in the workspace
-  std::int64_t counter_ = 0, bytes_ = 0;
+  std::int64_t counter_ = 0, bytes_ = 0, constant_bytes_ = 0;
+  std::map<int, DeviceBuffer> constants_;
+  std::map<int, void*> constants_at_;
   std::vector<DeviceBuffer> tables_;
   bool builds_nodes_ = false, has_node_ = false;
 };

@@ -44,7 +44,7 @@ class FormatChooser {
     for (std::size_t i = 0; i < step.inputs.size(); ++i) {
       const TensorSpec& in = spec(step.inputs[i]);
       if (i < step.layer_inputs()) specs.push_back(in);
-      if (!settled && !same_layout(in.shape)) {
+      if (!settled && !same_layout(in.shape) && plan_.constant(step.inputs[i]) == nullptr) {
         incoming = in.format;
         settled = true;
       }
@@ -91,7 +91,24 @@ class FormatChooser {
     if (same_layout(spec(id).shape)) return id;
     const int known = variants_[static_cast<std::size_t>(id)][index(format)];
     if (known >= 0) return known;
+    if (const PlanConstant* const c = plan_.constant(id)) return add_constant(*c, format);
     const int made = add_reformat(id, format, std::string(":").append(name(format)));
+    variants_[static_cast<std::size_t>(id)][index(format)] = made;
+    return made;
+  }
+
+  // The same constant in `format`: it lies so from the beginning.
+  int add_constant(PlanConstant copy, Format format) {
+    const int id = copy.value;
+    PlanValue value = plan_.values[static_cast<std::size_t>(id)];
+    value.spec.format = format;
+    const int made = static_cast<int>(plan_.values.size());
+    copy.value = made;
+    plan_.constants.push_back(std::move(copy));
+    plan_.values.push_back(std::move(value));
+    variants_.push_back({});
+    variants_.back().fill(-1);
+    variants_.back()[index(format)] = made;
     variants_[static_cast<std::size_t>(id)][index(format)] = made;
     return made;
   }

@@ -42,6 +42,8 @@ Plan find_views(Plan plan);
 void place_own(Plan& plan, int id);
 /// Storages for the ports that have none.
 void place_ports(Plan& plan);
+/// The same for the constants.
+void place_constants(Plan& plan);
 
 /// A plan of `steps` over the values of `plan`, renumbered so that it holds no value that nobody makes or uses.
 Plan rebuilt(const Plan& plan, std::vector<Step> steps);

@@ -23,6 +23,10 @@ Plan rebuilt(const Plan& plan, std::vector<Step> steps) {
     out.steps.push_back(std::move(step));
   }
   for (const PlanPort& port : plan.outputs) out.outputs.push_back({port.name, keep(port.value, -1)});
+  for (PlanConstant c : plan.constants) {
+    c.value = renamed[static_cast<std::size_t>(c.value)];
+    if (c.value >= 0) out.constants.push_back(std::move(c));  // else nobody uses it any more
+  }
   out.validate();
   return out;
 }

@@ -20,6 +20,7 @@ class Rewriter final : public RewritablePlan {
     values_.resize(plan_.values.size());
     for (Step& step : plan_.steps) add_node(std::move(step), 0, true);
     for (const PlanPort& port : plan_.inputs) values_[at(port.value)].is_input = true;
+    for (const PlanConstant& c : plan_.constants) values_[at(c.value)].is_input = true;
     for (const PlanPort& port : plan_.outputs) ++values_[at(port.value)].uses, values_[at(port.value)].is_output = true;
   }
 

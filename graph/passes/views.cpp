@@ -36,6 +36,7 @@ class Viewer {
         copies_behind_(plan_.steps.size()) {
     for (const PlanPort& port : plan_.outputs) ports_[port.value] = "'" + port.name + "' is an output";
     for (const PlanPort& port : plan_.inputs) ports_[port.value] = "'" + port.name + "' is an input";
+    for (const PlanConstant& c : plan_.constants) ports_[c.value] = "'" + value(c.value).name + "' is a constant";
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
       const Step& step = plan_.steps[i];
       rules_.push_back(rule_of(step));
@@ -46,6 +47,7 @@ class Viewer {
 
   Plan run() {
     place_ports(plan_);
+    place_constants(plan_);
     for (std::size_t i = plan_.steps.size(); i-- > 0;) {
       if (holds_[i]) place_inputs(i);
     }
@@ -247,7 +249,7 @@ class Viewer {
   }
 
   Plan plan_;
-  std::map<int, std::string> ports_;  // by value: "'x' is an input"
+  std::map<int, std::string> ports_;  // and constants, by value: "'x' is an input"
   std::vector<StrideRule> rules_;
   std::vector<std::vector<Use>> users_;  // by value
   std::vector<char> looks_, holds_, is_view_;

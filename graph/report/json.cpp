@@ -82,11 +82,14 @@ Json plan_as_json(const Plan& plan) {
   for (const AppliedRewrite& rewrite : applied_rewrites(plan)) rewrites.push_back({{"name", rewrite.name}, {"times", rewrite.times}});
   Json storages = Json::array();
   for (const Storage& storage : plan.storages) {
-    const bool port = storage.where == Storage::Where::port;
-    storages.push_back({{"owner", storage.owner}, {"bytes", storage.bytes}, {"where", port ? "port" : "arena"}});
+    constexpr const char* kNames[] = {"arena", "port", "constant"};
+    storages.push_back({{"owner", storage.owner}, {"bytes", storage.bytes}, {"where", kNames[static_cast<std::size_t>(storage.where)]}});
   }
+  Json constants = Json::array();
+  for (const PlanConstant& c : plan.constants) constants.push_back(c.value);
   return {{"inputs", ports_json(plan, plan.inputs)},
           {"outputs", ports_json(plan, plan.outputs)},
+          {"constants", std::move(constants)},
           {"rewrites", std::move(rewrites)},
           {"steps", std::move(steps)},
           {"views", std::move(views)},

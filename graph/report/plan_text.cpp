@@ -38,6 +38,16 @@ std::string port_lines(const Plan& plan, const std::vector<PlanPort>& ports, con
   return text;
 }
 
+// Not the values themselves: "constant pos_embed: [1,384,16,16] bf16".
+std::string constant_lines(const Plan& plan) {
+  std::string text;
+  for (const PlanConstant& c : plan.constants) {
+    const PlanValue& value = plan.values[static_cast<std::size_t>(c.value)];
+    text += concat_text("constant ", value.name, ": ", value.spec, "\n");
+  }
+  return text;
+}
+
 // "rewrites: batch norm into weights (12), …": those that applied, and in how many places; nothing if none did.
 std::string rewrites_line(const Plan& plan) {
   std::string list;
@@ -74,7 +84,9 @@ std::string plan_text(const Plan& plan) {
   };
   add_rows(plan, "");
   for (const Step& step : plan.steps) flops += step.flops, bytes += step.bytes;
-  return port_lines(plan, plan.inputs, "input") + table.text() + views_table(plan) + port_lines(plan, plan.outputs, "output") +
+  std::string constants;  // those of the bodies of loops too
+  visit_plans(plan, [&](const Plan& part) { constants += constant_lines(part); });
+  return port_lines(plan, plan.inputs, "input") + constants + table.text() + views_table(plan) + port_lines(plan, plan.outputs, "output") +
          rewrites_line(plan) +
          concat_text(counted(static_cast<std::int64_t>(plan.steps.size()), "step"), ", ", fixed(flops / 1e6, 2), " MFLOP, at least ",
                      fixed(bytes / 1e6, 2), " MB moved\n");
@@ -95,6 +107,9 @@ std::string plan_dot(const Plan& plan) {
   };
   for (const PlanPort& port : plan.inputs) {
     dot += concat_text("  ", node(port.value), " [shape=ellipse, label=", quoted(port.name), "];\n");
+  }
+  for (const PlanConstant& c : plan.constants) {
+    dot += concat_text("  ", node(c.value), " [shape=note, label=", quoted(plan.values[static_cast<std::size_t>(c.value)].name), "];\n");
   }
   for (std::size_t i = 0; i < plan.steps.size(); ++i) {
     const Step& step = plan.steps[i];
