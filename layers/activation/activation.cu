@@ -12,7 +12,7 @@ class ActivationKernel final : public NodeKernel {
   // 2 * elements * sizeof(T) bytes, and up to 40 instructions an element: bound by memory on every GPU but for gelu in bf16,
   // which comes near its limit of instructions.
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
-    launch_unary({f_, 1, parameter_}, args.in[0], args.out[0], stream);
+    launch_unary({UnaryOp::Code::activation, parameter_, 0, f_}, args.in[0], args.out[0], stream);
   }
   std::string describe() const override { return "16 bytes a thread"; }
 

@@ -15,8 +15,8 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr std::string_view kUnary[] = {"neg",    "abs",        "exp",           "log",  "sqrt",          "rsqrt",  "sin",         "cos",
                                        "square", "reciprocal", "floor",         "add",  "subtract_from", "divide", "divide_into", "clamp",
                                        "pow",    "greater",    "greater_equal", "less", "less_equal",    "equal",  "not_equal"};
-constexpr std::string_view kBinary[] = {"subtract",      "divide", "minimum",    "maximum", "greater",
-                                        "greater_equal", "less",   "less_equal", "equal",   "not_equal"};
+constexpr std::string_view kBinary[] = {"subtract", "divide",     "minimum", "maximum",   "greater", "greater_equal",
+                                        "less",     "less_equal", "equal",   "not_equal", "prelu"};
 
 double truth(bool v) { return v ? 1.0 : 0.0; }
 
@@ -64,6 +64,7 @@ double evaluate(BinaryFunction f, double a, double b) {
     case BinaryFunction::less_equal: return truth(a <= b);
     case BinaryFunction::equal: return truth(a == b);
     case BinaryFunction::not_equal: return truth(a != b);
+    case BinaryFunction::prelu: return a < 0 ? a * b : a;
   }
   return a;
 }
@@ -136,7 +137,7 @@ void Binary::reference(const ReferenceArgs& args) const {
 }
 
 ErrorBudget Binary::budget(std::span<const TensorSpec>) const {
-  const bool rounds = f_ == BinaryFunction::subtract || f_ == BinaryFunction::divide;
+  const bool rounds = f_ == BinaryFunction::subtract || f_ == BinaryFunction::divide || f_ == BinaryFunction::prelu;
   return {.roundings = rounds ? 1.0 : 0.0, .terms = 0};
 }
 

@@ -49,6 +49,7 @@ BinaryOp op_of(const Binary& layer) {
     case BinaryFunction::less_equal: return {Code::less_equal};
     case BinaryFunction::equal: return {Code::equal};
     case BinaryFunction::not_equal: return {Code::not_equal};
+    case BinaryFunction::prelu: return {Code::prelu};
   }
   return {};
 }

@@ -66,7 +66,19 @@ class Unary final : public Layer {
 };
 
 /// Functions of two values.
-enum class BinaryFunction : std::uint8_t { subtract, divide, minimum, maximum, greater, greater_equal, less, less_equal, equal, not_equal };
+enum class BinaryFunction : std::uint8_t {
+  subtract,
+  divide,
+  minimum,
+  maximum,
+  greater,
+  greater_equal,
+  less,
+  less_equal,
+  equal,
+  not_equal,
+  prelu  ///< a, below 0 a * b
+};
 std::string_view name(BinaryFunction f);
 
 /// y[i] = f(a[i], b[i]) with NumPy's broadcasting; all else as Add. minimum and maximum are NaN if either is; comparisons as in Unary.

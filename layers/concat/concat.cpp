@@ -1,6 +1,7 @@
 #include <frieze/layers/concat/concat.h>
 
 #include <frieze/core/error.h>
+#include <frieze/layers/reshape/reshape.h>
 #include <frieze/layers/shared/views.h>
 
 namespace frieze {
@@ -38,6 +39,18 @@ std::string Concat::describe() const { return axis_ == 1 ? std::string() : conca
 
 Value concat(const std::vector<Value>& values, int axis, SourceLine where) {
   return apply(std::make_shared<Concat>(axis), "concat", values, where);
+}
+
+Value stack(const std::vector<Value>& values, int axis, SourceLine where) {
+  std::vector<Value> parts;
+  for (const Value& v : values) {
+    check_at("stack", Operand(v, where), [&] {
+      check<ShapeError>(v.shape() == values.front().shape(), "stack expects values of one shape, got ", values.front().shape(), " and ",
+                        v.shape());
+    });
+    parts.push_back(unsqueeze(Operand(v, where), axis));
+  }
+  return concat(parts, axis, where);
 }
 
 }  // namespace frieze

@@ -35,4 +35,9 @@ class Concat final : public Layer {
 /// concat({a, b, c}). Throws OptionError on an empty list.
 Value concat(const std::vector<Value>& values, int axis = 1, SourceLine where = SourceLine::here());
 
+/// Values of one shape along a new axis, as concat of unsqueeze: each lies in the result's memory where the steps around allow.
+/// Throws as concat() and unsqueeze() do.
+/// Source: PyTorch 2.x torch.stack.
+Value stack(const std::vector<Value>& values, int axis = 0, SourceLine where = SourceLine::here());
+
 }  // namespace FRIEZE_API

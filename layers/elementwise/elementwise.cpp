@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include <frieze/core/error.h>
+#include <frieze/layers/shared/views.h>
 
 namespace frieze {
 namespace {
@@ -13,21 +14,12 @@ Inferred infer_binary(std::string_view who, std::span<const TensorSpec> in) {
   return elementwise_cost(in, {broadcast_shape(who, in[0].shape, in[1].shape), in[0].dtype}, 1);
 }
 
-// The row-major values of `x` repeated to `shape`.
-std::vector<double> broadcast(const TensorView& x, const Shape& shape) {
-  TensorView repeated(x.data, shape, x.dtype, x.strides);
-  for (int axis = 0; axis < shape.rank(); ++axis) {
-    if (x.shape[axis] == 1) repeated.strides[static_cast<std::size_t>(axis)] = 0;
-  }
-  const std::vector<float> values = to_floats(repeated);
-  return {values.begin(), values.end()};
-}
-
 template <class Op>
 void reference_binary(const ReferenceArgs& args, Op op) {
-  std::vector<double> y = broadcast(args.in[0], args.out[0].shape);
-  const std::vector<double> b = broadcast(args.in[1], args.out[0].shape);
-  for (std::size_t i = 0; i < y.size(); ++i) y[i] = op(y[i], b[i]);
+  const std::vector<float> a = to_floats(broadcast_view(args.in[0], args.out[0].shape));
+  const std::vector<float> b = to_floats(broadcast_view(args.in[1], args.out[0].shape));
+  std::vector<double> y(a.size());
+  for (std::size_t i = 0; i < y.size(); ++i) y[i] = op(static_cast<double>(a[i]), static_cast<double>(b[i]));
   from_doubles(y, args.out[0]);
 }
 
@@ -43,14 +35,16 @@ constexpr ErrorBudget kOneStore{.roundings = 1, .terms = 0};
 }  // namespace
 
 Shape broadcast_shape(std::string_view who, const Shape& a, const Shape& b) {
-  check<ShapeError>(a.rank() == b.rank(), who, " expects two inputs of one rank, got ", a, " and ", b);
-  Shape out = a;
-  for (int axis = 0; axis < a.rank(); ++axis) {
-    check<ShapeError>(a[axis] == b[axis] || a[axis] == 1 || b[axis] == 1, who, " expects extents that are equal or 1, got ", a, " and ", b,
-                      ", which differ at axis ", axis);
-    out = out.with(axis, std::max(a[axis], b[axis]));
+  const int rank = std::max(a.rank(), b.rank());
+  std::vector<std::int64_t> extents;
+  for (int axis = 0; axis < rank; ++axis) {
+    const int in_a = axis - (rank - a.rank()), in_b = axis - (rank - b.rank());
+    const std::int64_t of_a = in_a < 0 ? 1 : a[in_a], of_b = in_b < 0 ? 1 : b[in_b];
+    check<ShapeError>(of_a == of_b || of_a == 1 || of_b == 1, who, " expects extents that are equal or 1, got ", a, " and ", b,
+                      ", which differ at axis ", axis, rank == a.rank() && rank == b.rank() ? "" : " of the result");
+    extents.push_back(std::max(of_a, of_b));
   }
-  return out;
+  return Shape(extents);
 }
 
 Inferred Add::infer(std::span<const TensorSpec> in) const { return infer_binary(type_name(), in); }

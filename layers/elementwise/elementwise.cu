@@ -7,23 +7,23 @@ namespace {
 
 class BinaryKernel final : public NodeKernel {
  public:
-  BinaryKernel(BinaryOp op, DType t) : op_(op) { preload_binary(t); }
+  BinaryKernel(BinaryOp::Code op, DType t) : op_(op) { preload_binary(t); }
 
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
     const Shape& shape = args.out[0].shape;
-    launch_binary(op_, broadcast_view(args.in[0], shape), broadcast_view(args.in[1], shape), args.out[0], stream);
+    launch_binary({op_}, broadcast_view(args.in[0], shape), broadcast_view(args.in[1], shape), args.out[0], stream);
   }
   std::string describe() const override { return "16 bytes a thread"; }
 
  private:
-  BinaryOp op_;
+  BinaryOp::Code op_;
 };
 
 class ScaleKernel final : public NodeKernel {
  public:
   ScaleKernel(float factor, DType t) : factor_(factor) { preload_unary(t); }
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
-    launch_unary({Activation::none, factor_}, args.in[0], args.out[0], stream);
+    launch_unary({UnaryOp::Code::scale, factor_}, args.in[0], args.out[0], stream);
   }
   std::string describe() const override { return "16 bytes a thread"; }
 
@@ -32,10 +32,10 @@ class ScaleKernel final : public NodeKernel {
 };
 
 std::unique_ptr<Kernel> make_add(const Add&, const PrepareArgs& args) {
-  return std::make_unique<BinaryKernel>(BinaryOp::add, args.out[0].dtype);
+  return std::make_unique<BinaryKernel>(BinaryOp::Code::add, args.out[0].dtype);
 }
 std::unique_ptr<Kernel> make_mul(const Mul&, const PrepareArgs& args) {
-  return std::make_unique<BinaryKernel>(BinaryOp::mul, args.out[0].dtype);
+  return std::make_unique<BinaryKernel>(BinaryOp::Code::mul, args.out[0].dtype);
 }
 std::unique_ptr<Kernel> make_scale(const Scale& layer, const PrepareArgs& args) {
   return std::make_unique<ScaleKernel>(layer.factor(), args.out[0].dtype);

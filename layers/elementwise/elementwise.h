@@ -4,14 +4,14 @@
 
 namespace frieze FRIEZE_API {
 
-/// The shape of a (op) b: both of one rank, every extent equal or 1 in one of them; the larger one wins.
+/// The shape of a (op) b: axes are matched from the last one on; extents are equal, or 1, or missing, in one of them; the larger one wins.
 /// Throws ShapeError naming `who` and both shapes.
 Shape broadcast_shape(std::string_view who, const Shape& a, const Shape& b);
 
-/// y[i] = a[i] + b[i], an extent of 1 being repeated along its axis, as in NumPy but for inputs of one rank.
+/// y[i] = a[i] + b[i], an extent of 1, or an axis that is missing in front, being repeated, as in NumPy.
 /// a, b, y: any rank, f32|f16|bf16, one type, one format; y may be an input of its own shape. Added in f32, rounded once.
 /// NaN and Inf as IEEE 754 gives them. Moves elements(a) + elements(b) + elements(y) values, 1 flop/element.
-/// Throws ShapeError on other than two inputs, on ranks that differ, on extents that neither agree nor are 1;
+/// Throws ShapeError on other than two inputs, on extents that neither agree nor are 1;
 /// DTypeError on two types.
 /// Source: NumPy "Broadcasting" (numpy.org/doc/stable/user/basics.broadcasting.html).
 class Add final : public Layer {

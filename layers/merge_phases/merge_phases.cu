@@ -21,7 +21,7 @@ class MergePhasesKernel final : public NodeKernel {
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
     const TensorView x = merge_phases_view_input(args.in[0]), y = merge_phases_view_output(args.out[0]);
     if (adds_) {
-      launch_binary(BinaryOp::add, x, merge_phases_view_output(args.in[1]), y, stream);
+      launch_binary({BinaryOp::Code::add}, x, merge_phases_view_output(args.in[1]), y, stream);
     } else {
       launch_copy(x, y, stream);
     }

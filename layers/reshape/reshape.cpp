@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <frieze/core/error.h>
+#include <frieze/layers/shared/views.h>
 
 namespace frieze {
 
@@ -101,6 +102,40 @@ Value flatten(Operand x, int first, int last) {
     return std::make_shared<Reshape>(std::move(extents));
   };
   return apply_made(make, "flatten", {x});
+}
+
+Value squeeze(Operand x, int axis) {
+  const auto make = [&] {
+    const Shape& shape = x.value.shape();
+    const int gone = checked_axis("squeeze", shape, axis);
+    check<ShapeError>(shape[gone] == 1, "squeeze expects an extent of 1 at axis ", axis, ", got ", shape);
+    std::vector<std::int64_t> extents(shape.extents().begin(), shape.extents().end());
+    extents.erase(extents.begin() + gone);
+    return std::make_shared<Reshape>(std::move(extents));
+  };
+  return apply_made(make, "squeeze", {x});
+}
+
+Value squeeze(Operand x) {
+  const auto make = [&] {
+    std::vector<std::int64_t> extents(x.value.shape().extents().begin(), x.value.shape().extents().end());
+    std::erase(extents, 1);
+    return std::make_shared<Reshape>(std::move(extents));
+  };
+  return apply_made(make, "squeeze", {x});
+}
+
+Value unsqueeze(Operand x, int axis) {
+  const auto make = [&] {
+    const Shape& shape = x.value.shape();
+    const int rank = shape.rank(), at = axis < 0 ? axis + rank + 1 : axis;
+    check<ShapeError>(0 <= at && at <= rank && rank < Shape::kMaxRank, "unsqueeze expects an axis within rank ", rank + 1,
+                      " and a rank of up to ", Shape::kMaxRank, ", got axis ", axis, " (x ", shape, ")");
+    std::vector<std::int64_t> extents(shape.extents().begin(), shape.extents().end());
+    extents.insert(extents.begin() + at, 1);
+    return std::make_shared<Reshape>(std::move(extents));
+  };
+  return apply_made(make, "unsqueeze", {x});
 }
 
 }  // namespace frieze

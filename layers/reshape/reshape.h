@@ -47,4 +47,14 @@ Value reshape(Operand x, std::vector<std::int64_t> extents);
 /// Source: PyTorch 2.x torch.flatten.
 Value flatten(Operand x, int first = 0, int last = -1);
 
+/// Without its axis `axis`, which must have one element; or without all such axes. Negative ones count from the end.
+/// Throws ShapeError on an axis that is not there or has several elements.
+/// Source: PyTorch 2.x torch.squeeze, which leaves an axis of several elements as it is.
+Value squeeze(Operand x, int axis);
+Value squeeze(Operand x);
+/// With an axis of one element before axis `axis` of x; -1: behind the last.
+/// Throws ShapeError on an axis beyond that, or for a value of rank 8.
+/// Source: PyTorch 2.x torch.unsqueeze.
+Value unsqueeze(Operand x, int axis);
+
 }  // namespace FRIEZE_API

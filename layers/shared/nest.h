@@ -10,7 +10,7 @@
 
 namespace frieze {
 
-inline constexpr int kNestOperands = 3;
+inline constexpr int kNestOperands = 4;
 
 /// One loop; strides in elements, one per operand. A stride of 0 repeats.
 struct NestAxis {
@@ -18,7 +18,7 @@ struct NestAxis {
   std::array<std::int64_t, kNestOperands> stride{};
 };
 
-/// Loops over up to three operands, fastest first; at least one. `base` are the operands' offsets in elements.
+/// Loops over up to four operands, fastest first; at least one. `base` are the operands' offsets in elements.
 struct Nest {
   int rank = 1;
   std::array<NestAxis, Shape::kMaxRank> axes{};
@@ -29,7 +29,7 @@ struct Nest {
 
 /// The loops over `views`, all of the shape of the first, ordered by the strides of `views[order]`; extents of 1 are
 /// dropped, and axes that are one run of memory in every operand are merged: a contiguous tensor has one axis.
-/// Throws ShapeError if the shapes differ, if there are none or more than three views, or if a stride is negative.
+/// Throws ShapeError if the shapes differ, if there are none or more than four views, or if a stride is negative.
 Nest collapse(std::span<const TensorView> views, std::size_t order = 0);
 
 /// A nest whose threads own `pack` neighbours along axis 0 (the last thread of a row what is left of it), as a kernel takes it.
