@@ -294,7 +294,8 @@ class Verifier {
       set_inputs(session, *inputs[i]);
       expected[i] = replay(session, outputs);
     }
-    const Backend& backend = net_.device().backend();
+    const Device device = net_.device();
+    const Backend& backend = device.backend();
     const auto run_all = [&] {
       for (report_.replays = 0; report_.replays < replays && report_.replays_equal; ++report_.replays) {
         const int i = report_.replays % 2;
@@ -310,7 +311,8 @@ class Verifier {
   void interleave() {
     const std::optional<Plan> more = with_one_image_more(plan_);
     report_.interleaved = more.has_value();
-    const Backend& backend = net_.device().backend();
+    const Device device = net_.device();
+    const Backend& backend = device.backend();
     const std::shared_ptr<Arena> arena = backend.make_arena();
     struct Party {
       std::unique_ptr<Executor> executor;

@@ -98,7 +98,7 @@ TEST_F(TapsGpuTest, TheSiblingDiffersByCopiesAloneAndDisabledCopiesWouldCostProd
   const cuda::GraphExec production = cuda::instantiate(plain, stream.get(), source).exec;
   const TensorSpec spec{Shape{kBytes / sizeof(float)}, DType::f32};
   std::vector<cuda::Taps::Tapped> all;
-  for (std::size_t i = 0; i < kSteps; ++i) all.push_back({static_cast<int>(i), i, TensorView(value.data(), spec), spec});
+  for (std::size_t i = 0; i < kSteps; ++i) all.push_back({{.value = static_cast<int>(i)}, i, TensorView(value.data(), spec), spec});
   cuda::Taps taps(all, stream.get());
   taps.capture(source, stream.get());
   cuda::check_only_copies_added(plain, taps, source);
