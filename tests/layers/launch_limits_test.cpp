@@ -13,13 +13,17 @@
 #include <frieze/layers/conv_transpose2d/conv_transpose2d.h>
 #include <frieze/layers/elementwise/elementwise.h>
 #include <frieze/layers/gated_silu/gated_silu.h>
+#include <frieze/layers/group_norm/group_norm.h>
 #include <frieze/layers/interpolate/interpolate.h>
+#include <frieze/layers/layer_norm/layer_norm.h>
 #include <frieze/layers/linear_attention2d/linear_attention2d.h>
 #include <frieze/layers/matmul/matmul.h>
 #include <frieze/layers/merge_phases/merge_phases.h>
 #include <frieze/layers/pad/pad.h>
 #include <frieze/layers/pixel_shuffle/pixel_shuffle.h>
 #include <frieze/layers/pool/pool.h>
+#include <frieze/layers/pool2d/pool2d.h>
+#include <frieze/layers/rms_norm/rms_norm.h>
 #include <frieze/layers/rms_norm2d/cuda/norm_call.h>
 #include <frieze/layers/rms_norm2d/cuda/norm_tuning.h>
 #include <frieze/layers/softmax/softmax.h>
@@ -359,6 +363,29 @@ TEST_P(LimitsOf, PaddingSizesAndTransposedConvolutionsCanBeLaunched) {
       ConvTranspose2d transposed(x.c(), 8, 3, {.stride = 2, .padding = 1, .output_padding = 1, .dilation = dilation});
       init_random(transposed, 1);
       expect_layer_runs(dry, transposed, {x});
+    }
+  }
+}
+
+TEST_P(LimitsOf, NormalisationsAndPoolingsCanBeLaunched) {
+  DryDevice dry(device());
+  for (const std::int64_t length : {1, 5, 64, 96, 768, 4096, 5001, 32768, 65536, 1000000}) {
+    expect_layer_runs(dry, LayerNorm(length, {.affine = false}), {{3, 7, length}});
+    expect_layer_runs(dry, RMSNorm(length, {.weight = false}), {{3, 7, length}});
+  }
+  for (const Shape& x : {Shape{1, 8, 64, 64}, Shape{2, 64, 33, 35}, Shape{1, 2048, 2, 2}, Shape{3, 4, 2, 100000}, Shape{1, 6168, 3, 5},
+                         Shape{1, 514, 5, 5}, Shape{1, 256, 512, 512}, Shape{300, 32, 16, 16}, Shape{1, 320, 1, 1}}) {
+    expect_layer_runs(dry, LayerNorm2d(x.c(), {.affine = false}), {x});
+    expect_layer_runs(dry, InstanceNorm2d(x.c()), {x});
+    for (const std::int64_t groups : {1, 2}) expect_layer_runs(dry, GroupNorm(groups, x.c(), {.affine = false}), {x});
+    if (x.c() % 32 == 0) expect_layer_runs(dry, GroupNorm(32, x.c(), {.affine = false}), {x});
+    expect_layer_runs(dry, AdaptiveAvgPool2d({3, 7}), {x});
+    expect_layer_runs(dry, AdaptiveAvgPool2d(1), {x});
+    expect_layer_runs(dry, AdaptiveMaxPool2d(2), {x});
+    if (x.h() < 2) continue;
+    for (const int kernel : {2, 3, 8}) {
+      expect_layer_runs(dry, MaxPool2d(kernel, {.stride = 2, .padding = kernel / 2, .ceil_mode = true}), {x});
+      expect_layer_runs(dry, AvgPool2d(kernel, {.stride = 1, .padding = kernel / 2}), {x});
     }
   }
 }

@@ -20,6 +20,22 @@ const std::vector<StandardCase>& standard_cases() {
       {"gated_silu", {"x=1x512x384x256"}},
       // norm
       {"batch_norm2d", {"x=1x256x384x512", "weight=256", "bias=256", "running_mean=256", "running_var=256"}},
+      {"layer_norm", {"x=65536x768", "weight=768", "bias=768"}},
+      {"layer_norm", {"x=16384x4096", "weight=4096", "bias=4096"}},
+      {"layer_norm", {"x=262144x192", "weight=192", "bias=192"}},
+      {"layer_norm2d", {"x=8x384x128x128", "weight=384", "bias=384"}},
+      {"group_norm", {"x=1x256x384x512", "weight=256", "bias=256"}, {"groups=32"}},
+      {"group_norm", {"x=1x256x384x512", "weight=256", "bias=256"}, {"groups=32"}, {"silu"}},
+      {"group_norm", {"x=16x320x96x96", "weight=320", "bias=320"}, {"groups=32"}, {"silu"}},
+      {"instance_norm2d", {"x=16x64x256x256"}},
+      {"rms_norm", {"x=16384x4096", "weight=4096"}},
+      // pooling
+      {"max_pool2d", {"x=16x64x256x256"}, {"kernel=2"}},
+      {"max_pool2d", {"x=16x64x256x256"}, {"kernel=3", "stride=2", "padding=1"}},
+      {"avg_pool2d", {"x=16x64x256x256"}, {"kernel=2"}},
+      {"avg_pool2d", {"x=8x64x256x256"}, {"kernel=3", "stride=1", "padding=1"}},
+      {"adaptive_avg_pool2d", {"x=16x512x64x64"}, {"output=7"}},
+      {"global_avg_pool", {"x=16x512x64x64"}},
       // spatial
       {"pixel_shuffle", {"x=1x1024x192x256"}, {"factor=2"}},
       {"pixel_unshuffle", {"x=1x256x384x512"}, {"factor=2"}},
