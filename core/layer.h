@@ -65,7 +65,7 @@ struct EpilogueOp {
 };
 
 /// How far a kernel may be from the double-precision reference that was given the same inputs:
-///   |y - ref| <= roundings * u(T) * |ref| + terms * u(f32) * max|ref| + min_subnormal(T)
+///   |y - ref| <= roundings * u(T) * |ref| + terms * (u(f32) * max|ref| + min_subnormal(f32)) + min_subnormal(T)
 /// `roundings` counts roundings to the output type T along the way (1 for a single store; a little more where f32
 /// arithmetic with its own error precedes it); `terms` counts f32 additions whose errors can pile up, times cancellation.
 struct ErrorBudget {

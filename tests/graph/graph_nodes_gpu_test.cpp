@@ -173,6 +173,7 @@ TEST(GraphNodesGpu, ACopyIsANodeAndComesInItsTurn) {
     CUDA_CHECK(cudaMemcpy(a.data(), values.data(), 1024, cudaMemcpyHostToDevice));
     CUDA_CHECK(cudaMemset(b.data(), 0xFF, 1024));
     CUDA_CHECK(cudaMemset(c.data(), 0xFF, 1024));
+    CUDA_CHECK(cudaDeviceSynchronize());  // the stream does not wait for the default one
     CUDA_CHECK(cudaGraphLaunch(made.exec.get(), stream.get()));
     CUDA_CHECK(cudaStreamSynchronize(stream.get()));
     CUDA_CHECK(cudaMemcpy(got.data(), c.data(), 1024, cudaMemcpyDeviceToHost));
@@ -197,6 +198,7 @@ TEST(GraphNodesGpu, AStepThatThrowsEndsTheRecording) {
   // The next copy is one, and no node.
   CUDA_CHECK(cudaMemset(a.data(), 7, 1024));
   CUDA_CHECK(cudaMemset(b.data(), 0, 1024));
+  CUDA_CHECK(cudaDeviceSynchronize());
   cuda::enqueue_copy(b.data(), a.data(), 1024, stream.get());
   CUDA_CHECK(cudaStreamSynchronize(stream.get()));
   std::vector<std::byte> got(1024);

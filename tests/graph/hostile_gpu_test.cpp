@@ -233,7 +233,10 @@ TEST_F(ThreadsGpuTest, AThreadThatSynchronisesWaitsOutsideTheCapture) {
   int whole = 0;
   for (int i = 0; i < 50; ++i) {
     cuda::CaptureWindow window(stream.get());
-    for (int k = 0; k < 50; ++k) launch_empty(stream.get());
+    try {
+      for (int k = 0; k < 50; ++k) launch_empty(stream.get());
+    } catch (const CudaError&) {  // of a capture that was broken; they are counted
+    }
     whole += window.end().first == cudaSuccess ? 1 : 0;
   }
   program.stop();
