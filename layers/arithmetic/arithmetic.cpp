@@ -12,11 +12,11 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-constexpr std::string_view kUnary[] = {"neg",    "abs",        "exp",           "log",  "sqrt",          "rsqrt",  "sin",         "cos",
-                                       "square", "reciprocal", "floor",         "add",  "subtract_from", "divide", "divide_into", "clamp",
-                                       "pow",    "greater",    "greater_equal", "less", "less_equal",    "equal",  "not_equal"};
-constexpr std::string_view kBinary[] = {"subtract", "divide",     "minimum", "maximum",   "greater", "greater_equal",
-                                        "less",     "less_equal", "equal",   "not_equal", "prelu"};
+constexpr std::string_view kUnary[] = {"neg",    "abs",        "exp",           "log",  "sqrt",       "rsqrt", "sin",      "cos",
+                                       "square", "reciprocal", "floor",         "add",  "rsub",       "div",   "rdiv",     "clamp",
+                                       "pow",    "greater",    "greater_equal", "less", "less_equal", "equal", "not_equal"};
+constexpr std::string_view kBinary[] = {"sub",  "div",        "minimum", "maximum",   "greater", "greater_equal",
+                                        "less", "less_equal", "equal",   "not_equal", "prelu"};
 
 double truth(bool v) { return v ? 1.0 : 0.0; }
 

@@ -93,5 +93,32 @@ TEST(ActivationTest, FreeFunctionsNameTheirStep) {
   EXPECT_EQ(plan.steps[3].path, "gelu_tanh");
 }
 
+TEST(ActivationTest, LimitsOfTheRarerFunctions) {
+  struct {
+    Activation f;
+    float at_minus_inf, at_inf;
+  } const cases[] = {{Activation::tanh, -1, 1},       {Activation::softplus, 0, kInf},  {Activation::mish, 0, kInf},
+                     {Activation::hardsigmoid, 0, 1}, {Activation::hardswish, 0, kInf}, {Activation::leaky_relu, -kInf, kInf},
+                     {Activation::elu, -1, kInf}};
+  for (const auto& c : cases) {
+    const Floats y = apply_to(c.f, {-kInf, kInf, NAN});
+    EXPECT_EQ(y[0], c.at_minus_inf) << name(c.f);
+    EXPECT_EQ(y[1], c.at_inf) << name(c.f);
+    EXPECT_TRUE(std::isnan(y[2])) << name(c.f);
+    EXPECT_EQ(parse_activation(name(c.f)), c.f);
+  }
+}
+
+TEST(ActivationTest, ParametersAreToldAndChecked) {
+  const TensorSpec in[] = {{{1, 2}}};
+  EXPECT_EQ(LeakyReLU(0.2F).as_epilogue(in), (EpilogueOp{EpilogueOp::Kind::activation, Activation::leaky_relu, 0.2F}));
+  EXPECT_EQ(LeakyReLU().as_epilogue(in)->parameter, 0.01F);
+  EXPECT_EQ(ActivationLayer(Activation::mish, 5).parameter(), 0);
+  EXPECT_EQ(ELU(2).describe(), "alpha 2");
+  EXPECT_EQ(test::message_of<OptionError>([] { ELU(NAN); }), "elu expects a finite parameter, got nan");
+  EXPECT_EQ(run_reference(ELU(2), {{{2}, {-1, 3}}})[1], 3);
+  EXPECT_NEAR(run_reference(ELU(2), {{{2}, {-1, 3}}})[0], 2 * (0.36787944 - 1), 1e-7);
+}
+
 }  // namespace
 }  // namespace frieze

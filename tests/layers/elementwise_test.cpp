@@ -52,6 +52,9 @@ TEST(BroadcastTest, AMaskPerPixelScalesEveryChannel) {
 TEST(BroadcastTest, BothInputsMayRepeat) {
   EXPECT_EQ(run_reference(Add(), {{{2, 1}, {10, 20}}, {{1, 3}, {1, 2, 3}}}), (Floats{11, 12, 13, 21, 22, 23}));
   EXPECT_EQ(inferred_shape(Mul(), {{7, 1, 5, 1}, {1, 3, 1, 9}}), (Shape{7, 3, 5, 9}));
+  EXPECT_EQ(inferred_shape(Mul(), {{5, 1}, {2, 3, 1, 9}}), (Shape{2, 3, 5, 9}));
+  EXPECT_EQ(inferred_shape(Add(), {{2, 3}, Shape{}}), (Shape{2, 3}));
+  EXPECT_EQ(run_reference(Add(), {{{2, 2}, {1, 2, 3, 4}}, {{2}, {10, 20}}}), (Floats{11, 22, 13, 24}));
 }
 
 TEST(BroadcastTest, RefusesWhatDoesNotFitNamingBothShapes) {
@@ -60,9 +63,9 @@ TEST(BroadcastTest, RefusesWhatDoesNotFitNamingBothShapes) {
             }),
             "Add expects extents that are equal or 1, got [1,2,3,3] and [1,3,3,3], which differ at axis 1");
   EXPECT_EQ(message_of<ShapeError>([] {
-              inferred_shape(Mul(), {{1, 2, 3, 3}, {3, 3}});
+              inferred_shape(Mul(), {{1, 2, 3, 3}, {2, 3}});
             }),
-            "Mul expects two inputs of one rank, got [1,2,3,3] and [3,3]");
+            "Mul expects extents that are equal or 1, got [1,2,3,3] and [2,3], which differ at axis 2 of the result");
   EXPECT_EQ(message_of<ShapeError>([] { inferred_shape(Add(), {{1, 2}}); }), "Add takes 2 inputs, got 1");
   EXPECT_EQ(message_of<ShapeError>([] { inferred_shape(Mul(), {{1, 0}, {1, 2}}); }), "Mul expects extents of at least 1, got [1,0]");
   const TensorSpec mixed[] = {{Shape{2}, DType::f16}, {Shape{2}, DType::bf16}};

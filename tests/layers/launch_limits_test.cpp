@@ -7,12 +7,14 @@
 #include <map>
 
 #include <frieze/core/cuda/check.h>
+#include <frieze/layers/arithmetic/arithmetic.h>
 #include <frieze/layers/attention/attention.h>
 #include <frieze/layers/channel_shortcut/channel_shortcut.h>
 #include <frieze/layers/conv2d/cuda/conv2d_kernels.h>
 #include <frieze/layers/conv_transpose2d/conv_transpose2d.h>
 #include <frieze/layers/elementwise/elementwise.h>
 #include <frieze/layers/gated_silu/gated_silu.h>
+#include <frieze/layers/glu/glu.h>
 #include <frieze/layers/group_norm/group_norm.h>
 #include <frieze/layers/interpolate/interpolate.h>
 #include <frieze/layers/layer_norm/layer_norm.h>
@@ -23,6 +25,8 @@
 #include <frieze/layers/pixel_shuffle/pixel_shuffle.h>
 #include <frieze/layers/pool/pool.h>
 #include <frieze/layers/pool2d/pool2d.h>
+#include <frieze/layers/prelu/prelu.h>
+#include <frieze/layers/reduce/reduce.h>
 #include <frieze/layers/rms_norm/rms_norm.h>
 #include <frieze/layers/rms_norm2d/cuda/norm_call.h>
 #include <frieze/layers/rms_norm2d/cuda/norm_tuning.h>
@@ -326,6 +330,24 @@ TEST_P(LimitsOf, OtherLayersCanBeLaunched) {
   expect_layer_runs(dry, DuplicatingShortcut(32, 2), {{2, 64, 33, 35}});
   expect_layer_runs(dry, MergePhases(), {{1, 512, 65, 65}});
   expect_layer_runs(dry, MergePhases(64), {{1, 512, 65, 65}, {1, 64, 64, 64}});
+}
+
+TEST_P(LimitsOf, ArithmeticAndReductionsCanBeLaunched) {
+  DryDevice dry(device());
+  PReLU prelu;
+  init_random(prelu, 1);
+  for (const Shape& x : {Shape{1, 8, 64, 64}, Shape{2, 64, 33, 35}, Shape{1, 2048, 1, 1}, Shape{3, 4, 1, 100000}, Shape{1, 4, 100000, 1},
+                         Shape{64, 512, 64, 64}}) {
+    expect_layer_runs(dry, Unary(UnaryFunction::exp), {x});
+    expect_layer_runs(dry, Binary(BinaryFunction::divide), {x, {x.c(), 1, 1}});
+    expect_layer_runs(dry, Where(), {x, x, {1}});
+    expect_layer_runs(dry, Glu(Activation::silu, 1), {x});
+    expect_layer_runs(dry, prelu, {x});
+    for (const std::vector<int>& axes : {std::vector<int>{}, {0}, {1}, {2, 3}, {3}, {0, 2, 3}}) {
+      expect_layer_runs(dry, Reduce(Reduction::sum, axes), {x});
+      expect_layer_runs(dry, Reduce(Reduction::min, axes, true), {x});
+    }
+  }
 }
 
 TEST_P(LimitsOf, AttentionAndProductsCanBeLaunched) {

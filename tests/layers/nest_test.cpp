@@ -86,7 +86,7 @@ TEST(NestTest, ARepeatedAxisMergesOnlyWithOtherRepeatedAxes) {
 TEST(NestTest, RefusesWhatCannotBeLooped) {
   EXPECT_THROW(loops({view({2, 3}), view({3, 2})}), ShapeError);
   EXPECT_THROW(loops({}), ShapeError);
-  EXPECT_THROW(loops({view({2, 3}), view({2, 3}), view({2, 3}), view({2, 3})}), ShapeError);
+  EXPECT_THROW(loops({view({2, 3}), view({2, 3}), view({2, 3}), view({2, 3}), view({2, 3})}), ShapeError);
   EXPECT_THROW(loops({view({2, 3}), view({2, 3}, {-3, 1})}), ShapeError);
 }
 
