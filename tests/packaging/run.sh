@@ -83,6 +83,11 @@ consumers() {
   expect resnet18 "^ResNet-18 on $where.* of the tolerance ok, verify ok$" 0 "$work/$name/examples/resnet18" $data/resnet18/{weights,outputs}.safetensors
   expect group_norm_test "given values: passed, the reference at [0-9.e-]+ of its budget, $kernel.*GroupNorm: right$" 0 \
     "$work/$name/examples/group_norm_test" $data/group_norm/golden.safetensors
+  local program model files
+  for program in "unet U-Net programs/unet_" "vit ViT programs/vit_" "resnet18 ResNet-18 resnet18/"; do
+    read -r program model files <<<"$program"
+    expect "$program" "^$model on $where.*: right$" 0 "$work/$name/examples/programs_$program" "$data/${files}"{weights,outputs}.safetensors
+  done
   if [[ $where != cpu ]]; then
     expect "resnet18 without its kernel" '^maxpool: MaxPool2d has no CUDA kernel: .*README' 2 \
       "$work/$name/examples/resnet18" $data/resnet18/{weights,outputs}.safetensors --unregistered

@@ -3,7 +3,7 @@
 # What users and authors of layers include, and what those headers include; every other header is internal. tests/packaging/headers.txt
 # lists the result. Each says `namespace frieze FRIEZE_API`, which is what shared libraries export.
 set(FRIEZE_PUBLIC_HEADERS
-    core/api.h core/dtype.h core/error.h core/half.h core/integers.h core/layer.h core/load.h core/loop.h core/module.h core/module_list.h core/parameter.h core/rewrite.h core/shape.h core/size2d.h core/tensor.h core/value.h core/version.h core/weights.h
+    core/api.h core/constant.h core/dtype.h core/error.h core/half.h core/integers.h core/layer.h core/load.h core/loop.h core/module.h core/module_list.h core/parameter.h core/rewrite.h core/shape.h core/size2d.h core/tensor.h core/value.h core/version.h core/weights.h
     graph/against.h graph/finite.h graph/host_values.h graph/memory_plan.h graph/options.h graph/plan.h graph/port.h graph/profile.h graph/receipt.h graph/repeat.h graph/session.h graph/verify.h
     models/autoencoder.h models/dc_ae/blocks.h models/dc_ae/checkpoint.h models/dc_ae/config.h models/dc_ae/dc_ae.h models/dc_ae/tiling.h
     models/denoiser/denoise.h models/denoiser/denoiser.h models/quickstart.h)
