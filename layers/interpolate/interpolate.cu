@@ -209,10 +209,10 @@ class InterpolateKernel final : public NodeKernel {
       T* y = args.out[0].as<T>();
       InterpolateArgs a = a_;
       const auto run = [&](auto* kernel) {
-        // Long columns reuse more, as long as there are enough threads to fill the GPU twice.
+        // Long columns reuse more, as long as there are enough threads to half fill the GPU.
         a.rows = kMostRows;
         const std::int64_t lines = planes_ * a.units;
-        while (a.rows > 1 && lines * ceil_div(a.h.out, a.rows) < std::int64_t{sm_count_} * 4096) a.rows /= 2;
+        while (a.rows > 1 && lines * ceil_div(a.h.out, a.rows) < std::int64_t{sm_count_} * 1024) a.rows /= 2;
         a.row_groups = ceil_div(a.h.out, a.rows);
         a.threads = lines * a.row_groups;
         launch_kernel(kernel, grid_of(ceil_div<std::int64_t>(a.threads, kBlock)), dim3(kBlock), 0, stream, x, y, a);

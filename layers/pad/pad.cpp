@@ -82,7 +82,8 @@ void Pad::reference(const ReferenceArgs& args) const {
   const int last = from.rank() - 1;
   const std::int64_t w = from[last], out_w = to[last], h = last > 0 ? from[last - 1] : 1, out_h = last > 0 ? to[last - 1] : 1;
   const std::vector<float> x = to_floats(args.in[0]);
-  const float value = static_cast<float>(value_);
+  const float given[] = {static_cast<float>(value_)};
+  const float value = HostTensor({Shape{1}, args.run_dtype}, given).floats()[0];  // as the kernel has it
   std::vector<float> y(static_cast<std::size_t>(to.elements()));
   std::vector<std::int64_t> columns;
   for (std::int64_t j = 0; j < out_w; ++j) columns.push_back(padded_source(j, padding_.left, w, mode_));

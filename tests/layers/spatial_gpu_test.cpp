@@ -23,7 +23,7 @@ const Fill kSpatialFills[] = {Fill::zeros, Fill::constant, Fill::subnormal, Fill
 TEST(PadGpu, ChannelsModesAndFormats) {
   FRIEZE_NEEDS_GPU();
   test::each_type_and_format([](DType t, Format format) {
-    for (const std::int64_t channels : test::kChannels) {
+    for (const std::int64_t channels : {1, 3, 31, 32, 33, 96, 265}) {
       for (const Shape& x : {Shape{1, channels, 1, 1}, Shape{2, channels, 5, 7}, Shape{1, channels, 3, 16}, Shape{7, channels, 3, 1}}) {
         for (const PadMode mode : kPadModes) {
           const auto most = [&](std::int64_t extent) { return static_cast<int>(mode == PadMode::reflect ? extent - 1 : extent); };
@@ -118,7 +118,7 @@ const InterpolateOptions kResizes[] = {
 TEST(InterpolateGpu, ChannelsModesAndFormats) {
   FRIEZE_NEEDS_GPU();
   test::each_type_and_format([](DType t, Format format) {
-    for (const std::int64_t channels : test::kChannels) {
+    for (const std::int64_t channels : {1, 3, 31, 32, 33, 96, 265}) {
       for (const Shape& x : {Shape{2, channels, 5, 7}, Shape{1, channels, 3, 16}, Shape{2, channels, 9, 3}}) {
         for (const InterpolateOptions& o : kResizes) expect_parity(Interpolate(o), {.inputs = {x}, .dtype = t, .format = format});
       }
@@ -132,14 +132,13 @@ TEST(InterpolateGpu, ChannelsModesAndFormats) {
 TEST(InterpolateGpu, RowsPlacementsAndValues) {
   FRIEZE_NEEDS_GPU();
   test::each_type_and_format([](DType t, Format format) {
-    for (const Shape& x : {Shape{2, 64, 133, 132}, Shape{1, 33, 131, 129}}) {
-      for (const InterpolateOptions& o :
-           {InterpolateOptions{.scale_factor = 2, .mode = InterpolateMode::bilinear},
-            InterpolateOptions{.scale_factor = 2.5, .mode = InterpolateMode::bicubic}, InterpolateOptions{.scale_factor = 3.1},
-            InterpolateOptions{.scale_factor = 0.3, .mode = InterpolateMode::bilinear, .antialias = true}}) {
-        expect_parity(Interpolate(o), {.inputs = {x}, .dtype = t, .format = format});
-      }
-    }
+    const auto resize = [&](const Shape& x, const InterpolateOptions& o) {
+      expect_parity(Interpolate(o), {.inputs = {x}, .dtype = t, .format = format});
+    };
+    resize({1, 8, 230, 228}, {.scale_factor = 2, .mode = InterpolateMode::bilinear});
+    resize({1, 8, 101, 228}, {.scale_factor = {4.6, 2}, .mode = InterpolateMode::bicubic});
+    resize({1, 5, 301, 299}, {.scale_factor = 2.1});
+    resize({1, 16, 101, 103}, {.scale_factor = {3.1, 0.3}, .mode = InterpolateMode::bilinear, .antialias = true});
     for (const InterpolateOptions& o : kResizes) {
       for (const std::int64_t channels : {32, 33}) {
         test::each_placement({.inputs = {{2, channels, 5, 8}}, .dtype = t, .format = format}, {},
@@ -171,12 +170,10 @@ TEST(ConvTranspose2dGpu, ShapesTypesAndFormats) {
   FRIEZE_NEEDS_GPU();
   test::each_type_and_format([](DType t, Format format) {
     for (const TransposedCase& c : kTransposedCases) {
-      for (const std::int64_t in : {1, 3, 32, 65}) {
-        for (const std::int64_t out : {1, 5, 16, 72}) {
-          ConvTranspose2d layer(in, out, c.kernel, c.options);
-          init_random(layer, 13);
-          expect_parity(layer, {.inputs = {{2, in, 5, 7}}, .dtype = t, .format = format});
-        }
+      for (const auto& [in, out] : {std::pair<std::int64_t, std::int64_t>{1, 5}, {3, 72}, {32, 16}, {65, 1}}) {
+        ConvTranspose2d layer(in, out, c.kernel, c.options);
+        init_random(layer, 13);
+        expect_parity(layer, {.inputs = {{2, in, 5, 7}}, .dtype = t, .format = format});
       }
       ConvTranspose2dOptions grouped = c.options;
       grouped.groups = 3;
