@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <set>
 
@@ -19,6 +20,7 @@ class FormatChooser {
 
   Plan run() {
     for (Step& step : plan_.steps) {
+      if (views_ && fold(step)) continue;
       if (views_ && look(step)) {
         done_.push_back(std::move(step));
         continue;
@@ -95,6 +97,37 @@ class FormatChooser {
     const int made = add_reformat(id, format, std::string(":").append(name(format)));
     variants_[static_cast<std::size_t>(id)][index(format)] = made;
     return made;
+  }
+
+  // What only looks at a constant is a constant itself, made here once: it may then lie in any format from the beginning.
+  bool fold(const Step& step) {
+    if (step.inputs.size() != 1 || !step.epilogue.empty()) return false;
+    const PlanConstant* const source = plan_.constant(step.inputs[0]);
+    if (source == nullptr) return false;
+    const HostTensor from = constant_tensor(plan_, *source);
+    const TensorSpec& x = from.spec();
+    std::vector<HostTensor> made;
+    std::vector<TensorView> out;
+    for (std::size_t k = 0; k < step.outputs.size(); ++k) {
+      const int id = step.outputs[k];
+      const bool given = std::any_of(plan_.outputs.begin(), plan_.outputs.end(), [id](const PlanPort& port) { return port.value == id; });
+      if (given || !step.layer->output_layout({&x, 1}, k, {0, contiguous_strides(x.shape, x.format)})) return false;
+      made.emplace_back(TensorSpec{spec(id).shape, spec(id).dtype});
+      out.push_back(made.back().view());
+    }
+    const TensorView in[] = {from.view()};
+    step.layer->reference({in, out, x.dtype});
+    for (std::size_t k = 0; k < made.size(); ++k) {
+      PlanConstant constant{step.outputs[k]};
+      if (is_integer(made[k].spec().dtype)) {
+        constant.integers = std::make_shared<const HostTensor>(std::move(made[k]));
+      } else {
+        constant.values = made[k].floats();
+      }
+      plan_.values[static_cast<std::size_t>(step.outputs[k])].producer = -1;
+      plan_.constants.push_back(std::move(constant));
+    }
+    return true;
   }
 
   // The same constant in `format`: it lies so from the beginning.

@@ -71,13 +71,12 @@ double evaluate(BinaryFunction f, double a, double b) {
 
 bool takes_number(UnaryFunction f) { return f >= UnaryFunction::add; }
 bool is_exact(UnaryFunction f) {
-  return f == UnaryFunction::neg || f == UnaryFunction::abs || f == UnaryFunction::floor || f == UnaryFunction::clamp ||
-         f >= UnaryFunction::greater;
+  return f == UnaryFunction::neg || f == UnaryFunction::abs || f == UnaryFunction::floor || f >= UnaryFunction::greater;
 }
 // Of one operation that IEEE 754 rounds; the others are CUDA's functions.
 bool is_arithmetic(UnaryFunction f) {
   return f == UnaryFunction::sqrt || f == UnaryFunction::square || f == UnaryFunction::reciprocal ||
-         (f >= UnaryFunction::add && f <= UnaryFunction::divide_into);
+         (f >= UnaryFunction::add && f <= UnaryFunction::clamp);  // the bounds of clamp are rounded to the type of x
 }
 
 Value unary(std::string_view op, const Operand& x, UnaryFunction f, float p = 0, float q = 0) { return apply_new<Unary>(op, {x}, f, p, q); }

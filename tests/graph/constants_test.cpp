@@ -10,6 +10,9 @@
 #include <frieze/graph/session.h>
 #include <frieze/graph/verify.h>
 
+#include <frieze/layers/permute/permute.h>
+#include <frieze/layers/reshape/reshape.h>
+
 #include "graph/device_layers.h"
 #include "graph/test_layers.h"
 #include "support/parity.h"
@@ -125,6 +128,33 @@ TEST(ConstantsTest, LieInTheFormatThatTheirStepsWant) {
   EXPECT_EQ(std::count_if(plan.steps.begin(), plan.steps.end(), [](const Step& s) { return s.layer->type_name() == "Reformat"; }), 2);
   Session net = compile(plan, Device::cpu());
   EXPECT_TRUE(verify(net).ok());
+}
+
+// A view of a constant is one too, and lies as its step wants it.
+TEST(ConstantsTest, WhatLooksAtOneIsOne) {
+  struct Viewed : Module {
+    Parameter flat;
+    std::shared_ptr<const Layer> times = std::make_shared<Times>(TimesOptions{.formats = {.nchw = false, .prefers = Format::nhwc}});
+    Viewed() { add_parameter(flat, "flat", {24}, Init::around(0, 1)); }
+    Value forward(Value x) const override {
+      return apply(times, "times", {apply(times, "times", {x}) + permute(reshape(value_of(flat), {1, 2, 3, 4}), {0, 3, 1, 2})});
+    }
+  } model;
+  init_random(model, 4);
+  const Plan plan = optimize(trace(model, {{"x", {1, 4, 2, 3}}}));
+  ASSERT_EQ(plan.constants.size(), 1U);
+  EXPECT_EQ(plan.spec(plan.constants[0].value), (TensorSpec{{1, 4, 2, 3}, DType::f32, Format::nhwc}));
+  EXPECT_EQ(plan.steps.size(), 5U);  // times, add, times, and the formats of input and output
+  EXPECT_EQ(plan.views.size(), 0U);
+  Session net = compile(plan, Device::cpu());
+  EXPECT_TRUE(verify(net).ok());
+  // Given as an output, it is a copy.
+  const FunctionModel given([&](const std::vector<Value>& x) {
+    return std::vector<Value>{x[0], reshape(constant({4}, {1, 2, 3, 4}), {2, 2})};
+  });
+  Session other = cpu_session(given, {{"x", {2}}});
+  other.run();
+  EXPECT_EQ(other.output("y1").floats(), (std::vector<float>{1, 2, 3, 4}));
 }
 
 // The body of a loop has constants of its own.

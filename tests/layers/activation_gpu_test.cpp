@@ -22,6 +22,7 @@ TEST(ActivationGpu, ChannelsAndFormats) {
     const ActivationLayer layer(f);
     test::each_type_and_format([&](DType t, Format format) {
       for (const std::int64_t c : test::kChannels) {
+        if (f > Activation::sigmoid && c != 33 && c != 64) continue;  // the kernel is the same
         for (const Shape& x : test::images(c)) expect_parity(layer, {.inputs = {x}, .dtype = t, .format = format});
       }
     });

@@ -25,7 +25,7 @@ TEST(ArithmeticGpu, FunctionsOfOneValue) {
     const bool clamps = function == UnaryFunction::clamp;
     const Unary layer(function, clamps ? -0.5F : function == UnaryFunction::pow ? 3.0F : 0.75F, clamps ? 1.25F : 0.0F);
     test::each_type_and_format([&](DType t, Format format) {
-      for (const Shape& x : {Shape{1, 1, 1, 1}, Shape{2, 33, 5, 7}, Shape{1, 32, 3, 16}, Shape{3, 64, 33, 31}}) {
+      for (const Shape& x : {Shape{1, 1, 1, 1}, Shape{2, 33, 5, 7}, Shape{1, 32, 3, 16}, Shape{2, 64, 9, 31}}) {
         expect_parity(layer, {.inputs = {x}, .dtype = t, .format = format});
       }
       test::each_placement({.inputs = {{2, 33, 5, 8}}, .dtype = t, .format = format}, {.strided = true, .in_place = true},
@@ -105,12 +105,13 @@ TEST(ReduceGpu, LinesOfManyLengths) {
       for (const std::int64_t length : {1, 2, 7, 8, 31, 64, 513, 1024, 8192, 10007, 300000}) {
         expect_parity(Reduce(f, {1}), {.inputs = {{3, length}}, .dtype = t});
         expect_parity(Reduce(f, {0}), {.inputs = {{length, 3}}, .dtype = t});
+        if (length > 20000) continue;
         expect_parity(Reduce(f, {0}), {.inputs = {{length, 24}}, .dtype = t});
         expect_parity(Reduce(f, {1}), {.inputs = {{2, length, 16}}, .dtype = t});
       }
       expect_parity(Reduce(f), {.inputs = {{2, 1000003}}, .dtype = t});
       expect_parity(Reduce(f, {1}), {.inputs = {{5000, 40}}, .dtype = t});
-      expect_parity(Reduce(f, {0, 2}), {.inputs = {{64, 48, 1000}}, .dtype = t});
+      expect_parity(Reduce(f, {0, 2}), {.inputs = {{16, 48, 1000}}, .dtype = t});
       expect_parity(Reduce(f, {1, 2}), {.inputs = {{3, 100, 200, 8}}, .dtype = t});
     }
   }
