@@ -6,7 +6,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/core/integers.h>
-#include <frieze/layers/pool2d/windows.h>
+#include <frieze/layers/shared/pool_windows.h>
 
 namespace frieze {
 namespace {

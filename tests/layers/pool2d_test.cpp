@@ -6,7 +6,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/layers/pool2d/pool2d.h>
-#include <frieze/layers/pool2d/windows.h>
+#include <frieze/layers/shared/pool_windows.h>
 #include <frieze/layers/shared/cuda/fast_div.h>
 #include "support/reference.h"
 

@@ -34,7 +34,7 @@ TEST(BenchOp, RefusesWithOneLine) {
   expect_refusal({"--dtype", "int8"}, "int8");
   expect_refusal({"--format", "chwn"}, "chwn");
   expect_refusal({"--affine", "bias"}, "expected one of none, weight, weight+bias");
-  expect_refusal({"--activation", "tanh"}, "tanh");
+  expect_refusal({"--activation", "swoosh"}, "swoosh");
   expect_refusal({"--residual", "beside"}, "expected one of none, before, after");
   expect_refusal({"--rounds", "0"}, "--rounds: expected a whole number from 1");
   expect_refusal({"--json", "--csv"}, "--csv");

@@ -5,7 +5,7 @@
 #include <string>
 
 #include <frieze/core/layer.h>
-#include <frieze/layers/pool2d/windows.h>
+#include <frieze/layers/shared/pool_windows.h>
 #include <frieze/layers/shared/cuda/fast_div.h>
 
 namespace frieze::cuda {

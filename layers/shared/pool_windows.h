@@ -1,5 +1,5 @@
 #pragma once
-/// Internal to layers/pool2d: which positions of an input each output of a pooling looks at, along one axis; on the host and the device.
+/// Which positions of an input each output of a pooling looks at, along one axis; on the host and the device.
 #include <cstdint>
 
 #ifdef __CUDACC__
