@@ -6,8 +6,8 @@
 
 #include <frieze/core/error.h>
 #include <frieze/layers/pool2d/pool2d.h>
-#include <frieze/layers/shared/pool_windows.h>
 #include <frieze/layers/shared/cuda/fast_div.h>
+#include <frieze/layers/shared/pool_windows.h>
 #include "support/reference.h"
 
 namespace frieze {

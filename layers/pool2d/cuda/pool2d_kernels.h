@@ -5,8 +5,8 @@
 #include <string>
 
 #include <frieze/core/layer.h>
-#include <frieze/layers/shared/pool_windows.h>
 #include <frieze/layers/shared/cuda/fast_div.h>
+#include <frieze/layers/shared/pool_windows.h>
 
 namespace frieze::cuda {
 
