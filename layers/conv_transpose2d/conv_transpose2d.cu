@@ -6,7 +6,7 @@
 #include <frieze/core/error.h>
 #include <frieze/layers/conv_transpose2d/conv_transpose2d.h>
 #include <frieze/core/cuda/launch.cuh>
-#include <frieze/layers/shared/cuda/epilogue.cuh>
+#include <frieze/layers/shared/cuda/index_div.cuh>
 
 namespace frieze::cuda {
 namespace {
@@ -26,6 +26,7 @@ struct PlaceArgs {
   int channels = 0, height = 0, width = 0;  // of y
   int group = 0;                            // channels of a group of y
   int stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0, split_h = 1, split_w = 1;
+  IndexDiv by_packs, by_width, by_height, by_stride_h, by_stride_w, by_group;
   bool channels_first = false;  // the order of threads
 };
 
@@ -34,23 +35,23 @@ template <class E, int N>
 __global__ void __launch_bounds__(kBlock) place_phases_pack_per_thread(const E* bias, E* y, const __grid_constant__ PlaceArgs a) {
   const std::int64_t thread = std::int64_t{blockIdx.x} * kBlock + threadIdx.x;
   if (thread >= a.threads) return;
-  const int packs = a.channels / N;
   DivMod c{}, w{}, h{};
   std::int64_t n = 0;
   if (a.channels_first) {
-    c = div_mod(thread, packs), w = div_mod(c.quotient, a.width), h = div_mod(w.quotient, a.height);
+    c = a.by_packs(thread), w = a.by_width(c.quotient), h = a.by_height(w.quotient);
     n = h.quotient;
   } else {
-    w = div_mod(thread, a.width), h = div_mod(w.quotient, a.height), c = div_mod(h.quotient, packs);
+    w = a.by_width(thread), h = a.by_height(w.quotient), c = a.by_packs(h.quotient);
     n = c.quotient;
   }
   const int o = static_cast<int>(c.remainder) * N, i = static_cast<int>(h.remainder), j = static_cast<int>(w.remainder);
-  const int u = (i + a.pad_h) / a.stride_h, v = (j + a.pad_w) / a.stride_w;
+  const auto u = static_cast<int>(a.by_stride_h(i + a.pad_h).quotient), v = static_cast<int>(a.by_stride_w(j + a.pad_w).quotient);
   const int phase_h = i + a.pad_h - u * a.stride_h, phase_w = j + a.pad_w - v * a.stride_w;
   const PartArgs& part = a.parts[(phase_h >= a.split_h ? 2 : 0) + (phase_w >= a.split_w ? 1 : 0)];
   Pack<E, N> pack = {};
   if (part.z != nullptr) {
-    const int phase = (phase_h - part.begin_h) * part.count_w + phase_w - part.begin_w, group = o / a.group;
+    const int phase = (phase_h - part.begin_h) * part.count_w + phase_w - part.begin_w;
+    const auto group = static_cast<int>(a.by_group(o).quotient);
     const std::int64_t channel = (std::int64_t{group} * part.phases + phase) * a.group + (o - group * a.group);
     const E* const from = static_cast<const E*>(part.z) + n * part.strides[0] + channel * part.strides[1] +
                           (u - part.first_h) * part.strides[2] + (v - part.first_w) * part.strides[3];
@@ -110,6 +111,9 @@ class PartsKernel final : public Kernel {
     a_.pad_h = extent(o.padding.h), a_.pad_w = extent(o.padding.w);
     a_.split_h = parts.front().count.h, a_.split_w = parts.front().count.w;
     a_.channels_first = args.out[0].format == Format::nhwc;
+    a_.by_width = IndexDiv(a_.width, y.elements()), a_.by_height = IndexDiv(a_.height, y.elements());
+    a_.by_stride_h = IndexDiv(a_.stride_h, std::int64_t{1} << 30), a_.by_stride_w = IndexDiv(a_.stride_w, std::int64_t{1} << 30);
+    a_.by_group = IndexDiv(a_.group, a_.channels);
     if (o.bias) bias_ = to_device(layer.bias().values, args.out[0].dtype);
     with_bits(args.out[0].dtype, [](auto e) {
       using E = decltype(e);
@@ -133,6 +137,7 @@ class PartsKernel final : public Kernel {
       constexpr int N = 16 / sizeof(E);
       const bool packs = a.channels_first && a.group % N == 0 && is_aligned(args.out[0].data, 16);
       a.threads = args.out[0].shape.elements() / (packs ? N : 1);
+      a.by_packs = IndexDiv(a.channels / (packs ? N : 1), a.threads);
       launch_kernel(packs ? &place_phases_pack_per_thread<E, N> : &place_phases_pack_per_thread<E, 1>,
                     grid_of(ceil_div<std::int64_t>(a.threads, kBlock)), dim3(kBlock), 0, stream, bias_.as<const E>(), args.out[0].as<E>(),
                     a);

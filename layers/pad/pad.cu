@@ -1,26 +1,29 @@
+#include <algorithm>
+
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/core/error.h>
 #include <frieze/layers/pad/pad.h>
 #include <frieze/core/cuda/launch.cuh>
-#include <frieze/layers/shared/cuda/epilogue.cuh>
+#include <frieze/layers/shared/cuda/index_div.cuh>
 
 namespace frieze::cuda {
 namespace {
 
 constexpr int kBlock = 256;  // 16 bytes a thread and 8 blocks an SM: what a copy needs in flight
 
-// Rows of `width` pixels, `inner` neighbouring elements each: the channels in nhwc, 1 otherwise. Row r is row r % height of plane
-// r / height.
+// Rows of `width` pixels, `inner` neighbouring elements each: the channels in nhwc, 1 otherwise. Row r is row r % out_height of plane
+// r / out_height.
 struct PadArgs {
   std::int64_t threads = 0, elements = 0;  // of y
   std::int64_t in_elements = 0;
-  std::int64_t inner = 1, width = 0, height = 0, out_width = 0, out_height = 0;
+  int inner = 1, width = 0, height = 0, row = 0, out_row = 0;  // row, out_row: elements of a row of x and y
   int left = 0, top = 0;
   PadMode mode = PadMode::zeros;
+  IndexDiv packs, out_width, out_rows, out_height;  // of a pixel's packs, of a row's pixels and elements, of a plane's rows
 };
 
 // Where place `p`, counted from the first element of x along an axis, comes from; -1: it is the value.
-__device__ __forceinline__ std::int64_t source_of(std::int64_t p, std::int64_t extent, PadMode mode) {
+__device__ __forceinline__ int source_of(int p, int extent, PadMode mode) {
   if (p >= 0 && p < extent) return p;
   switch (mode) {
     case PadMode::reflect: return p < 0 ? -p : 2 * (extent - 1) - p;
@@ -30,11 +33,11 @@ __device__ __forceinline__ std::int64_t source_of(std::int64_t p, std::int64_t e
   }
 }
 
-// The first element of the row of x that row `row` of y comes from; -1: all of it but copies of columns is the value.
+// The first element of the row of x that row `row` of y comes from; -1: all of it is the value.
 __device__ __forceinline__ std::int64_t source_row(const PadArgs& a, std::int64_t row) {
-  const DivMod plane = div_mod(row, a.out_height);
-  const std::int64_t h = source_of(plane.remainder - a.top, a.height, a.mode);
-  return h < 0 ? -1 : (plane.quotient * a.height + h) * a.width * a.inner;
+  const DivMod plane = a.out_height(row);
+  const int h = source_of(static_cast<int>(plane.remainder) - a.top, a.height, a.mode);
+  return h < 0 ? -1 : (plane.quotient * a.height + h) * a.row;
 }
 
 // A whole pack of one pixel: inner is a multiple of N, and all pointers are aligned.
@@ -42,11 +45,12 @@ template <class E, int N>
 __global__ void __launch_bounds__(kBlock) pad_pack_per_thread(const E* x, E* y, const __grid_constant__ PadArgs a, E value) {
   const std::int64_t i = std::int64_t{blockIdx.x} * kBlock + threadIdx.x;
   if (i >= a.threads) return;
-  const DivMod pixel = div_mod(i, a.inner / N), row = div_mod(pixel.quotient, a.out_width);
-  const std::int64_t from = source_row(a, row.quotient), w = source_of(row.remainder - a.left, a.width, a.mode);
+  const DivMod pixel = a.packs(i), row = a.out_width(pixel.quotient);
+  const std::int64_t from = source_row(a, row.quotient);
+  const int w = source_of(static_cast<int>(row.remainder) - a.left, a.width, a.mode);
   Pack<E, N> pack;
   if (from >= 0 && w >= 0) {
-    pack = *reinterpret_cast<const Pack<E, N>*>(x + from + w * a.inner + pixel.remainder * N);
+    pack = *reinterpret_cast<const Pack<E, N>*>(x + from + w * a.inner + static_cast<int>(pixel.remainder) * N);
   } else {
 #pragma unroll
     for (int j = 0; j < N; ++j) pack.v[j] = value;
@@ -82,35 +86,41 @@ template <class E, int N>
 __global__ void __launch_bounds__(kBlock) pad_run_per_thread(const E* x, E* y, const __grid_constant__ PadArgs a, E value) {
   const std::int64_t i = std::int64_t{blockIdx.x} * kBlock + threadIdx.x;
   if (i >= a.threads) return;
-  const std::int64_t first = i * N, out_row = a.out_width * a.inner, row_elements = a.width * a.inner;
-  const DivMod at = div_mod(first, out_row);
-  std::int64_t row = at.quotient, column = at.remainder, from = source_row(a, row);
-  const std::int64_t inside = column - std::int64_t{a.left} * a.inner;
-  const bool whole = N > 1 && from >= 0 && inside >= 0 && inside + N <= row_elements;
+  const std::int64_t first = i * N;
+  const DivMod at = a.out_rows(first);
+  std::int64_t row = at.quotient, from = source_row(a, row);
+  int inside = static_cast<int>(at.remainder) - a.left * a.inner;  // elements from the first of the row of x
   // The second aligned load ends up to 2 * N - 1 elements behind the first wanted one.
-  if (whole && from + inside + 2 * N - 1 <= a.in_elements) {
+  if (N > 1 && from >= 0 && inside >= 0 && inside + N <= a.row && from + inside + 2 * N - 1 <= a.in_elements) {
     *reinterpret_cast<uint4*>(y + first) = load_shifted(x, from + inside);
     return;
   }
+  const int count = static_cast<int>(min(std::int64_t{N}, a.elements - first));
   Pack<E, N> pack;
 #pragma unroll
   for (int j = 0; j < N; ++j) {
     E v = value;
-    if (from >= 0 && first + j < a.elements) {
-      const std::int64_t pixel = a.inner == 1 ? column : column / a.inner;
-      const std::int64_t w = source_of(pixel - a.left, a.width, a.mode);
-      if (w >= 0) v = x[from + w * a.inner + (column - pixel * a.inner)];
+    if (from >= 0 && j < count) {
+      if (inside >= 0 && inside < a.row) {
+        v = x[from + inside];
+      } else if (a.mode != PadMode::zeros) {
+        const int column = inside + a.left * a.inner, pixel = a.inner == 1 ? column : column / a.inner;
+        v = x[from + source_of(pixel - a.left, a.width, a.mode) * a.inner + (column - pixel * a.inner)];
+      }
     }
     pack.v[j] = v;
-    if (++column == out_row && first + j + 1 < a.elements) {
-      column = 0;
+    if (++inside == a.out_row - a.left * a.inner && j + 1 < count) {
+      inside = -a.left * a.inner;
       from = source_row(a, ++row);
     }
   }
-  if (first + N <= a.elements) {
+  if (count == N) {
     *reinterpret_cast<Pack<E, N>*>(y + first) = pack;
   } else {
-    for (int j = 0; j < N && first + j < a.elements; ++j) y[first + j] = pack.v[j];
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+      if (j < count) y[first + j] = pack.v[j];
+    }
   }
 }
 
@@ -126,13 +136,23 @@ class PadKernel final : public NodeKernel {
   PadKernel(const Pad& layer, const PrepareArgs& args) : nhwc_(args.out[0].format == Format::nhwc && !same_layout(args.out[0].shape)) {
     const Shape &x = args.in[0].shape, &y = args.out[0].shape;
     const int last = nhwc_ ? 3 : x.rank() - 1;
+    const std::int64_t inner = nhwc_ ? x.c() : 1, height = last > 0 ? x[last - 1] : 1, out_height = last > 0 ? y[last - 1] : 1;
+    for (const std::int64_t extent : {y[last] * inner, out_height, x[last] * inner, height}) {
+      check<CudaError>(extent < std::int64_t{1} << 31, "Pad's kernel takes rows of less than 2^31 elements, got ", extent, " (x ", x,
+                       ", y ", y, ")");
+    }
     a_.elements = y.elements();
     a_.in_elements = x.elements();
-    a_.inner = nhwc_ ? x.c() : 1;
-    a_.width = x[last];
-    a_.out_width = y[last];
-    a_.height = last > 0 ? x[last - 1] : 1;
-    a_.out_height = last > 0 ? y[last - 1] : 1;
+    a_.inner = static_cast<int>(inner);
+    a_.width = static_cast<int>(x[last]);
+    a_.height = static_cast<int>(height);
+    a_.row = a_.width * a_.inner;
+    a_.out_row = static_cast<int>(y[last] * inner);
+    const auto pack = static_cast<std::int64_t>(16 / size_of(args.out[0].dtype));
+    a_.packs = IndexDiv(std::max<std::int64_t>(1, inner / pack), a_.elements);
+    a_.out_width = IndexDiv(y[last], a_.elements);
+    a_.out_rows = IndexDiv(a_.out_row, a_.elements);
+    a_.out_height = IndexDiv(out_height, a_.elements);
     a_.left = layer.padding().left;
     a_.top = layer.padding().top;
     a_.mode = layer.mode();
