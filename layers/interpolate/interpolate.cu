@@ -13,7 +13,8 @@ namespace frieze::cuda {
 namespace {
 
 constexpr int kBlock = 128;
-constexpr int kMostRows = 8;  // of y that a thread makes one below the other, so that it blends rows of x once
+constexpr int kMostRows = 8;    // of y that a thread makes one below the other, so that it blends rows of x once
+constexpr int kWindowRows = 4;  // likewise, of any number of weights
 
 struct AxisArgs {
   const int* start = nullptr;
@@ -37,114 +38,174 @@ __device__ __forceinline__ void load_weights(const AxisArgs& a, int i, float (&w
   for (int k = 0; k < K; ++k) w[k] = K == 1 ? 1.0F : a.weights[static_cast<std::int64_t>(i) * K + k];
 }
 
+template <class T, int N>
+__device__ __forceinline__ void store(const float (&v)[N], T* to) {
+  Pack<T, N> pack;
+#pragma unroll
+  for (int j = 0; j < N; ++j) pack.v[j] = narrow<T>(v[j]);
+  *reinterpret_cast<Pack<T, N>*>(to) = pack;
+}
+
 __device__ __forceinline__ int clamped(int i, int extent) { return min(max(i, 0), extent - 1); }
 
-// A thread owns N neighbouring channels of one column (kChannels, nhwc), or N neighbouring columns, and goes down `rows` rows of y. K
-// weights along each axis; of the K rows of x that a row of y needs, blended along the width, those of the row before are still there.
-// K = 0: any number of weights, nothing is kept.
+// What a thread owns: N neighbouring channels of one column (kChannels, nhwc), or N neighbouring columns, of `rows` rows of y.
+template <class T, int N, bool kChannels>
+struct Strip {
+  const T* plane;  // of x, from the thread's first channel on
+  T* out;
+  int column, first_row, rows;
+
+  __device__ __forceinline__ Strip(const T* x, T* y, const InterpolateArgs& a, std::int64_t thread) {
+    const DivMod unit = div_mod(thread, a.units), group = div_mod(unit.quotient, a.row_groups);
+    const auto at = static_cast<int>(unit.remainder);
+    column = kChannels ? at / a.packs : at * N;
+    const int channel = kChannels ? (at - column * a.packs) * N : 0;
+    first_row = static_cast<int>(group.remainder) * a.rows;
+    rows = min(a.rows, a.h.out - first_row);
+    plane = x + group.quotient * a.x_plane + channel;
+    out = y + group.quotient * a.y_plane + (static_cast<std::int64_t>(first_row) * a.w.out + column) * a.inner + channel;
+  }
+};
+
+// K weights along each axis. Of the K rows of x that a row of y needs, blended along the width, those of the row before are still there.
 template <class T, int N, int K, bool kChannels>
 __global__ void __launch_bounds__(kBlock) interpolate_rows_per_thread(const T* x, T* y, const __grid_constant__ InterpolateArgs a) {
-  constexpr int kTaps = K > 0 ? K : 1, kColumns = kChannels ? 1 : N;
+  constexpr int kColumns = kChannels ? 1 : N;
   const std::int64_t thread = std::int64_t{blockIdx.x} * kBlock + threadIdx.x;
   if (thread >= a.threads) return;
-  const DivMod unit = div_mod(thread, a.units), group = div_mod(unit.quotient, a.row_groups);
-  const auto at = static_cast<int>(unit.remainder);
-  const int column = kChannels ? at / a.packs : at * N, channel = kChannels ? (at - column * a.packs) * N : 0;
-  const int first_row = static_cast<int>(group.remainder) * a.rows;
-  const T* const plane = x + group.quotient * a.x_plane + channel;
-  T* out = y + group.quotient * a.y_plane + (static_cast<std::int64_t>(first_row) * a.w.out + column) * a.inner + channel;
+  const Strip<T, N, kChannels> strip(x, y, a, thread);
+  T* out = strip.out;
 
-  int offset[kColumns][kTaps];
-  float across[kColumns][kTaps];
+  int offset[kColumns][K];
+  float across[kColumns][K];
 #pragma unroll
   for (int i = 0; i < kColumns; ++i) {
-    const int start = a.w.start[column + i];
+    const int start = a.w.start[strip.column + i];
 #pragma unroll
-    for (int k = 0; k < kTaps; ++k) offset[i][k] = clamped(start + k, a.w.in) * a.inner;
-    if constexpr (K > 0) load_weights<K>(a.w, column + i, across[i]);
+    for (int k = 0; k < K; ++k) offset[i][k] = clamped(start + k, a.w.in) * a.inner;
+    load_weights<K>(a.w, strip.column + i, across[i]);
   }
 
   // Row `row` of x, blended along the width.
   const auto blend = [&](int row, float(&v)[N]) {
-    const T* const line = plane + static_cast<std::int64_t>(row) * a.w.in * a.inner;
+    const T* const line = strip.plane + static_cast<std::int64_t>(row) * a.w.in * a.inner;
 #pragma unroll
     for (int i = 0; i < N; ++i) v[i] = 0;
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      if constexpr (kChannels) {
+        const auto pack = *reinterpret_cast<const Pack<T, N>*>(line + offset[0][k]);
+#pragma unroll
+        for (int i = 0; i < N; ++i) v[i] = K == 1 ? widen(pack.v[i]) : fmaf(across[0][k], widen(pack.v[i]), v[i]);
+      } else {
+#pragma unroll
+        for (int i = 0; i < N; ++i) v[i] = K == 1 ? widen(line[offset[i][k]]) : fmaf(across[i][k], widen(line[offset[i][k]]), v[i]);
+      }
+    }
+  };
+
+  float kept[K][N];
+  int have = 0;
+#pragma unroll 1
+  for (int r = 0; r < strip.rows; ++r, out += static_cast<std::int64_t>(a.w.out) * a.inner) {
+    const int i = strip.first_row + r, start = a.h.start[i];
+    int first = 0;
+    if (r > 0 && start == have) first = K;
+    if (K > 1 && r > 0 && start == have + 1) {
+      first = K - 1;
+#pragma unroll
+      for (int k = 0; k + 1 < K; ++k) {
+#pragma unroll
+        for (int j = 0; j < N; ++j) kept[k][j] = kept[k + 1][j];
+      }
+    }
+    have = start;
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      if (k >= first) blend(clamped(start + k, a.h.in), kept[k]);
+    }
+    float down[K], sum[N] = {};
+    load_weights<K>(a.h, i, down);
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+#pragma unroll
+      for (int j = 0; j < N; ++j) sum[j] = K == 1 ? kept[k][j] : fmaf(down[k], kept[k][j], sum[j]);
+    }
+    store(sum, out);
+  }
+}
+
+// Any number of weights, all inside of the image: each row of x that one of up to kWindowRows rows of y needs is blended along the width
+// once, and added to all of those. In nchw the weights of a column are kept, if they are few.
+template <class T, int N, bool kChannels>
+__global__ void __launch_bounds__(kBlock) interpolate_window_per_thread(const T* x, T* y, const __grid_constant__ InterpolateArgs a) {
+  constexpr int kColumns = kChannels ? 1 : N, kKept = kChannels ? 1 : 8;
+  const std::int64_t thread = std::int64_t{blockIdx.x} * kBlock + threadIdx.x;
+  if (thread >= a.threads) return;
+  const Strip<T, N, kChannels> strip(x, y, a, thread);
+  const bool few = !kChannels && a.w.taps <= kKept;
+
+  int offset[kColumns], taps[kColumns];
+  const float* weights[kColumns];
+  float kept[kColumns][kKept];
+#pragma unroll
+  for (int i = 0; i < kColumns; ++i) {
+    offset[i] = a.w.start[strip.column + i] * a.inner;
+    taps[i] = a.w.count[strip.column + i];
+    weights[i] = a.w.weights + static_cast<std::int64_t>(strip.column + i) * a.w.taps;
+#pragma unroll
+    for (int k = 0; k < kKept; ++k) kept[i][k] = few && k < taps[i] ? weights[i][k] : 0.0F;
+  }
+  int start[kWindowRows], count[kWindowRows], end = 0;
+  const float* down[kWindowRows];
+#pragma unroll
+  for (int q = 0; q < kWindowRows; ++q) {
+    const int i = strip.first_row + min(q, strip.rows - 1);
+    start[q] = a.h.start[i];
+    count[q] = q < strip.rows ? a.h.count[i] : 0;
+    down[q] = a.h.weights + static_cast<std::int64_t>(i) * a.h.taps;
+    end = max(end, start[q] + count[q]);
+  }
+
+  float sums[kWindowRows][N] = {};
+#pragma unroll 1
+  for (int row = start[0]; row < end; ++row) {
+    const T* const line = strip.plane + static_cast<std::int64_t>(row) * a.w.in * a.inner;
+    float v[N] = {};
     if constexpr (kChannels) {
-      const int taps = K > 0 ? K : a.w.count[column];
-#pragma unroll K> 0 ? K : 2
-      for (int k = 0; k < taps; ++k) {
-        const int from = K > 0 ? offset[0][K > 0 ? k : 0] : offset[0][0] + k * a.inner;
-        const auto pack = *reinterpret_cast<const Pack<T, N>*>(line + from);
-        if constexpr (K == 1) {
+#pragma unroll 4
+      for (int k = 0; k < taps[0]; ++k) {
+        const auto pack = *reinterpret_cast<const Pack<T, N>*>(line + offset[0] + k * a.inner);
+        const float w = weights[0][k];
 #pragma unroll
-          for (int i = 0; i < N; ++i) v[i] = widen(pack.v[i]);
-        } else {
-          const float w = K > 0 ? across[0][K > 0 ? k : 0] : a.w.weights[static_cast<std::int64_t>(column) * a.w.taps + k];
+        for (int i = 0; i < N; ++i) v[i] = fmaf(w, widen(pack.v[i]), v[i]);
+      }
+    } else if (few) {
 #pragma unroll
-          for (int i = 0; i < N; ++i) v[i] = fmaf(w, widen(pack.v[i]), v[i]);
+      for (int k = 0; k < kKept; ++k) {
+#pragma unroll
+        for (int i = 0; i < N; ++i) {
+          if (k < taps[i]) v[i] = fmaf(kept[i][k], widen(line[offset[i] + k * a.inner]), v[i]);
         }
       }
     } else {
 #pragma unroll
       for (int i = 0; i < N; ++i) {
-        if constexpr (K == 1) {
-          v[i] = widen(line[offset[i][0]]);
-        } else if constexpr (K > 0) {
-#pragma unroll
-          for (int k = 0; k < K; ++k) v[i] = fmaf(across[i][k], widen(line[offset[i][k]]), v[i]);
-        } else {
-          const float* const w = a.w.weights + static_cast<std::int64_t>(column + i) * a.w.taps;
-          const int taps = a.w.count[column + i];
-          for (int k = 0; k < taps; ++k) v[i] = fmaf(w[k], widen(line[offset[i][0] + k * a.inner]), v[i]);
-        }
+        for (int k = 0; k < taps[i]; ++k) v[i] = fmaf(weights[i][k], widen(line[offset[i] + k * a.inner]), v[i]);
       }
     }
-  };
-
-  float kept[kTaps][N];
-  int have = 0;
-  const int rows = min(a.rows, a.h.out - first_row);
-#pragma unroll 1
-  for (int r = 0; r < rows; ++r, out += static_cast<std::int64_t>(a.w.out) * a.inner) {
-    const int i = first_row + r, start = a.h.start[i];
-    float sum[N] = {};
-    if constexpr (K > 0) {
-      int first = 0;
-      if (r > 0 && start == have) first = K;
-      if (K > 1 && r > 0 && start == have + 1) {
-        first = K - 1;
 #pragma unroll
-        for (int k = 0; k + 1 < K; ++k) {
+    for (int q = 0; q < kWindowRows; ++q) {
+      const int k = row - start[q];
+      if (k < 0 || k >= count[q]) continue;
+      const float w = down[q][k];
 #pragma unroll
-          for (int j = 0; j < N; ++j) kept[k][j] = kept[k + 1][j];
-        }
-      }
-      have = start;
-#pragma unroll
-      for (int k = 0; k < K; ++k) {
-        if (k >= first) blend(clamped(start + k, a.h.in), kept[k]);
-      }
-      float down[K];
-      load_weights<K>(a.h, i, down);
-#pragma unroll
-      for (int k = 0; k < K; ++k) {
-#pragma unroll
-        for (int j = 0; j < N; ++j) sum[j] = K == 1 ? kept[k][j] : fmaf(down[k], kept[k][j], sum[j]);
-      }
-    } else {
-      const float* const down = a.h.weights + static_cast<std::int64_t>(i) * a.h.taps;
-      const int taps = a.h.count[i];
-#pragma unroll 1
-      for (int k = 0; k < taps; ++k) {
-        blend(start + k, kept[0]);
-#pragma unroll
-        for (int j = 0; j < N; ++j) sum[j] = fmaf(down[k], kept[0][j], sum[j]);
-      }
+      for (int j = 0; j < N; ++j) sums[q][j] = fmaf(w, v[j], sums[q][j]);
     }
-    Pack<T, N> made;
+  }
 #pragma unroll
-    for (int j = 0; j < N; ++j) made.v[j] = narrow<T>(sum[j]);
-    *reinterpret_cast<Pack<T, N>*>(out) = made;
+  for (int q = 0; q < kWindowRows; ++q) {
+    if (q < strip.rows) store(sums[q], strip.out + q * static_cast<std::int64_t>(a.w.out) * a.inner);
   }
 }
 
@@ -155,7 +216,7 @@ void with_kernel(std::int64_t taps, Body&& body) {
     case 1: return body(&interpolate_rows_per_thread<T, N, 1, kChannels>);
     case 2: return body(&interpolate_rows_per_thread<T, N, 2, kChannels>);
     case 4: return body(&interpolate_rows_per_thread<T, N, 4, kChannels>);
-    default: return body(&interpolate_rows_per_thread<T, N, 0, kChannels>);
+    default: return body(&interpolate_window_per_thread<T, N, kChannels>);
   }
 }
 
@@ -210,7 +271,7 @@ class InterpolateKernel final : public NodeKernel {
       InterpolateArgs a = a_;
       const auto run = [&](auto* kernel) {
         // Long columns reuse more, as long as there are enough threads to half fill the GPU.
-        a.rows = kMostRows;
+        a.rows = taps_ == 0 ? kWindowRows : kMostRows;
         const std::int64_t lines = planes_ * a.units;
         while (a.rows > 1 && lines * ceil_div(a.h.out, a.rows) < std::int64_t{sm_count_} * 1024) a.rows /= 2;
         a.row_groups = ceil_div(a.h.out, a.rows);

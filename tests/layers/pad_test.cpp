@@ -1,8 +1,12 @@
 #include <gtest/gtest.h>
 
 #include <frieze/core/error.h>
+#include <frieze/graph/session.h>
+#include <frieze/graph/verify.h>
+#include <frieze/layers/batch_norm2d/batch_norm2d.h>
 #include <frieze/layers/conv2d/conv2d.h>
 #include <frieze/layers/pad/pad.h>
+#include <frieze/layers/upsample/upsample.h>
 #include "support/reference.h"
 
 namespace frieze {
@@ -93,6 +97,34 @@ TEST(PadTest, ConvolutionsPadAlike) {
               Conv2d half_same(3, 6, 3, {.padding = {-1, 1, 0, 0}});
             }),
             "Conv2d: padding \"same\" is -1 on both sides of an axis, got -1 and 1");
+}
+
+// Rewrites that make another convolution of one know how it is padded.
+TEST(PadTest, RewritesKeepThePadding) {
+  struct Model final : Module {
+    Conv2d conv;
+    BatchNorm2d norm{4};
+    explicit Model(const Conv2dOptions& o) : conv(4, 4, 3, o) { add("conv", conv), add("norm", norm); }
+    Value forward(Value x) const override { return norm(conv(upsample(x, 2))); }
+  };
+  const std::pair<Conv2dOptions, const char*> cases[] = {
+      {{.padding = 1, .padding_mode = PadMode::reflect}, "Upsample|4->4 3x3 padding 1 reflect|"},
+      {{.padding = {0, 1, 2, 1}}, "Upsample|4->4 3x3 padding 0,1,2,1|"},
+      {{.padding = 1}, "4->16 2x2 padding 1|MergePhases|BatchNorm2d|"},
+  };
+  for (const auto& [options, expected] : cases) {
+    Model model(options);
+    init_random(model, 1);
+    const std::vector<InputSpec> inputs = {{"x", {1, 4, 5, 6}}};
+    const Session net = compile(model, inputs, Device::cpu(), {.passes = {.formats = false}});
+    std::string steps;
+    for (const Step& step : net.plan().steps) {
+      const bool conv = step.layer->type_name() == "Conv2d";
+      steps += (conv ? step.layer->describe() : std::string(step.layer->type_name())) + '|';
+    }
+    EXPECT_EQ(steps, expected);
+    for (const VerifyRewrite& rewrite : verify_rewrites(trace(model, inputs))) EXPECT_TRUE(rewrite.ok()) << rewrite.name;
+  }
 }
 
 }  // namespace
