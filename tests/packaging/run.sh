@@ -80,17 +80,16 @@ consumers() {
   quietly cmake --build "$work/$name/examples"
   local data=tests/packaging/examples where=cpu kernel='the kernel skipped: '
   if [[ $name == cuda* && $has_gpu == yes ]]; then where=.*cuda kernel='the kernel at '; fi
-  expect resnet18 "^ResNet-18 on $where.* of the tolerance ok, verify ok$" 0 "$work/$name/examples/resnet18" $data/resnet18/{weights,outputs}.safetensors
-  expect group_norm_test "given values: passed, the reference at [0-9.e-]+ of its budget, $kernel.*GroupNorm: right$" 0 \
-    "$work/$name/examples/group_norm_test" $data/group_norm/golden.safetensors
+  expect response_norm_test "given values: passed, the reference at [0-9.e-]+ of its budget, $kernel.*GlobalResponseNorm: right$" 0 \
+    "$work/$name/examples/response_norm_test" $data/response_norm/golden.safetensors
   local program model files
   for program in "unet U-Net programs/unet_" "vit ViT programs/vit_" "resnet18 ResNet-18 resnet18/"; do
     read -r program model files <<<"$program"
     expect "$program" "^$model on $where.*: right$" 0 "$work/$name/examples/programs_$program" "$data/${files}"{weights,outputs}.safetensors
   done
   if [[ $where != cpu ]]; then
-    expect "resnet18 without its kernel" '^maxpool: MaxPool2d has no CUDA kernel: .*README' 2 \
-      "$work/$name/examples/resnet18" $data/resnet18/{weights,outputs}.safetensors --unregistered
+    expect "a layer without its kernel" 'GlobalResponseNorm has no CUDA kernel: .*README' 1 \
+      "$work/$name/examples/response_norm_test" $data/response_norm/golden.safetensors --unregistered
   fi
   if [[ $own == ON ]]; then
     expect own_kernel '^own kernel on .*: right$' 0 "$out/own_kernel"

@@ -6,8 +6,8 @@
 
 resnet18/weights.safetensors: torchvision's ResNet-18 (the same modules, so the same keys, num_batches_tracked too) with a sixteenth of its
 channels and ten classes, random weights and statistics from a seed, stored in float16. resnet18/outputs.safetensors: an input "x", the
-output "y". group_norm/golden.safetensors: weight, bias, x and y of nn.GroupNorm. Computed in float64 on the CPU from values that the
-files hold exactly.
+output "y". response_norm/golden.safetensors: weight, bias, x and y of ConvNeXt V2's GlobalResponseNorm. Computed in float64 on the CPU
+from values that the files hold exactly.
 
     venv/bin/python tools/golden/examples.py tests/packaging/examples tests/data
 
@@ -60,6 +60,19 @@ class RMSNorm2d(nn.Module):
         return x * torch.rsqrt((x * x).mean(1, keepdim=True) + 1e-5) * self.weight[:, None, None]
 
 
+class GlobalResponseNorm(nn.Module):
+    """timm's, over images [N,C,H,W]."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.zeros(c)), nn.Parameter(torch.zeros(c))
+
+    def forward(self, x):
+        g = x.norm(p=2, dim=(2, 3), keepdim=True)
+        n = g / (g.mean(1, keepdim=True) + 1e-6)
+        return x + torch.addcmul(self.bias.view(1, -1, 1, 1), self.weight.view(1, -1, 1, 1), x * n)
+
+
 class QuickstartBlock(nn.Module):
     def __init__(self, c):
         super().__init__()
@@ -108,10 +121,10 @@ def main(folder, data=None):
         resnet = f"{folder}/resnet18"
         golden_model(ResNet18(4, 10), torch.randn(2, 3, 32, 40), f"{resnet}/weights.safetensors", f"{resnet}/outputs.safetensors", note)
 
-        norm = stir(nn.GroupNorm(4, 12))
+        norm = stir(GlobalResponseNorm(12))
         x = torch.randn(2, 12, 5, 7).half().double()
         golden = {"weight": norm.weight.data.clone(), "bias": norm.bias.data.clone(), "x": x.float(), "y": norm.double()(x).float()}
-        save_file(golden, f"{folder}/group_norm/golden.safetensors", metadata=note)
+        save_file(golden, f"{folder}/response_norm/golden.safetensors", metadata=note)
 
         if data:
             names = f"{data}/quickstart.safetensors", f"{data}/quickstart_outputs.safetensors"

@@ -1,20 +1,20 @@
-// The layer's test: its reference against PyTorch's values on every machine, its kernel against the reference where there is a GPU.
-//   group_norm_test golden.safetensors
+// The layer's test: its reference against PyTorch's values on every machine, its kernels against the reference where there is a GPU.
+//   response_norm_test golden.safetensors [--unregistered]
 #include <frieze/testing/parity.h>
 
 #include <iostream>
 
-#include "group_norm.h"
+#include "response_norm.h"
 
 int main(int argc, char** argv) {
   using namespace frieze;
   try {
-    if (argc != 2) throw Error("group_norm_test GOLDEN");
+    if (argc < 2) throw Error("response_norm_test GOLDEN [--unregistered]");
 #ifdef OWN_KERNELS
-    own::register_group_norm();
+    if (argc == 2) own::register_response_norm();
 #endif
     const Weights golden = Weights::open(argv[1]);
-    own::GroupNorm norm(4, 12);
+    own::GlobalResponseNorm norm(12);
     load(norm, golden, {.ignore = {"x", "y"}});
     const std::vector<Shape> shapes{{1, 12, 1, 1}, {2, 12, 5, 7}, {3, 12, 32, 33}};
     int failed = 0;
@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
         check({.inputs = {shape}, .dtype = t, .misalign = 1});
       }
     }
-    std::cout << (failed == 0 ? "GroupNorm: right" : "GroupNorm: wrong") << '\n';
+    std::cout << (failed == 0 ? "GlobalResponseNorm: right" : "GlobalResponseNorm: wrong") << '\n';
     return failed == 0 ? 0 : 1;
   } catch (const Error& e) {
     std::cerr << e.what() << '\n';
