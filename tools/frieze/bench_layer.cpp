@@ -62,8 +62,9 @@ FusedOp epilogue_step(const std::string& text) {
     made.op.kind = text == "add" ? EpilogueOp::Kind::add : EpilogueOp::Kind::mul;
     made.layer = text == "add" ? std::shared_ptr<const Layer>(std::make_shared<Add>()) : std::make_shared<Mul>();
   } else {
-    made.op.activation = parse_activation(text);
-    made.layer = std::make_shared<ActivationLayer>(made.op.activation);
+    const TensorSpec any{Shape{1}};
+    made.layer = std::make_shared<ActivationLayer>(parse_activation(text));
+    made.op = made.layer->as_epilogue({&any, 1}).value();
   }
   made.path = text;
   return made;
@@ -117,22 +118,23 @@ std::vector<LayerCase> cases_of(const BenchOpOptions& o) {
   if (!o.format.empty()) formats = {parse_format(o.format)};
   std::vector<LayerCase> cases;
   const auto add = [&](const std::string& layer, const std::vector<std::string>& tensors, const std::vector<std::string>& settings,
-                       const std::vector<std::string>& then) {
+                       const std::vector<std::string>& then, int below) {
     for (const Format format : formats) {
       LayerCase made = make_layer_case(layer, tensors, settings, then, dtype, format);
+      made.below = below;
       if (takes_format(made) || !o.format.empty()) cases.push_back(std::move(made));
     }
   };
   if (o.layer == "all") {
     check<OptionError>(o.shapes.empty() && o.tensors.empty() && o.settings.empty() && o.then.empty(),
                        "bench-op all has its own table: --shapes, --tensor, --set and --then are for one layer");
-    for (const StandardCase& c : standard_cases()) add(c.layer, c.tensors, c.settings, c.then);
+    for (const StandardCase& c : standard_cases()) add(c.layer, c.tensors, c.settings, c.then, c.below);
     return cases;
   }
   (void)find_layer(o.layer);
   if (o.shapes.empty() && o.tensors.empty()) {
     for (const StandardCase& c : standard_cases()) {
-      if (o.layer == c.layer) add(c.layer, c.tensors, c.settings, c.then);
+      if (o.layer == c.layer) add(c.layer, c.tensors, c.settings, c.then, c.below);
     }
     check<OptionError>(!cases.empty(), "bench-op ", o.layer, " needs --shapes, the shape of x");
     return cases;
@@ -142,7 +144,7 @@ std::vector<LayerCase> cases_of(const BenchOpOptions& o) {
     std::vector<std::string> tensors = {"x=" + o.shapes.substr(begin, end - begin)};
     tensors.insert(tensors.end(), o.tensors.begin(), o.tensors.end());
     if (o.shapes.empty()) tensors.erase(tensors.begin());
-    add(o.layer, tensors, o.settings, o.then);
+    add(o.layer, tensors, o.settings, o.then, o.below);
     begin = end + 1;
   }
   return cases;
@@ -154,6 +156,7 @@ LayerCase make_layer_case(const std::string& layer, const std::vector<std::strin
                           const std::vector<std::string>& then, DType dtype, Format format) {
   const LayerEntry& entry = find_layer(layer);
   check<OptionError>(entry.make != nullptr, "bench-op times single layers, and ", layer, " has several steps");
+  check<OptionError>(entry.make != nullptr, "bench-op times single layers, and ", layer, " is several steps: frieze bench times models");
   LayerCase c;
   c.text = layer + joined(tensors, " ") + joined(settings, " ") + joined(then, " +");
   c.dtype = dtype;
@@ -218,7 +221,6 @@ int bench_layer_command(const BenchOpOptions& options, std::ostream& out) {
   settings.tune = !options.no_tune;
   settings.check = !options.no_check;
   settings.profile = options.profile;
-  settings.below = options.below;
   TextTable table({{"case"},
                    {"type"},
                    {"format"},

@@ -21,6 +21,7 @@ struct LayerCase {
   DType dtype = DType::bf16;
   Format format = Format::nchw;
   double bytes = 0;  ///< least traffic: every input, parameter, operand and output once
+  int below = 2;     ///< integer inputs hold numbers from 0 to below - 1
 };
 
 struct LayerResult {
@@ -47,13 +48,13 @@ bool takes_format(const LayerCase& c);
 struct StandardCase {
   const char* layer;
   std::vector<std::string> tensors, settings = {}, then = {};
+  int below = 2;
 };
 const std::vector<StandardCase>& standard_cases();
 
 struct LayerBenchSettings {
   int rounds = 15;
   bool tune = true, check = true, profile = false;
-  int below = 2;  ///< integer inputs hold numbers from 0 to below - 1
 };
 /// Times the case on the current device; with `profile` it is launched once, between cudaProfilerStart and cudaProfilerStop. With `check`,
 /// what the last timed launch wrote is compared with the reference, unless that would take seconds. Throws CudaError.

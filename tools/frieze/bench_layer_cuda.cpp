@@ -118,7 +118,7 @@ class LayerBench {
     std::uint64_t state = seed;
     for (std::int64_t& v : values) {
       state = state * 6364136223846793005U + 1442695040888963407U;
-      v = static_cast<std::int64_t>((state >> 33) % static_cast<std::uint64_t>(settings_.below));
+      v = static_cast<std::int64_t>((state >> 33) % static_cast<std::uint64_t>(case_.below));
     }
     const HostTensor host(spec, values);
     CUDA_CHECK(cudaMemcpyAsync(to.data(), host.data(), host.bytes(), cudaMemcpyHostToDevice, stream_.get()));
