@@ -83,7 +83,8 @@ void launch_depthwise(DType dtype, const ConvGeometry& g, const void* w, const f
     using T = decltype(t);
     const std::int64_t x_row = g.x_row > 0 ? g.x_row : g.in_c;
     const bool packs = g.in_c % kPack<T> == 0 && x_row % kPack<T> == 0 && is_aligned(x, 16) && is_aligned(y, 16) && epilogue.aligned(16);
-    if (packs && takes_depthwise_tile(dtype, g)) return launch_depthwise_tile(dtype, g, w, bias, x, y, epilogue, stream);
+    if (packs && !epilogue.has_rare() && takes_depthwise_tile(dtype, g))
+      return launch_depthwise_tile(dtype, g, w, bias, x, y, epilogue, stream);
     with_kernel<T>(packs, [&](auto* kernel, int channels) {
       DepthwiseArgs args{g, w, bias, x, y, g.in_c / channels, 1, 0, 0, x_row};
       while (args.packs_x < args.packs && args.packs_x < 32) args.packs_x *= 2;  // a warp reads up to 512 neighbouring bytes
@@ -105,8 +106,8 @@ void preload_depthwise(DType dtype) {
   preload_depthwise_tile(dtype);
 }
 
-std::string describe_depthwise(DType dtype, const ConvGeometry& g) {
-  if (takes_depthwise_tile(dtype, g)) return describe_depthwise_tile(dtype, g);
+std::string describe_depthwise(DType dtype, const ConvGeometry& g, bool rare) {
+  if (!rare && takes_depthwise_tile(dtype, g)) return describe_depthwise_tile(dtype, g);
   const int pack = static_cast<int>(16 / size_of(dtype));
   if (g.in_c % pack != 0) return "own depthwise, single pixels and channels";
   return concat_text("own depthwise, single pixels, ", pack, " channels a thread");

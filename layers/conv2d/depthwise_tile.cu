@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(kMostThreads, kBlocks)
     float out[V];
 #pragma unroll
     for (int v = 0; v < V; ++v) out[v] = sums[K - 1][v] + (a.bias != nullptr ? a.bias[c + v] : 0.0F);
-    apply_epilogue<T>(epilogue, out, offset, a.first_operand, operand);
+    apply_epilogue<T, V, false>(epilogue, out, offset, a.first_operand, operand);
     P stored;
 #pragma unroll
     for (int v = 0; v < V; ++v) stored.v[v] = narrow<T>(out[v]);

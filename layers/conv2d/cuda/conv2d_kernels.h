@@ -58,8 +58,8 @@ void preload_gather_columns(DType dtype);
 void launch_depthwise(DType dtype, const ConvGeometry& g, const void* w, const float* bias, const void* x, void* y,
                       const EpilogueArgs& epilogue, cudaStream_t stream);
 void preload_depthwise(DType dtype);
-/// "own depthwise, single pixels, 8 channels a thread", for aligned pointers.
-std::string describe_depthwise(DType dtype, const ConvGeometry& g);
+/// "own depthwise, single pixels, 8 channels a thread", for aligned pointers. `rare`: the chain has an activation that tiles do not take.
+std::string describe_depthwise(DType dtype, const ConvGeometry& g, bool rare);
 
 /// 3x3, 5x5 or 7x7 of stride and dilation 1, and channels of a multiple of 16 bytes.
 bool takes_depthwise_tile(DType dtype, const ConvGeometry& g);

@@ -30,15 +30,19 @@ class DirectPath final : public ConvPath {
 
 class DepthwisePath final : public ConvPath {
  public:
-  explicit DepthwisePath(const ConvProblem& p) : p_(p) { preload_depthwise(p.dtype); }
+  DepthwisePath(const ConvProblem& p, std::span<const EpilogueOp> chain)
+      : p_(p), rare_(std::any_of(chain.begin(), chain.end(), [](const EpilogueOp& op) { return is_rare(op.activation); })) {
+    preload_depthwise(p.dtype);
+  }
   void launch(const void* x, void* y, const EpilogueArgs& epilogue, void*, cudaStream_t stream) const override {
     const float* bias = p_.weights.has_bias ? p_.weights.bias_f32 : nullptr;
     launch_depthwise(p_.dtype, p_.g, p_.depthwise_weights, bias, x, y, epilogue, stream);
   }
-  std::string describe() const override { return describe_depthwise(p_.dtype, p_.g); }
+  std::string describe() const override { return describe_depthwise(p_.dtype, p_.g, rare_); }
 
  private:
   const ConvProblem& p_;
+  bool rare_;
 };
 
 // Groups of 32 channels, 1 x 1. Pointers that are no multiples of 16 bytes go the direct way.
@@ -279,7 +283,7 @@ std::vector<std::string> conv_path_ids(const ConvProblem& p, const PrepareArgs& 
 }
 
 std::unique_ptr<ConvPath> make_conv_path(const ConvProblem& p, const PrepareArgs& args, const std::string& id) {
-  if (id == kDepthwise) return std::make_unique<DepthwisePath>(p);
+  if (id == kDepthwise) return std::make_unique<DepthwisePath>(p, args.epilogue);
   if (id == kGrouped) return std::make_unique<GroupedPath>(p);
   if (id == kWarpgroup) return std::make_unique<WarpgroupPath>(p, args);
   if (id == kDirect) return std::make_unique<DirectPath>(p);

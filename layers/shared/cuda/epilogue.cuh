@@ -6,8 +6,21 @@
 
 namespace frieze::cuda {
 
+/// activate() without the code of the rare ones.
+__device__ __forceinline__ float activate_common(Activation f, float v) {
+  switch (f) {
+    case Activation::relu: return activate(Activation::relu, v);
+    case Activation::silu: return activate(Activation::silu, v);
+    case Activation::gelu: return activate(Activation::gelu, v);
+    case Activation::gelu_tanh: return activate(Activation::gelu_tanh, v);
+    case Activation::sigmoid: return activate(Activation::sigmoid, v);
+    default: return v;
+  }
+}
+
 /// activate() of N numbers whose results will be rounded to T. 16-bit types do not see the errors of the branch-free SiLU.
-template <class T, int N>
+/// Without `kRare` the chain must have no rare ones: kernels that have no register left for a call take that.
+template <class T, bool kRare, int N>
 __device__ __forceinline__ void activate_pack(Activation f, float parameter, float (&v)[N]) {
   if (sizeof(T) == 2 && f == Activation::silu) {
 #pragma unroll
@@ -15,21 +28,21 @@ __device__ __forceinline__ void activate_pack(Activation f, float parameter, flo
     return;
   }
 #pragma unroll
-  for (int j = 0; j < N; ++j) v[j] = activate(f, v[j], parameter);
+  for (int j = 0; j < N; ++j) v[j] = kRare ? activate(f, v[j], parameter) : activate_common(f, v[j]);
 }
 
 /// Applies the chain to N neighbouring values that will be stored at `offset`. For N > 1 every operand must be aligned to N elements
 /// at `offset`, and N * sizeof(T) must be at most 16. Pass the arguments as `const __grid_constant__ EpilogueArgs`: the loop indexes
 /// them, and a plain copy would go to local memory. The code is long (it holds every activation): call it in one place, in a rolled loop.
 /// The operand of operation `ready` may be handed over: a kernel that loads it before its sums does not wait for it behind them.
-template <class T, int N>
+template <class T, int N, bool kRare = true>
 __device__ __forceinline__ void apply_epilogue(const EpilogueArgs& e, float (&v)[N], std::int64_t offset, int ready = -1,
                                                const Pack<T, N>& loaded = {}) {
   static_assert(N == 1 || N * sizeof(T) <= 16);
 #pragma unroll 1
   for (int i = 0; i < e.count; ++i) {
     if (e.ops[i].kind == EpilogueOp::Kind::activation) {
-      activate_pack<T>(e.ops[i].activation, e.ops[i].parameter, v);
+      activate_pack<T, kRare>(e.ops[i].activation, e.ops[i].parameter, v);
       continue;
     }
     Pack<T, N> operand = loaded;

@@ -8,6 +8,9 @@
 
 namespace frieze::cuda {
 
+/// Of the activations whose code kernels call out of line, see activate_rare() in core/cuda/launch.cuh.
+constexpr bool is_rare(Activation f) { return f > Activation::sigmoid; }
+
 /// A chain as kernels take it, by value. Operands have the output's type, shape and memory layout: one linear offset serves all.
 struct EpilogueArgs {
   static constexpr int kMaxOps = 4;
@@ -26,6 +29,12 @@ struct EpilogueArgs {
       if (reinterpret_cast<std::uintptr_t>(ops[i].operand) % bytes != 0) return false;
     }
     return true;
+  }
+  bool has_rare() const {
+    for (int i = 0; i < count; ++i) {
+      if (is_rare(ops[i].activation)) return true;
+    }
+    return false;
   }
   /// The chain without its first `n` operations.
   EpilogueArgs without_first(int n) const {
