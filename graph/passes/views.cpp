@@ -113,11 +113,30 @@ class Viewer {
     return {};
   }
 
+  // Where value `id` will lie if the value that it is looked at in has memory of its own; nullopt if that does not show it.
+  std::optional<Layout> as_looked_at(int id) const {
+    if (placed(id)) return layout(id);
+    const PlanValue& v = plan_.values[at(id)];
+    if (v.producer < 0 || !looks_[at(v.producer)]) return Layout{0, contiguous_strides(v.spec.shape, v.spec.format)};
+    const Step& step = plan_.steps[at(v.producer)];
+    const std::optional<Layout> input = as_looked_at(step.inputs[0]);
+    if (!input) return std::nullopt;
+    const auto output = static_cast<std::size_t>(std::find(step.outputs.begin(), step.outputs.end(), id) - step.outputs.begin());
+    return step.layer->output_layout(specs_of(step), output, *input);
+  }
+  // Whether step `i`, which looks at its input, can. A reshape behind a permutation often cannot, but its output can be where the permuted
+  // value is written.
+  bool shows(std::size_t i) const {
+    const Step& step = plan_.steps[i];
+    const std::optional<Layout> input = as_looked_at(step.inputs[0]);
+    return input && step.layer->output_layout(specs_of(step), 0, *input).has_value();
+  }
+
   // The inputs of a concatenation, or the one of a reshape whose output has its place: into the output's memory.
   void place_inputs(std::size_t i) {
     Step& step = plan_.steps[i];
     const int y = step.outputs[0];
-    if (looks_[i] && !placed(y)) return;  // its output becomes a view of the input
+    if (looks_[i] && !placed(y) && shows(i)) return;  // its output becomes a view of the input
     if (!placed(y)) place_own(plan_, y);
     const std::vector<TensorSpec> specs = specs_of(step);
     std::vector<std::size_t> copied;

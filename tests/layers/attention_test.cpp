@@ -5,6 +5,7 @@
 #include <frieze/core/error.h>
 #include <frieze/graph/session.h>
 #include <frieze/graph/verify.h>
+#include <frieze/layers/activation/activation.h>
 #include <frieze/layers/attention/attention.h>
 #include <frieze/layers/permute/permute.h>
 #include <frieze/layers/reshape/reshape.h>
@@ -137,10 +138,11 @@ TEST(AttentionTest, ViewsTakeNoStep) {
   const test::FunctionModel slices([](const std::vector<Value>& x) {
     const std::vector<Value> parts = split(permute(reshape(x[0], {2, 5, 3, 4, 8}), {2, 0, 3, 1, 4}), 1, 0);
     const auto part = [&](std::size_t i) { return reshape(parts[i], {2, 4, 5, 8}); };
-    return std::vector<Value>{permute(scaled_dot_product_attention(part(0), part(1), part(2)), {0, 2, 1, 3})};
+    const Value heads = permute(scaled_dot_product_attention(part(0), part(1), part(2)), {0, 2, 1, 3});
+    return std::vector<Value>{relu(reshape(heads, {2, 5, 32}))};
   });
   const Session of_slices = compile(slices, {{"qkv", {2, 5, 96}}}, Device::cpu());
-  ASSERT_EQ(of_slices.plan().steps.size(), 1U);
+  ASSERT_EQ(of_slices.plan().steps.size(), 2U);  // the attention and what follows
   EXPECT_TRUE(verify(of_slices).ok());
 
   const test::FunctionModel image([](const std::vector<Value>& x) {
