@@ -138,7 +138,8 @@ double ScaledDotProductAttention::typical_size(std::span<const TensorView> in) c
   const AttentionSizes s(in[0].shape, in[1].shape, in[2].shape);
   const double scores = std::abs(scale(s.width)) * std::sqrt(static_cast<double>(s.width)) * root_mean_square(to_floats(in[0])) *
                         root_mean_square(to_floats(in[1]));
-  return root_mean_square(to_floats(in[2])) * std::max(1 / std::sqrt(static_cast<double>(s.keys)), scores / 16);
+  return root_mean_square(to_floats(in[2])) *
+         std::max(1 / std::sqrt(static_cast<double>(s.keys)), std::min(scores / 4, scores * scores / 64));
 }
 
 std::string ScaledDotProductAttention::describe() const {

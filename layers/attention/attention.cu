@@ -25,7 +25,8 @@ HeadsView heads_view(const TensorView& x, std::int64_t heads, std::int64_t n) {
 
 class AttentionKernel final : public NodeKernel {
  public:
-  AttentionKernel(const ScaledDotProductAttention& layer, const PrepareArgs& args) : dtype_(args.out[0].dtype) {
+  AttentionKernel(const ScaledDotProductAttention& layer, const PrepareArgs& args)
+      : dtype_(args.out[0].dtype), capability_(args.device->compute_capability) {
     const AttentionSizes s(args.in[0].shape, args.in[1].shape, args.in[2].shape);
     const auto as_int = [](std::int64_t v) { return static_cast<int>(v); };
     base_.causal = layer.options().is_causal;
@@ -37,22 +38,36 @@ class AttentionKernel final : public NodeKernel {
     base_.value_width = as_int(s.value_width);
     base_.scale = static_cast<float>(layer.scale(s.width));
     fused_ = dtype_ != DType::f32 && s.width <= kFusedWidth;
-    if (fused_) {
-      preload_fused_attention(dtype_, base_);
-    } else {
+    if (!fused_) {
       preload_chunked_attention(dtype_);
+      return;
     }
+    preload_fused_attention(dtype_, base_);
+    const bool placed = !args.in_views.empty();
+    const AttentionCall call = placed ? call_of(args.in_views, args.out_views[0]) : call_of(contiguous(args.in), contiguous(args.out)[0]);
+    warpgroup_ = takes_warpgroup_attention(dtype_, call, capability_);
+    if (warpgroup_) preload_warpgroup_attention(dtype_, call);
   }
 
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
     const AttentionCall call = call_of(args.in, args.out[0]);
     if (!fused_) return launch_chunked_attention(dtype_, call, args.workspace, stream);
+    // The tensors may begin elsewhere than was thought.
+    if (warpgroup_ && takes_warpgroup_attention(dtype_, call, capability_)) return launch_warpgroup_attention(dtype_, call, stream);
     launch_fused_attention(dtype_, call, stream);
   }
   std::size_t workspace_bytes() const override { return fused_ ? 0 : chunked_attention_workspace(base_); }
-  std::string describe() const override { return fused_ ? "fused, tensor-core tiles" : "rows of scores in chunks"; }
+  std::string describe() const override {
+    return !fused_ ? "rows of scores in chunks" : warpgroup_ ? "fused, warp-group products" : "fused, tensor-core tiles";
+  }
 
  private:
+  static std::vector<TensorView> contiguous(std::span<const TensorSpec> specs) {
+    std::vector<TensorView> views;
+    for (const TensorSpec& spec : specs) views.emplace_back(nullptr, spec);
+    return views;
+  }
+
   AttentionCall call_of(std::span<const TensorView> in, const TensorView& out) const {
     AttentionCall call = base_;
     call.q = heads_view(in[0], call.heads, call.n);
@@ -71,7 +86,8 @@ class AttentionKernel final : public NodeKernel {
 
   AttentionCall base_;
   DType dtype_;
-  bool fused_ = false;
+  int capability_;
+  bool fused_ = false, warpgroup_ = false;
 };
 
 std::unique_ptr<Kernel> make(const ScaledDotProductAttention& layer, const PrepareArgs& args) {

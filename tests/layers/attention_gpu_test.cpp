@@ -16,6 +16,7 @@
 #include "support/reference.h"
 
 #if FRIEZE_WITH_CUDA
+#include <frieze/core/cuda/kernel.h>
 #include <frieze/layers/attention/cuda/attention_call.h>
 #endif
 
@@ -30,12 +31,25 @@ using test::ParityCase;
 
 constexpr const char* kChunks = "rows of scores in chunks";
 
-std::string path_of(DType t, std::int64_t width) { return t == DType::f32 || width > 512 ? kChunks : "tensor-core tiles"; }
+// The path that contiguous tensors of these widths take here.
+std::string path_of(DType t, const ParityCase& c) {
+  const std::int64_t width = c.inputs[0][-1];
+  if (t == DType::f32 || width > 512) return kChunks;
+#if FRIEZE_WITH_CUDA
+  const std::int64_t value_width = c.inputs[2][-1];
+  cuda::AttentionCall call;
+  call.width = static_cast<int>(width), call.value_width = static_cast<int>(value_width);
+  call.q.row = call.k.row = width, call.v.row = value_width;
+  if (c.inputs.size() == 4) call.mask_kind = cuda::MaskKind::run;
+  if (cuda::takes_warpgroup_attention(t, call, cuda::device_info(0).compute_capability)) return "warp-group products";
+#endif
+  return "tensor-core tiles";
+}
 
 void run(const AttentionOptions& options, const ParityCase& c) {
   const ScaledDotProductAttention layer(options);
   const test::ParityReport report = expect_parity(layer, c);
-  const std::string path = path_of(c.dtype, c.inputs[0][-1]);
+  const std::string path = path_of(c.dtype, c);
   EXPECT_NE(report.describe.find(path), std::string::npos) << "ran: " << report.describe << "\nnot: " << path;
 }
 
@@ -227,6 +241,27 @@ TEST(AttentionGpu, TokensOfAnImage) {
 }
 
 #if FRIEZE_WITH_CUDA
+// wgmma is sm_90a's alone: newer GPUs do not run it.
+TEST(AttentionKernel, WarpGroupsAreForComputeCapability90) {
+  cuda::AttentionCall call;
+  call.width = call.value_width = 64;
+  call.q.row = call.k.row = call.v.row = 64;
+  for (const int capability : {80, 86, 89, 100, 120}) EXPECT_FALSE(cuda::takes_warpgroup_attention(DType::bf16, call, capability));
+  if (!cuda::takes_warpgroup_attention(DType::bf16, call, 90)) GTEST_SKIP() << "this build has no code for sm_90a";
+  EXPECT_FALSE(cuda::takes_warpgroup_attention(DType::f32, call, 90));
+  for (cuda::HeadsView cuda::AttentionCall::*x : {&cuda::AttentionCall::q, &cuda::AttentionCall::k, &cuda::AttentionCall::v}) {
+    cuda::AttentionCall other = call;
+    (other.*x).row = 68;
+    EXPECT_FALSE(cuda::takes_warpgroup_attention(DType::bf16, other, 90)) << "rows of copies begin at multiples of 16 bytes";
+    other = call;
+    (other.*x).column = 2;
+    EXPECT_FALSE(cuda::takes_warpgroup_attention(DType::bf16, other, 90));
+    other = call;
+    (other.*x).data = reinterpret_cast<const void*>(std::uintptr_t{8});
+    EXPECT_FALSE(cuda::takes_warpgroup_attention(DType::bf16, other, 90));
+  }
+}
+
 TEST(AttentionKernel, WorkspaceIsBounded) {
   cuda::AttentionCall call;
   for (const int length : {1, 64, 1000, 16384, 1 << 20}) {

@@ -66,27 +66,34 @@ struct RowStatistics {
   /// make the sum NaN.
   template <int N>
   __device__ __forceinline__ void add(float (&s)[N], float factor, float (&rescale)[2]) {
+    // Two partial results of each row: chains of half the length.
+    float most[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}}, base[2], total[2][2] = {};
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float& m = most[half][i / 4 % 2];
+        m = fmaxf(m, fmaxf(s[i + 2 * half], s[i + 2 * half + 1]));
+      }
+    }
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float most = -INFINITY;
-#pragma unroll
-      for (int i = 0; i < N; i += 4) most = fmaxf(most, fmaxf(s[i + 2 * half], s[i + 2 * half + 1]));
-      most = fmaxf(most, __shfl_xor_sync(~0U, most, 1));
-      most = fmaxf(most, __shfl_xor_sync(~0U, most, 2));
-      const float now = fmaxf(top[half], most * factor), base = now == -INFINITY ? 0.0F : now;
-      rescale[half] = power_of_two(top[half] - base);
+      float m = fmaxf(most[half][0], most[half][1]);
+      m = fmaxf(m, __shfl_xor_sync(~0U, m, 1));
+      m = fmaxf(m, __shfl_xor_sync(~0U, m, 2));
+      const float now = fmaxf(top[half], m * factor);
+      base[half] = now == -INFINITY ? 0.0F : now;
+      rescale[half] = power_of_two(top[half] - base[half]);
       top[half] = now;
-      float total = 0;
-#pragma unroll
-      for (int i = 0; i < N; i += 4) {
-#pragma unroll
-        for (int e = 2 * half; e < 2 * half + 2; ++e) {
-          s[i + e] = power_of_two(fmaf(s[i + e], factor, -base));
-          total += s[i + e];
-        }
-      }
-      sum[half] = sum[half] * rescale[half] + total;
     }
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      const int half = (i & 2) / 2;
+      s[i] = power_of_two(fmaf(s[i], factor, -base[half]));
+      total[half][i & 1] += s[i];
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) sum[half] = sum[half] * rescale[half] + (total[half][0] + total[half][1]);
   }
   /// 1 over the whole sum; 0 if nothing was seen.
   __device__ __forceinline__ float inverse(int half) const {
@@ -97,17 +104,32 @@ struct RowStatistics {
   }
 };
 
-/// Masks a tile of scores whose lane begins at `row` and `key`; they come out in log2 units.
+/// Hides the keys past the last, and past the row where causal, in a tile of scores whose lane begins at `row` and `key`. The scores come
+/// out in log2 units.
+template <int N>
+__device__ __forceinline__ void hide_keys(const AttentionCall& a, float (&s)[N], int row, int key) {
+  const float factor = a.scale * kLog2E;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int seen = (a.causal ? min(a.keys, row + half * 8 + 1) : a.keys) - key;
+#pragma unroll
+    for (int i = 2 * half; i < N; i += 4) {
+      s[i] = i / 4 * 8 < seen ? s[i] * factor : -INFINITY;
+      s[i + 1] = i / 4 * 8 + 1 < seen ? s[i + 1] * factor : -INFINITY;
+    }
+  }
+}
+
+/// The same with a mask.
 template <class T, int N>
-__device__ __forceinline__ void mask_scores(const AttentionCall& a, float (&s)[N], std::int64_t mask_base, std::int64_t row,
-                                            std::int64_t key) {
+__device__ __forceinline__ void mask_scores(const AttentionCall& a, float (&s)[N], std::int64_t mask_base, int row, int key) {
 #pragma unroll
   for (int i = 0; i < N; ++i) {
     s[i] = masked_score<T>(a, s[i] * (a.scale * kLog2E), mask_base, row + (i & 2) * 4, key + i / 4 * 8 + (i & 1), kLog2E);
   }
 }
 
-/// Whether the tile of `columns` keys from `key` on needs mask_scores() for rows from `row` on: else all its keys are seen, with a factor
+/// Whether the tile of `columns` keys from `key` on needs one of the two for rows from `row` on: else all its keys are seen, with a factor
 /// of scale * log2(e).
 __device__ __forceinline__ bool tile_is_masked(const AttentionCall& a, std::int64_t row, std::int64_t key, int columns) {
   return a.mask_kind != MaskKind::none || key + columns > a.keys || (a.causal && key + columns - 1 > row) || !(a.scale > 0);

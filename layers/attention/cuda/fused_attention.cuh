@@ -177,7 +177,8 @@ __global__ void __launch_bounds__(kFusedThreads) attention_rows_per_block(const 
     for (int m = 0; m < kTiles; ++m) {
       const int row = row0 + (warp * kTiles + m) * 16;
       const bool masked = tile_is_masked(a, row, key, kStageKeys);
-      if (masked) mask_scores<T>(a, s[m], mask_base, row + lane / 4, key + lane % 4 * 2);
+      if (masked && a.mask_kind == MaskKind::none) hide_keys(a, s[m], row + lane / 4, key + lane % 4 * 2);
+      if (a.mask_kind != MaskKind::none) mask_scores<T>(a, s[m], mask_base, row + lane / 4, key + lane % 4 * 2);
       float rescale[2];
       rows[m].add(s[m], masked ? 1.0F : factor, rescale);
       if (__any_sync(~0U, rescale[0] != 1.0F || rescale[1] != 1.0F)) {

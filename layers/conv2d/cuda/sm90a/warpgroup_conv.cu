@@ -10,8 +10,8 @@
 //   epilogue runs beside the other's products; they take turns with the buffer that the results are stored from.
 #include <frieze/core/cuda/driver.h>
 #include <frieze/layers/conv2d/cuda/conv2d_kernels.h>
-#include <frieze/layers/conv2d/cuda/sm90a/warpgroup_ptx.cuh>
 #include <frieze/layers/shared/cuda/quick_silu.cuh>
+#include <frieze/layers/shared/cuda/warpgroup_ptx.cuh>
 
 namespace frieze::cuda {
 namespace {
