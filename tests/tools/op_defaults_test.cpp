@@ -6,10 +6,14 @@
 #include <frieze/layers/conv1d/conv1d.h>
 #include <frieze/layers/conv2d/conv2d.h>
 #include <frieze/layers/conv_transpose2d/conv_transpose2d.h>
+#include <frieze/layers/group_norm/group_norm.h>
 #include <frieze/layers/interpolate/interpolate.h>
+#include <frieze/layers/layer_norm/layer_norm.h>
 #include <frieze/layers/linear/linear.h>
 #include <frieze/layers/linear_attention2d/linear_attention2d.h>
 #include <frieze/layers/pad/pad.h>
+#include <frieze/layers/pool2d/pool2d.h>
+#include <frieze/layers/rms_norm/rms_norm.h>
 #include <frieze/layers/rms_norm2d/rms_norm2d.h>
 
 #include "tools/frieze/layer_registry.h"
@@ -94,6 +98,41 @@ TEST(OpDefaults, OthersAreTheirOwn) {
   const auto attention = made("linear_attention2d", {}, {"head_dim=8"});
   EXPECT_EQ(dynamic_cast<const LinearAttention2d&>(*attention).eps(), LinearAttention2d(8).eps());
   EXPECT_EQ(made("linear", {{"weight", {4, 3}}, {"bias", {4}}})->describe(), Linear(3, 4).describe());
+}
+
+TEST(OpDefaults, NormalisationsAreTheirOwn) {
+  const std::vector<std::pair<std::string, Shape>> x{{"x", {2, 12, 3, 5}}};
+  const auto with = [&](std::vector<std::pair<std::string, Shape>> more) {
+    more.push_back(x[0]);
+    return more;
+  };
+  EXPECT_EQ(made("layer_norm", with({{"weight", {5}}, {"bias", {5}}}))->describe(), LayerNorm(5).describe());
+  EXPECT_EQ(made("layer_norm", with({{"weight", {3, 5}}}))->describe(), LayerNorm(Shape{3, 5}, {.bias = false}).describe());
+  EXPECT_EQ(made("layer_norm", x, {"axes=3"})->describe(), LayerNorm(Shape{12, 3, 5}, {.affine = false}).describe());
+  EXPECT_EQ(made("layer_norm2d", with({{"weight", {12}}, {"bias", {12}}}))->describe(), LayerNorm2d(12).describe());
+  EXPECT_EQ(made("group_norm", with({{"weight", {12}}, {"bias", {12}}}), {"groups=3"})->describe(), GroupNorm(3, 12).describe());
+  EXPECT_EQ(made("instance_norm2d", x)->describe(), InstanceNorm2d(12).describe());
+  EXPECT_EQ(made("rms_norm", with({{"weight", {5}}}))->describe(), RMSNorm(5).describe());
+  EXPECT_THROW((void)made("layer_norm", x, {"axes=5"}), OptionError);
+  EXPECT_THROW((void)made("layer_norm", with({{"bias", {5}}})), OptionError);
+  EXPECT_THROW((void)made("group_norm", x), OptionError);
+  EXPECT_THROW((void)made("group_norm", {{"x", {12}}}, {"groups=3"}), ShapeError);
+  EXPECT_THROW((void)made("rms_norm", {}), ShapeError);
+}
+
+TEST(OpDefaults, PoolingsAreTheirOwn) {
+  EXPECT_EQ(made("max_pool2d", {}, {"kernel=3x2"})->describe(), MaxPool2d(Size2d(3, 2)).describe());
+  EXPECT_EQ(made("max_pool2d", {}, {"kernel=3", "stride=2", "padding=1", "dilation=1", "ceil_mode=true"})->describe(),
+            MaxPool2d(3, {.stride = 2, .padding = 1, .ceil_mode = true}).describe());
+  EXPECT_EQ(made("avg_pool2d", {}, {"kernel=3"})->describe(), AvgPool2d(3).describe());
+  EXPECT_EQ(made("avg_pool2d", {}, {"kernel=3", "count_include_pad=false"})->describe(),
+            AvgPool2d(3, {.count_include_pad = false}).describe());
+  EXPECT_EQ(made("avg_pool2d", {}, {"kernel=3", "divisor=5"})->describe(), AvgPool2d(3, {.divisor_override = 5}).describe());
+  EXPECT_EQ(made("adaptive_avg_pool2d", {}, {"output=7x1"})->describe(), AdaptiveAvgPool2d({7, 1}).describe());
+  EXPECT_EQ(made("adaptive_max_pool2d", {}, {"output=7"})->describe(), AdaptiveMaxPool2d(7).describe());
+  for (const char* layer : {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d"}) {
+    EXPECT_THROW((void)made(layer, {}), OptionError) << layer;
+  }
 }
 
 // What a constructor asks for, the command asks for.

@@ -174,7 +174,7 @@ std::span<const LayerEntry> norm_entries() {
         {"stride", "N or NxN", "kernel"},
         {"padding", "N or NxN", "0"},
         {"dilation", "N or NxN", "1"},
-        {"ceil_mode", "0|1", "0"}},
+        {"ceil_mode", "true|false", "false"}},
        make_max_pool2d},
       {"avg_pool2d",
        "the mean of every window",
@@ -182,8 +182,8 @@ std::span<const LayerEntry> norm_entries() {
        {{"kernel", "N or NxN", "required"},
         {"stride", "N or NxN", "kernel"},
         {"padding", "N or NxN", "0"},
-        {"ceil_mode", "0|1", "0"},
-        {"count_include_pad", "0|1", "1"},
+        {"ceil_mode", "true|false", "false"},
+        {"count_include_pad", "true|false", "true"},
         {"divisor", "N", "the number of positions"}},
        make_avg_pool2d},
       {"adaptive_avg_pool2d",
@@ -196,7 +196,11 @@ std::span<const LayerEntry> norm_entries() {
        "x [N,C,H,W]",
        {{"output", "N or NxN", "required"}},
        make_adaptive<AdaptiveMaxPool2d>},
-      {"global_avg_pool", "the mean of all pixels", "x [N,C,H,W]", {{"keep_dims", "0|1", "0: y is [N,C]"}}, make_global_avg_pool},
+      {"global_avg_pool",
+       "the mean of all pixels",
+       "x [N,C,H,W]",
+       {{"keep_dims", "true|false", "false: y is [N,C]"}},
+       make_global_avg_pool},
   };
   return entries;
 }
