@@ -5,6 +5,7 @@
 #include <frieze/layers/concat/concat.h>
 #include <frieze/layers/elementwise/elementwise.h>
 #include <frieze/layers/embedding/embedding.h>
+#include <frieze/layers/expand/expand.h>
 #include <frieze/layers/gated_silu/gated_silu.h>
 #include <frieze/layers/glu/glu.h>
 #include <frieze/layers/permute/permute.h>
@@ -128,6 +129,10 @@ std::shared_ptr<Layer> make_reshape(const Tensors&, Settings& settings) {
   check<OptionError>(settings.has("shape"), "reshape: needs --set shape=N,N,…");
   return std::make_shared<Reshape>(numbers_setting(settings, "shape"));
 }
+std::shared_ptr<Layer> make_expand(const Tensors&, Settings& settings) {
+  check<OptionError>(settings.has("shape"), "expand: needs --set shape=N,N,…");
+  return std::make_shared<Expand>(numbers_setting(settings, "shape"));
+}
 std::shared_ptr<Layer> make_permute(const Tensors&, Settings& settings) {
   check<OptionError>(settings.has("axes"), "permute: needs --set axes=N,N,…");
   return std::make_shared<Permute>(axes_setting(settings, "axes"));
@@ -231,6 +236,7 @@ std::span<const LayerEntry> elementwise_entries() {
        {{"begin", "N", "required"}, {"end", "N", "required"}, {"axis", "N", "1"}},
        make_slice},
       {"reshape", "x under another shape", "x", {{"shape", "N,N,…", "required; -1: what is left"}}, make_reshape},
+      {"expand", "x with axes of one element repeated", "x", {{"shape", "N,N,…", "required; -1: as it is"}}, make_expand},
       {"permute", "x with its axes in another order", "x", {{"axes", "N,N,…", "required"}}, make_permute},
   };
   return entries;

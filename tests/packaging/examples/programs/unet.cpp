@@ -53,7 +53,7 @@ struct Attention final : Module {
     const Shape& s = x.shape();
     const auto memory = chunk(value_of(mem_kv), 2, 0), qkv = chunk(to_qkv(norm(x)), 3);
     const auto heads = [&](Value v) { return reshape(v, {s.n(), kHeads, kWidth, -1}); };
-    const auto behind = [&](Value of_all, Value v, int axis) { return concat({concat(std::vector(s.n(), of_all), 0), v}, axis); };
+    const auto behind = [&](Value of_all, Value v, int axis) { return concat({expand(of_all, {s.n(), -1, -1, -1}), v}, axis); };
     Value q = heads(qkv[0]), k = heads(qkv[1]), v = heads(qkv[2]);
     if (full) {
       k = behind(memory[0], transpose(k, 2, 3), 2), v = behind(memory[1], transpose(v, 2, 3), 2);

@@ -38,7 +38,7 @@ struct ViT final : Module {
     add_parameter(cls_token, "cls_token", {1, 1, kWidth}, Init{}), add_parameter(pos_embed, "pos_embed", {1, kTokens, kWidth}, Init{});
   }
   Value forward(Value x) const override {
-    const Value classes = concat(std::vector(x.shape().n(), value_of(cls_token)), 0);
+    const Value classes = expand(value_of(cls_token), {x.shape().n(), -1, -1});
     x = blocks(concat({classes, patch_embed(x)}, 1) + value_of(pos_embed));
     return head(norm(flatten(slice(x, 0, 1), 1)));
   }
