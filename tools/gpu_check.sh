@@ -177,6 +177,7 @@ if wants benches; then
   bench profile_dcae_encoder_bf16 180 profile dcae-encoder:f32c32-sana-1.0 --random-weights 1 --device cuda --dtype bf16 --size 512x512
   bench profile_dcae_decoder_bf16 180 profile dcae-decoder:f32c32-sana-1.0 --random-weights 1 --device cuda --dtype bf16 --size 1024x1024
   bench rms_norm2d 300 bench-op rms_norm2d
+  bench layers 600 bench-op all --rounds 5
 fi
 
 if wants sanitizers; then
