@@ -1,28 +1,17 @@
 #include <frieze/layers/group_norm/group_norm.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include <frieze/core/error.h>
-#include <frieze/layers/shared/standardise.h>
+#include <frieze/layers/shared/normalisation.h>
 
 namespace frieze {
 namespace {
 
-constexpr std::size_t kMostOfEpilogue = 4;
-
-void check_eps(std::string_view who, double eps) {
-  check<OptionError>(std::isfinite(eps) && eps >= 0, who, " expects a finite eps of at least 0, got ", eps);
-}
-
 Inferred infer_as(const Layer& layer, std::span<const TensorSpec> in, std::int64_t channels) {
   const Shape& x = in[0].shape;
   check<ShapeError>(x[1] == channels, layer.type_name(), " expects ", channels, " channels, got ", x[1], " (x ", x, " as [N,C,...])");
-  Inferred inferred = elementwise_cost(in, {x, in[0].dtype}, 6);
-  for (const Parameter* p : layer.parameters()) {
-    inferred.bytes += static_cast<double>(p->shape.elements()) * static_cast<double>(size_of(in[0].dtype));
-  }
-  return inferred;
+  return normalisation_cost(layer, in);
 }
 
 void reference_as(const ReferenceArgs& args, std::int64_t groups, double eps, const Parameter* weight, const Parameter* bias) {
@@ -68,7 +57,7 @@ Inferred GroupNorm::infer(std::span<const TensorSpec> in) const {
 void GroupNorm::reference(const ReferenceArgs& args) const { reference_as(args, groups_, options_.eps, weight(), bias()); }
 
 std::size_t GroupNorm::absorbs(std::span<const TensorSpec>, std::span<const EpilogueOp> chain) const {
-  return std::min(chain.size(), kMostOfEpilogue);
+  return std::min(chain.size(), kMostOfNormEpilogue);
 }
 
 ErrorBudget GroupNorm::budget(std::span<const TensorSpec> in) const { return budget_as(in, groups_); }
@@ -96,7 +85,7 @@ Inferred InstanceNorm2d::infer(std::span<const TensorSpec> in) const {
 void InstanceNorm2d::reference(const ReferenceArgs& args) const { reference_as(args, channels_, options_.eps, weight(), bias()); }
 
 std::size_t InstanceNorm2d::absorbs(std::span<const TensorSpec>, std::span<const EpilogueOp> chain) const {
-  return std::min(chain.size(), kMostOfEpilogue);
+  return std::min(chain.size(), kMostOfNormEpilogue);
 }
 
 ErrorBudget InstanceNorm2d::budget(std::span<const TensorSpec> in) const { return budget_as(in, channels_); }

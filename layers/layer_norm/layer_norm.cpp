@@ -1,31 +1,15 @@
 #include <frieze/layers/layer_norm/layer_norm.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include <frieze/core/error.h>
-#include <frieze/layers/shared/standardise.h>
+#include <frieze/layers/shared/normalisation.h>
 
 namespace frieze {
 namespace {
 
-constexpr std::size_t kMostOfEpilogue = 4;
-
-void check_eps(std::string_view who, double eps) {
-  check<OptionError>(std::isfinite(eps) && eps >= 0, who, " expects a finite eps of at least 0, got ", eps);
-}
-
 std::string options_text(const LayerNormOptions& o) {
   return concat_text(", eps ", o.eps, !o.affine ? ", no affine" : o.bias ? "" : ", no bias");
-}
-
-// What one application costs: x in and out, and the parameters.
-Inferred cost(const Layer& layer, std::span<const TensorSpec> in) {
-  Inferred inferred = elementwise_cost(in, {in[0].shape, in[0].dtype}, 6);
-  for (const Parameter* p : layer.parameters()) {
-    inferred.bytes += static_cast<double>(p->shape.elements()) * static_cast<double>(size_of(in[0].dtype));
-  }
-  return inferred;
 }
 
 // y[i] = y[i] * weight + bias, the parameters of element i being those of index(i).
@@ -57,7 +41,7 @@ Inferred LayerNorm::infer(std::span<const TensorSpec> in) const {
   const auto x = in[0].shape.extents(), own = normalized_shape_.extents();
   check<ShapeError>(x.size() >= own.size() && std::equal(own.rbegin(), own.rend(), x.rbegin()), type_name(),
                     " expects an input that ends with the axes ", normalized_shape_, ", got ", in[0].shape);
-  return cost(*this, in);
+  return normalisation_cost(*this, in);
 }
 
 void LayerNorm::reference(const ReferenceArgs& args) const {
@@ -70,7 +54,7 @@ void LayerNorm::reference(const ReferenceArgs& args) const {
 }
 
 std::size_t LayerNorm::absorbs(std::span<const TensorSpec>, std::span<const EpilogueOp> chain) const {
-  return std::min(chain.size(), kMostOfEpilogue);
+  return std::min(chain.size(), kMostOfNormEpilogue);
 }
 
 FormatRule LayerNorm::formats(std::span<const TensorSpec> in) const {
@@ -96,7 +80,7 @@ Inferred LayerNorm2d::infer(std::span<const TensorSpec> in) const {
   check_image(type_name(), in[0]);
   const Shape& x = in[0].shape;
   check<ShapeError>(x.c() == channels_, type_name(), " expects ", channels_, " channels, got ", x.c(), " (x ", x, " as [N,C,H,W])");
-  return cost(*this, in);
+  return normalisation_cost(*this, in);
 }
 
 void LayerNorm2d::reference(const ReferenceArgs& args) const {
@@ -112,7 +96,7 @@ void LayerNorm2d::reference(const ReferenceArgs& args) const {
 }
 
 std::size_t LayerNorm2d::absorbs(std::span<const TensorSpec>, std::span<const EpilogueOp> chain) const {
-  return std::min(chain.size(), kMostOfEpilogue);
+  return std::min(chain.size(), kMostOfNormEpilogue);
 }
 
 ErrorBudget LayerNorm2d::budget(std::span<const TensorSpec>) const {

@@ -1,10 +1,6 @@
-#include <optional>
-
-#include <frieze/core/cuda/handles.h>
-#include <frieze/core/cuda/kernel.h>
 #include <frieze/core/error.h>
 #include <frieze/layers/layer_norm/layer_norm.h>
-#include <frieze/layers/shared/cuda/row_norm.h>
+#include <frieze/layers/shared/cuda/norm_layer_kernel.h>
 #include <frieze/core/cuda/launch.cuh>
 #include <frieze/layers/shared/cuda/epilogue.cuh>
 #include <frieze/layers/shared/cuda/moments.cuh>
@@ -85,49 +81,11 @@ auto pick(bool chain) {
   return chain ? &layer_norm_block_per_pixel_tile<T, V, true> : &layer_norm_block_per_pixel_tile<T, V, false>;
 }
 
-// What both layers' kernels hold.
-class NormKernel : public NodeKernel {
- public:
-  NormKernel(const Layer& layer, double eps, const Parameter* weight, const Parameter* bias, const PrepareArgs& args)
-      : type_(layer.type_name()),
-        format_(args.in[0].format),
-        eps_(static_cast<float>(eps)),
-        epilogue_(args.epilogue.begin(), args.epilogue.end()) {
-    if (weight != nullptr) weight_ = to_device(weight->values, args.in[0].dtype);
-    if (bias != nullptr) bias_ = to_device(bias->values, args.in[0].dtype);
-  }
-  std::size_t weight_bytes() const override { return weight_.bytes() + bias_.bytes(); }
-
- protected:
-  RowNormCall call_of(const LaunchArgs& args) const {
-    for (const TensorView& in : args.in) {
-      check<CudaError>(in.is_contiguous(format_), type_, "'s kernel takes contiguous ", format_, " tensors only");
-    }
-    check<CudaError>(args.out[0].is_contiguous(format_), type_, "'s kernel takes contiguous ", format_, " tensors only");
-    RowNormCall call;
-    call.x = args.in[0].data;
-    call.y = args.out[0].data;
-    call.weight = weight_.data();
-    call.bias = bias_.data();
-    call.eps = eps_;
-    call.epilogue = make_epilogue(epilogue_, args.in.subspan(1));
-    call.workspace = args.workspace;
-    return call;
-  }
-
- private:
-  std::string type_;
-  Format format_;
-  float eps_;
-  std::vector<EpilogueOp> epilogue_;
-  DeviceBuffer weight_, bias_;
-};
-
 // Rows of neighbouring elements: the last axes, or the channels of nhwc pixels.
-class RowsKernel final : public NormKernel {
+class RowsKernel final : public NormLayerKernel {
  public:
   RowsKernel(const Layer& layer, double eps, const Parameter* weight, const Parameter* bias, std::int64_t length, const PrepareArgs& args)
-      : NormKernel(layer, eps, weight, bias, args),
+      : NormLayerKernel(layer, eps, weight, bias, args),
         rows_({args.in[0].dtype, args.in[0].shape.elements() / length, length}, args.device->sm_count) {}
   std::size_t workspace_bytes() const override { return rows_.workspace_bytes(); }
   std::string describe() const override { return "rows, " + rows_.describe(); }
@@ -137,10 +95,10 @@ class RowsKernel final : public NormKernel {
   RowNorm rows_;
 };
 
-class PixelsKernel final : public NormKernel {
+class PixelsKernel final : public NormLayerKernel {
  public:
   PixelsKernel(const LayerNorm2d& layer, const PrepareArgs& args)
-      : NormKernel(layer, layer.options().eps, layer.weight(), layer.bias(), args), dtype_(args.in[0].dtype) {
+      : NormLayerKernel(layer, layer.options().eps, layer.weight(), layer.bias(), args), dtype_(args.in[0].dtype) {
     const Shape& x = args.in[0].shape;
     check<CudaError>(x.c() <= 0x7FFFFFFF, "LayerNorm2d's kernel takes at most 2^31 - 1 channels, got ", x.c());
     images_ = x.n();

@@ -7,7 +7,7 @@
 #include <frieze/layers/group_norm/group_norm.h>
 #include <frieze/layers/layer_norm/layer_norm.h>
 #include <frieze/layers/rms_norm/rms_norm.h>
-#include <frieze/layers/shared/standardise.h>
+#include <frieze/layers/shared/normalisation.h>
 #include "support/reference.h"
 
 namespace frieze {

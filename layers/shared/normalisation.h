@@ -1,8 +1,12 @@
 #pragma once
-/// The truth of layers that normalise by mean and variance.
+/// What layers that normalise by mean and variance share on the CPU: the truth, its budget, checks and cost.
 #include <cmath>
 #include <cstddef>
 #include <span>
+#include <string_view>
+
+#include <frieze/core/error.h>
+#include <frieze/core/layer.h>
 
 namespace frieze {
 
@@ -26,5 +30,22 @@ inline void standardise(const float* x, double* y, std::size_t count, std::size_
 /// quotient, weight and bias: 4. Weights that differ from channel to channel leave max|y| below max|deviation| * max|weight|: twice all
 /// that.
 inline double standardise_terms(std::size_t count) { return 2 * (16 + std::sqrt(static_cast<double>(count)) / 8); }
+
+/// How long a chain their kernels apply at the store.
+inline constexpr std::size_t kMostOfNormEpilogue = 4;
+
+/// Throws OptionError, beginning with `who`.
+inline void check_eps(std::string_view who, double eps) {
+  check<OptionError>(std::isfinite(eps) && eps >= 0, who, " expects a finite eps of at least 0, got ", eps);
+}
+
+/// Of one application to in[0]: x in and y out, the parameters; six operations an element.
+inline Inferred normalisation_cost(const Layer& layer, std::span<const TensorSpec> in) {
+  Inferred inferred = elementwise_cost(in, {in[0].shape, in[0].dtype}, 6);
+  for (const Parameter* p : layer.parameters()) {
+    inferred.bytes += static_cast<double>(p->shape.elements()) * static_cast<double>(size_of(in[0].dtype));
+  }
+  return inferred;
+}
 
 }  // namespace frieze
