@@ -22,7 +22,7 @@ class ElementwiseOp : public ::testing::Test {
     ASSERT_EQ(outcome.status, 0) << layer << ": " << outcome.err;
     const Weights result = Weights::open(folder.file("out.safetensors"));
     EXPECT_EQ(result.tensor("y").spec().shape, shape) << layer;
-    EXPECT_EQ(result.floats("y"), values) << layer;
+    EXPECT_EQ(result.tensor("y").floats(), values) << layer;
   }
   void expect_refused(const std::string& layer, const std::vector<std::string>& settings, const std::string& says) {
     const Outcome outcome = run_op(layer, {{"x", x}}, settings);
@@ -61,6 +61,28 @@ TEST_F(ElementwiseOp, AxesAndShapes) {
   expect_refused("sum", {"axes=9"}, "an axis is within -8 and 7, got 9");
   expect_refused("sum", {"axes=0,,1"}, "--set axes");
   expect_refused("amin", {"axes=3"}, "amin expects rank 4 or more for axis 3");
+}
+
+TEST_F(ElementwiseOp, ViewsAndSeveralResults) {
+  expect_result("transpose", {{"x", x}}, {"a=0", "b=-1"}, {2, 2}, {1, 3, -2, 4});
+  expect_result("flatten", {{"x", x}}, {}, {4}, {1, -2, 3, 4});
+  expect_result("unsqueeze", {{"x", x}}, {"axis=-1"}, {2, 2, 1}, {1, -2, 3, 4});
+  expect_result("squeeze", {{"x", {{1, 2, 1}, DType::f32, {5, 6}}}}, {}, {2}, {5, 6});
+  expect_result("squeeze", {{"x", {{1, 2, 1}, DType::f32, {5, 6}}}}, {"axis=-1"}, {1, 2}, {5, 6});
+  expect_result("stack", {{"x", x}, {"x2", x}}, {"axis=1"}, {2, 2, 2}, {1, -2, 1, -2, 3, 4, 3, 4});
+  expect_result("split", {{"x", {{1, 3}, DType::i64, {1 << 25, 7, 9}}}}, {"lengths=1,2"}, {1, 1}, {1 << 25});
+  expect_result("chunk", {{"x", x}}, {"axis=0"}, {1, 2}, {1, -2});
+  const Weights both = Weights::open(folder.file("out.safetensors"));
+  EXPECT_EQ(both.floats("y2"), (std::vector<float>{3, 4}));
+  EXPECT_EQ(both.tensors().size(), 2U);
+  expect_refused("chunk", {"chunks=3"}, "chunk: expected 1 to 9 chunks that divide the extent 2 of axis 1, got 3");
+  expect_refused("squeeze", {"axis=0"}, "squeeze: x has 2 elements along axis 0");
+  expect_refused("flatten", {"first=1", "last=0"}, "flatten: axis 1 comes behind 0");
+  save(folder.file("in.safetensors"), {{"x", x}});
+  const Outcome then = run_frieze(
+      {"op", "chunk", "--device", "cpu", "--in", folder.file("in.safetensors"), "--out", folder.file("out.safetensors"), "--then", "relu"});
+  EXPECT_EQ(then.status, 2);
+  EXPECT_NE(then.err.find("--then follows a layer of one output, chunk makes 2"), std::string::npos) << then.err;
 }
 
 TEST_F(ElementwiseOp, IndicesAndTimeSteps) {

@@ -155,7 +155,7 @@ TEST_F(RmsNormOp, RefusesWithOneLine) {
       {{{"x", x_}}, {"eps=nan"}, "--set eps: expected a number"},
       {{{"x", x_}}, {"rounding=never"}, "expected one of once, diffusers, wan"},
       {{{"x", x_}}, {"residual=beside"}, "expected one of none, before, after"},
-      {{{"x", x_}}, {"activation=tanh"}, "tanh"},
+      {{{"x", x_}}, {"activation=swish"}, "unknown activation 'swish'"},
   };
   for (const Refusal& r : refusals) {
     const Outcome outcome = call(r.tensors, r.settings);

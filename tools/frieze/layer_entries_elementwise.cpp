@@ -13,7 +13,9 @@
 #include <frieze/layers/reduce/reduce.h>
 #include <frieze/layers/reshape/reshape.h>
 #include <frieze/layers/slice/slice.h>
+#include <frieze/layers/split/split.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "tools/frieze/arguments.h"
@@ -138,6 +140,77 @@ std::shared_ptr<Layer> make_permute(const Tensors&, Settings& settings) {
   return std::make_shared<Permute>(axes_setting(settings, "axes"));
 }
 
+const Shape& shape_of_x(const Tensors& tensors) { return tensors.at("x").spec().shape; }
+int axis_setting(Settings& settings, const std::string& key, int fallback, int rank) {
+  const int axis = settings.integer(key, fallback);
+  check<OptionError>(-rank <= axis && axis < rank, "--set ", key, ": x has no axis ", axis);
+  return axis < 0 ? axis + rank : axis;
+}
+std::vector<std::int64_t> extents_of(const Shape& shape) { return {shape.extents().begin(), shape.extents().end()}; }
+
+std::shared_ptr<Layer> make_flatten(const Tensors& tensors, Settings& settings) {
+  const Shape& x = shape_of_x(tensors);
+  const int first = axis_setting(settings, "first", 0, x.rank()), last = axis_setting(settings, "last", -1, x.rank());
+  check<OptionError>(first <= last, "flatten: axis ", first, " comes behind ", last);
+  std::vector<std::int64_t> extents = extents_of(x);
+  for (int axis = last; axis > first; --axis) {
+    extents[static_cast<std::size_t>(axis) - 1] *= extents[static_cast<std::size_t>(axis)];
+    extents.erase(extents.begin() + axis);
+  }
+  return std::make_shared<Reshape>(std::move(extents));
+}
+std::shared_ptr<Layer> make_transpose(const Tensors& tensors, Settings& settings) {
+  check<OptionError>(settings.has("a") && settings.has("b"), "transpose: needs --set a=N and --set b=N");
+  const int rank = shape_of_x(tensors).rank();
+  std::vector<int> axes;
+  for (int axis = 0; axis < rank; ++axis) axes.push_back(axis);
+  const int a = axis_setting(settings, "a", 0, rank), b = axis_setting(settings, "b", 0, rank);
+  std::swap(axes[static_cast<std::size_t>(a)], axes[static_cast<std::size_t>(b)]);
+  return std::make_shared<Permute>(std::move(axes));
+}
+std::shared_ptr<Layer> make_squeeze(const Tensors& tensors, Settings& settings) {
+  std::vector<std::int64_t> extents = extents_of(shape_of_x(tensors));
+  if (!settings.has("axis")) {
+    std::erase(extents, 1);
+  } else {
+    const int axis = axis_setting(settings, "axis", 0, static_cast<int>(extents.size()));
+    check<OptionError>(extents[static_cast<std::size_t>(axis)] == 1, "squeeze: x has ", extents[static_cast<std::size_t>(axis)],
+                       " elements along axis ", axis);
+    extents.erase(extents.begin() + axis);
+  }
+  return std::make_shared<Reshape>(std::move(extents));
+}
+std::shared_ptr<Layer> make_unsqueeze(const Tensors& tensors, Settings& settings) {
+  check<OptionError>(settings.has("axis"), "unsqueeze: needs --set axis=N");
+  std::vector<std::int64_t> extents = extents_of(shape_of_x(tensors));
+  extents.insert(extents.begin() + axis_setting(settings, "axis", 0, static_cast<int>(extents.size()) + 1), 1);
+  return std::make_shared<Reshape>(std::move(extents));
+}
+std::shared_ptr<Layer> make_split(const Tensors&, Settings& settings) {
+  check<OptionError>(settings.has("lengths"), "split: needs --set lengths=N,N,…");
+  const std::vector<std::int64_t> lengths = numbers_setting(settings, "lengths");
+  check<OptionError>(lengths.size() <= 9, "split: up to 9 parts have names, got ", lengths.size());
+  return std::make_shared<Split>(lengths, settings.integer("axis", 1));
+}
+std::shared_ptr<Layer> make_chunk(const Tensors& tensors, Settings& settings) {
+  const int chunks = settings.integer("chunks", 2);
+  const Shape& x = shape_of_x(tensors);
+  const int axis = axis_setting(settings, "axis", 1, x.rank());
+  check<OptionError>(1 <= chunks && chunks <= 9 && x[axis] % chunks == 0, "chunk: expected 1 to 9 chunks that divide the extent ", x[axis],
+                     " of axis ", axis, ", got ", chunks);
+  return std::make_shared<Split>(std::vector<std::int64_t>(static_cast<std::size_t>(chunks), x[axis] / chunks), axis);
+}
+class Stack final : public Module {
+ public:
+  explicit Stack(int axis) : axis_(axis) {}
+  Value forward(std::span<const Value> inputs) const override { return stack({inputs.begin(), inputs.end()}, axis_, SourceLine{}); }
+  std::string_view type_name() const override { return "stack"; }
+
+ private:
+  int axis_;
+};
+std::shared_ptr<Module> make_stack(const Tensors&, Settings& settings) { return std::make_shared<Stack>(settings.integer("axis", 0)); }
+
 const SettingHelp kNumber{"number", "NUMBER", "in place of x2"};
 const SettingHelp kAxes{"axes", "N,N,…", "all"}, kKeepDims{"keep_dims", "true|false", "false"};
 
@@ -238,6 +311,13 @@ std::span<const LayerEntry> elementwise_entries() {
       {"reshape", "x under another shape", "x", {{"shape", "N,N,…", "required; -1: what is left"}}, make_reshape},
       {"expand", "x with axes of one element repeated", "x", {{"shape", "N,N,…", "required; -1: as it is"}}, make_expand},
       {"permute", "x with its axes in another order", "x", {{"axes", "N,N,…", "required"}}, make_permute},
+      {"transpose", "x with two axes swapped", "x", {{"a", "N", "required"}, {"b", "N", "required"}}, make_transpose},
+      {"flatten", "x with neighbouring axes as one", "x", {{"first", "N", "0"}, {"last", "N", "-1"}}, make_flatten},
+      {"squeeze", "x without an axis of 1, or all of them", "x", {{"axis", "N", "all"}}, make_squeeze},
+      {"unsqueeze", "x with an axis of 1 before axis", "x", {{"axis", "N", "required; -1: behind the last"}}, make_unsqueeze},
+      {"split", "y, y2, ...: ranges of an axis", "x", {{"lengths", "N,N,…", "required"}, {"axis", "N", "1"}}, make_split},
+      {"chunk", "y, y2, ...: equal ranges of an axis", "x", {{"chunks", "N", "2"}, {"axis", "N", "1"}}, make_chunk},
+      {"stack", "the inputs along a new axis", "x, x2, ... x9", {{"axis", "N", "0"}}, nullptr, make_stack},
   };
   return entries;
 }

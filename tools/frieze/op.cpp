@@ -19,6 +19,10 @@ namespace {
 
 bool is_input(const std::string& name) { return name == "x" || (name.size() == 2 && name[0] == 'x' && name[1] >= '2' && name[1] <= '9'); }
 
+// "y", "y2", …: what a layer makes.
+std::string result_name(std::size_t i) { return i == 0 ? "y" : "y" + std::to_string(i + 1); }
+bool is_result(const std::string& name) { return name == "y" || (name.size() == 2 && name[0] == 'y' && name[1] >= '2' && name[1] <= '9'); }
+
 // The layer, or the module, applied to the file's inputs, then what --then asks for.
 class OpModule final : public Module {
  public:
@@ -34,7 +38,15 @@ class OpModule final : public Module {
     std::vector<Value> residual;
     for (const NamedValue& input : inputs) (input.name == "residual" && later ? residual : values).push_back(input.value);
     const SourceLine nowhere;  // of no program of the user's
-    Value y = layer_ != nullptr ? apply(layer_, name_, values, nowhere) : (*made_)(std::span<const Value>(values));
+    const std::vector<Value> made =
+        layer_ != nullptr ? apply_all(layer_, name_, values, nowhere) : std::vector<Value>{(*made_)(std::span<const Value>(values))};
+    if (made.size() > 1) {
+      check<OptionError>(then_.empty(), "--then follows a layer of one output, ", name_, " makes ", made.size());
+      std::vector<NamedValue> all;
+      for (const Value& v : made) all.push_back({result_name(all.size()), v});
+      return all;
+    }
+    Value y = made.front();
     for (const std::string& step : then_) {
       if (step == "add" || step == "mul") {
         check<OptionError>(!residual.empty(), "--then ", step, " needs a tensor called residual");
@@ -103,7 +115,7 @@ int op_command(const OpOptions& options, Outputs& outputs) {
   const Weights file = Weights::open(options.in);
   Tensors tensors;
   for (const auto& [name, _] : file.tensors()) {
-    if (name != "y") tensors.emplace(name, file.tensor(name));  // a result that is there already is written anew
+    if (!is_result(name)) tensors.emplace(name, file.tensor(name));  // a result that is there already is written anew
   }
   check<WeightsError>(tensors.contains("x"), printable(options.in), ": no tensor 'x', which is the layer's input");
 
@@ -138,19 +150,23 @@ int op_command(const OpOptions& options, Outputs& outputs) {
   Session net = compile(module, inputs, device, compile_as);
   for (const InputSpec& input : inputs) net.input(input.name).copy_from(tensors.at(input.name));
   net.run();
-  const HostTensor y = net.output().to_host().converted(net.output().spec().dtype, Format::nchw);
-  const std::vector<float> values = y.floats();
-  const auto nan = std::count_if(values.begin(), values.end(), [](float v) { return std::isnan(v); });
-  const auto inf = std::count_if(values.begin(), values.end(), [](float v) { return std::isinf(v); });
   Tensors result;
-  const TensorSpec spec = y.spec();
-  result.emplace("y", HostTensor(spec, values));
+  std::string made_text, faults;
+  for (const PlanPort& port : net.plan().outputs) {
+    HostTensor y = net.output(port.name).to_host().converted(net.output(port.name).spec().dtype, Format::nchw);
+    const std::vector<float> values = y.floats();
+    const auto nan = std::count_if(values.begin(), values.end(), [](float v) { return std::isnan(v); });
+    const auto inf = std::count_if(values.begin(), values.end(), [](float v) { return std::isinf(v); });
+    made_text += concat_text(made_text.empty() ? "" : ", ", port.name, ' ', y.spec().shape, ' ', y.spec().dtype);
+    if (nan + inf > 0) faults += concat_text(port.name, " holds ", nan, " NaN and ", inf, " Inf among ", values.size(), " values\n");
+    result.emplace(port.name, std::move(y));
+  }
   write_safetensors(outputs.open(options.out), result, {{"frieze.layer", std::string(entry.name)}, {"frieze.device", device.name()}});
   const auto* const layer = dynamic_cast<const Layer*>(made.get());
   const std::string described = layer != nullptr ? layer->describe() : "";
   out << entry.name << (described.empty() ? "" : " ") << described << " on " << device.name() << ": x " << tensors.at("x").spec().shape
-      << " -> y " << spec.shape << ' ' << spec.dtype << ", " << printable(options.out) << '\n';
-  if (nan + inf > 0) out << "y holds " << nan << " NaN and " << inf << " Inf among " << values.size() << " values\n";
+      << " -> " << made_text << ", " << printable(options.out) << '\n'
+      << faults;
   return kExitOk;
 }
 
