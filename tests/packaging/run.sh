@@ -82,10 +82,10 @@ consumers() {
   if [[ $name == cuda* && $has_gpu == yes ]]; then where=.*cuda kernel='the kernel at '; fi
   expect response_norm_test "given values: passed, the reference at [0-9.e-]+ of its budget, $kernel.*GlobalResponseNorm: right$" 0 \
     "$work/$name/examples/response_norm_test" $data/response_norm/golden.safetensors
-  local program model files
-  for program in "unet U-Net programs/unet_" "vit ViT programs/vit_" "resnet18 ResNet-18 resnet18/"; do
-    read -r program model files <<<"$program"
-    expect "$program" "^$model on $where.*: right$" 0 "$work/$name/examples/programs_$program" "$data/${files}"{weights,outputs}.safetensors
+  local program model
+  for program in "unet U-Net" "vit ViT" "resnet18 ResNet-18"; do
+    read -r program model <<<"$program"
+    expect "$program" "^$model on $where.*: right$" 0 "$work/$name/examples/programs_$program" "$data/programs/${program}_"{weights,outputs}.safetensors
   done
   if [[ $where != cpu ]]; then
     expect "a layer without its kernel" 'GlobalResponseNorm has no CUDA kernel: .*README' 1 \

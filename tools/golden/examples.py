@@ -4,10 +4,10 @@
     python3 -m venv venv && venv/bin/pip install torch numpy safetensors
     venv/bin/python tools/golden/examples.py tests/packaging/examples
 
-resnet18/weights.safetensors: torchvision's ResNet-18 (the same modules, so the same keys, num_batches_tracked too) with a sixteenth of its
-channels and ten classes, random weights and statistics from a seed, stored in float16. resnet18/outputs.safetensors: an input "x", the
-output "y". response_norm/golden.safetensors: weight, bias, x and y of ConvNeXt V2's GlobalResponseNorm. Computed in float64 on the CPU
-from values that the files hold exactly.
+programs/resnet18_weights.safetensors: torchvision's ResNet-18 (the same modules, so the same keys, num_batches_tracked too) with a
+sixteenth of its channels and ten classes, random weights and statistics from a seed, stored in float16.
+programs/resnet18_outputs.safetensors: an input "x", the output "y". response_norm/golden.safetensors: weight, bias, x and y of ConvNeXt
+V2's GlobalResponseNorm. Computed in float64 on the CPU from values that the files hold exactly.
 
     venv/bin/python tools/golden/examples.py tests/packaging/examples tests/data
 
@@ -118,8 +118,8 @@ def main(folder, data=None):
     torch.manual_seed(0)
     note = {"torch": torch.__version__, "by": "tools/golden/examples.py"}
     with torch.no_grad():
-        resnet = f"{folder}/resnet18"
-        golden_model(ResNet18(4, 10), torch.randn(2, 3, 32, 40), f"{resnet}/weights.safetensors", f"{resnet}/outputs.safetensors", note)
+        resnet = f"{folder}/programs/resnet18"
+        golden_model(ResNet18(4, 10), torch.randn(2, 3, 32, 40), f"{resnet}_weights.safetensors", f"{resnet}_outputs.safetensors", note)
 
         norm = stir(GlobalResponseNorm(12))
         x = torch.randn(2, 12, 5, 7).half().double()
