@@ -26,7 +26,7 @@ HeadsView heads_view(const TensorView& x, std::int64_t heads, std::int64_t n) {
 class AttentionKernel final : public NodeKernel {
  public:
   AttentionKernel(const ScaledDotProductAttention& layer, const PrepareArgs& args)
-      : dtype_(args.out[0].dtype), capability_(args.device->compute_capability) {
+      : dtype_(args.out[0].dtype), capability_(args.device->compute_capability), sm_count_(args.device->sm_count) {
     const AttentionSizes s(args.in[0].shape, args.in[1].shape, args.in[2].shape);
     const auto as_int = [](std::int64_t v) { return static_cast<int>(v); };
     base_.causal = layer.options().is_causal;
@@ -53,7 +53,8 @@ class AttentionKernel final : public NodeKernel {
     const AttentionCall call = call_of(args.in, args.out[0]);
     if (!fused_) return launch_chunked_attention(dtype_, call, args.workspace, stream);
     // The tensors may begin elsewhere than was thought.
-    if (warpgroup_ && takes_warpgroup_attention(dtype_, call, capability_)) return launch_warpgroup_attention(dtype_, call, stream);
+    if (warpgroup_ && takes_warpgroup_attention(dtype_, call, capability_))
+      return launch_warpgroup_attention(dtype_, call, sm_count_, stream);
     launch_fused_attention(dtype_, call, stream);
   }
   std::size_t workspace_bytes() const override { return fused_ ? 0 : chunked_attention_workspace(base_); }
@@ -86,7 +87,7 @@ class AttentionKernel final : public NodeKernel {
 
   AttentionCall base_;
   DType dtype_;
-  int capability_;
+  int capability_, sm_count_;
   bool fused_ = false, warpgroup_ = false;
 };
 

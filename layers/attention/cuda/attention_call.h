@@ -41,7 +41,7 @@ void preload_fused_attention(DType dtype, const AttentionCall& call);
 
 /// The fused kernel of f16 and bf16 by warp-group products, for compute capability 9.0 and views of whole packs.
 bool takes_warpgroup_attention(DType dtype, const AttentionCall& call, int compute_capability);
-void launch_warpgroup_attention(DType dtype, const AttentionCall& call, cudaStream_t stream);
+void launch_warpgroup_attention(DType dtype, const AttentionCall& call, int sm_count, cudaStream_t stream);
 void preload_warpgroup_attention(DType dtype, const AttentionCall& call);
 
 /// Scores of some query rows at a time, in f32, in a workspace; any type, strides and width.

@@ -19,10 +19,10 @@ bool takes_warpgroup_attention(DType dtype, const AttentionCall& call, int compu
 }
 
 #if !FRIEZE_HAS_SM90A
-void launch_warpgroup_attention(DType, const AttentionCall&, cudaStream_t) {
+void launch_warpgroup_attention(DType, const AttentionCall&, int, cudaStream_t) {
   throw CudaError("this build has no warp-group attention: its CMAKE_CUDA_ARCHITECTURES lack 90");
 }
-void preload_warpgroup_attention(DType dtype, const AttentionCall& call) { launch_warpgroup_attention(dtype, call, nullptr); }
+void preload_warpgroup_attention(DType dtype, const AttentionCall& call) { launch_warpgroup_attention(dtype, call, 1, nullptr); }
 #endif
 
 }  // namespace frieze::cuda

@@ -63,7 +63,7 @@ void with_kernel(DType dtype, const AttentionCall& call, Body&& body) {
 
 }  // namespace
 
-void launch_warpgroup_attention(DType dtype, const AttentionCall& call, cudaStream_t stream) {
+void launch_warpgroup_attention(DType dtype, const AttentionCall& call, int sm_count, cudaStream_t stream) {
   with_kernel(dtype, call, [&](auto* kernel, auto plan) {
     using P = decltype(plan);
     WarpgroupAttentionArgs f;
@@ -76,7 +76,11 @@ void launch_warpgroup_attention(DType dtype, const AttentionCall& call, cudaStre
     const HeadsView& o = call.o;
     f.o_pairs = o.column == 1 && (o.n | o.head | o.row) % 2 == 0 && reinterpret_cast<std::uintptr_t>(o.data) % 4 == 0;
     // 2 * rows * keys * (width + value_width) flops a head; a block reads k and v once for its rows, from L2. H200: see above.
-    launch_kernel(kernel, grid_of(call.pairs() * f.row_tiles * f.parts), dim3(P::kThreads), P::kSharedBytes, stream, f);
+    const std::int64_t pieces = call.pairs() * f.row_tiles * f.parts;
+    f.pieces = grid_of(pieces).x;
+    // Causal rows differ in length: the hardware deals them out better.
+    const std::int64_t blocks = call.causal ? pieces : std::min<std::int64_t>(pieces, std::int64_t{P::kBlocks} * sm_count);
+    launch_kernel(kernel, grid_of(blocks), dim3(P::kThreads), P::kSharedBytes, stream, f);
   });
 }
 

@@ -7,7 +7,8 @@
 ///   overlapping   k0 | k1 v0 | k2 v1 | … | v     scores of the next tile are multiplied beside the values of this one, and the softmax
 ///                                                runs while the tensor cores are busy with the values
 ///   else          k0 v0 | k1 v1 | …              one after the other: for widths whose sums leave no registers for two tiles
-/// Two warp groups take turns with their products, so that one's softmax runs beside the other's products.
+/// Two warp groups take turns with their products, so that one's softmax runs beside the other's products. A grid of as many blocks as run
+/// at a time goes over all rows and heads: a block's next q, k and v come while it still works on the last ones.
 #include <frieze/layers/attention/cuda/attention_rows.cuh>
 #include <frieze/layers/attention/cuda/sm90a/warpgroup_products.cuh>
 
@@ -16,7 +17,8 @@ namespace frieze::cuda {
 struct WarpgroupAttentionArgs {
   CUtensorMap q, k, v;
   AttentionCall call;
-  unsigned row_tiles = 1, parts = 1;  // blocks of a head: query rows x parts of v's columns
+  unsigned row_tiles = 1, parts = 1;  // of a head: query rows x parts of v's columns
+  unsigned pieces = 1;                // of all heads
   bool o_pairs = false;
 };
 
@@ -34,7 +36,7 @@ struct AttentionPlan {
   static constexpr int kQueryChunks = kChunks * kKeyUnits, kQueryBytes = kQueryChunks * kRows * 128;
   static constexpr int kChunkBytes = kTile * 128, kUnitBytes = kChunks * kChunkBytes;
   static constexpr int kBarriers = kQueryBytes + kUnits * kUnitBytes;
-  static constexpr int kSharedBytes = kBarriers + 8 * (2 * kUnits + 1) + 1024;  // the start is rounded up to 1024
+  static constexpr int kSharedBytes = kBarriers + 8 * (2 * kUnits + 2) + 1024;  // the start is rounded up to 1024
   static constexpr int kValueColumns = kColumns * kValueUnits;
   static_assert(kSharedBytes <= 227 * 1024 && kUnits > kKeyUnits + kValueUnits - 1);
 };
@@ -55,13 +57,12 @@ struct AttentionBarriers {
   __device__ std::uint32_t full(int unit) const { return base + 8 * unit; }
   __device__ std::uint32_t empty(int unit) const { return base + 8 * (P::kUnits + unit); }
   __device__ std::uint32_t query() const { return base + 16 * P::kUnits; }
+  __device__ std::uint32_t query_empty() const { return base + 16 * P::kUnits + 8; }
   __device__ void init() const {
     for (int i = 0; i < P::kUnits; ++i) sm90a::barrier_init(full(i), 1), sm90a::barrier_init(empty(i), 4 * P::kGroups);
     sm90a::barrier_init(query(), 1);
+    sm90a::barrier_init(query_empty(), 4 * P::kGroups);
     sm90a::fence_barrier_init();
-  }
-  __device__ void invalidate() const {
-    for (int i = 0; i < 2 * P::kUnits + 1; ++i) sm90a::barrier_invalidate(base + 8 * i);
   }
 };
 
@@ -69,9 +70,9 @@ struct AttentionPlace {
   int row0, first_column, head, n, tiles;
 };
 template <class P>
-__device__ __forceinline__ AttentionPlace attention_place(const WarpgroupAttentionArgs& f) {
+__device__ __forceinline__ AttentionPlace attention_place(const WarpgroupAttentionArgs& f, unsigned piece) {
   const AttentionCall& a = f.call;
-  unsigned rest = blockIdx.x;
+  unsigned rest = piece;
   const unsigned turn = rest % f.row_tiles;
   rest /= f.row_tiles;
   const unsigned part = rest % f.parts;
@@ -90,40 +91,39 @@ __device__ __forceinline__ AttentionPlace attention_place(const WarpgroupAttenti
 template <class P>
 __device__ __forceinline__ void copy_units(const WarpgroupAttentionArgs& f, std::uint32_t base, const AttentionBarriers<P>& bars) {
   const AttentionCall& a = f.call;
-  const AttentionPlace at = attention_place<P>(f);
-  const auto of = [&](const HeadsView& x, int& head, int& n) {
-    head = x.head == 0 ? 0 : at.head / x.group;
-    n = x.n == 0 ? 0 : at.n;
-  };
-  int head = 0, n = 0;
-  of(a.q, head, n);
-  sm90a::barrier_expect(bars.query(), P::kQueryBytes);
-  for (int c = 0; c < P::kQueryChunks; ++c) sm90a::load_box(base + c * P::kRows * 128, f.q, bars.query(), c * 64, at.row0, head, n);
-
-  int k_head = 0, k_n = 0, v_head = 0, v_n = 0;
-  of(a.k, k_head, k_n);
-  of(a.v, v_head, v_n);
   RingPlace<P::kUnits> ring{0, 1};
-  const auto copy = [&](const CUtensorMap& map, int units, int column, int tile, int at_head, int at_n) {
-    for (int u = 0; u < units; ++u) {
-      sm90a::barrier_wait(bars.empty(ring.unit), ring.phase);
-      sm90a::barrier_expect(bars.full(ring.unit), P::kUnitBytes);
-      const std::uint32_t to = base + P::kQueryBytes + ring.unit * P::kUnitBytes;
-      for (int c = 0; c < P::kChunks; ++c) {
-        sm90a::load_box(to + c * P::kChunkBytes, map, bars.full(ring.unit), column + (u * P::kChunks + c) * 64, tile * P::kTile, at_head,
-                        at_n);
-      }
-      ring.step();
+  std::uint32_t query_phase = 1;
+  for (unsigned piece = blockIdx.x; piece < f.pieces; piece += gridDim.x) {
+    const AttentionPlace at = attention_place<P>(f, piece);
+    const auto head_of = [&](const HeadsView& x) { return x.head == 0 ? 0 : at.head / x.group; };
+    const auto image_of = [&](const HeadsView& x) { return x.n == 0 ? 0 : at.n; };
+    sm90a::barrier_wait(bars.query_empty(), query_phase);
+    query_phase ^= 1;
+    sm90a::barrier_expect(bars.query(), P::kQueryBytes);
+    for (int c = 0; c < P::kQueryChunks; ++c) {
+      sm90a::load_box(base + c * P::kRows * 128, f.q, bars.query(), c * 64, at.row0, head_of(a.q), image_of(a.q));
     }
-  };
-  const auto copy_keys = [&](int tile) { copy(f.k, P::kKeyUnits, 0, tile, k_head, k_n); };
-  const auto copy_values = [&](int tile) { copy(f.v, P::kValueUnits, at.first_column, tile, v_head, v_n); };
-  if constexpr (P::kOverlaps) {
-    copy_keys(0);
-    for (int t = 1; t < at.tiles; ++t) copy_keys(t), copy_values(t - 1);
-    copy_values(at.tiles - 1);
-  } else {
-    for (int t = 0; t < at.tiles; ++t) copy_keys(t), copy_values(t);
+    const auto copy = [&](const CUtensorMap& map, const HeadsView& x, int units, int column, int tile) {
+      for (int u = 0; u < units; ++u) {
+        sm90a::barrier_wait(bars.empty(ring.unit), ring.phase);
+        sm90a::barrier_expect(bars.full(ring.unit), P::kUnitBytes);
+        const std::uint32_t to = base + P::kQueryBytes + ring.unit * P::kUnitBytes;
+        for (int c = 0; c < P::kChunks; ++c) {
+          sm90a::load_box(to + c * P::kChunkBytes, map, bars.full(ring.unit), column + (u * P::kChunks + c) * 64, tile * P::kTile,
+                          head_of(x), image_of(x));
+        }
+        ring.step();
+      }
+    };
+    const auto copy_keys = [&](int tile) { copy(f.k, a.k, P::kKeyUnits, 0, tile); };
+    const auto copy_values = [&](int tile) { copy(f.v, a.v, P::kValueUnits, at.first_column, tile); };
+    if constexpr (P::kOverlaps) {
+      copy_keys(0);
+      for (int t = 1; t < at.tiles; ++t) copy_keys(t), copy_values(t - 1);
+      copy_values(at.tiles - 1);
+    } else {
+      for (int t = 0; t < at.tiles; ++t) copy_keys(t), copy_values(t);
+    }
   }
 }
 
@@ -136,12 +136,20 @@ __device__ __noinline__ void mask_scores_apart(const AttentionCall& a, float* sc
   for (int i = 0; i < N; ++i) scores[i] = s[i];
 }
 
+// Where a warp group is, from piece to piece.
+template <class P>
+struct Progress {
+  RingPlace<P::kUnits> ring;
+  int released = 0;
+  std::uint32_t query_phase = 0;
+};
+
 template <class T, class P>
-__device__ __forceinline__ void multiply_tiles(const WarpgroupAttentionArgs& f, std::uint32_t base, const AttentionBarriers<P>& bars,
-                                               int group) {
+__device__ __forceinline__ void multiply_piece(const WarpgroupAttentionArgs& f, std::uint32_t base, const AttentionBarriers<P>& bars,
+                                               int group, unsigned piece, Progress<P>& progress) {
   constexpr int kScores = P::kTile / 2, kSums = P::kColumns / 2;
   const AttentionCall& a = f.call;
-  const AttentionPlace at = attention_place<P>(f);
+  const AttentionPlace at = attention_place<P>(f, piece);
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32 % 4;
   const int first_row = at.row0 + group * 64, row = first_row + warp * 16 + lane / 4;
   const std::int64_t mask_base = head_offset(a.mask, at.n, at.head);
@@ -151,29 +159,32 @@ __device__ __forceinline__ void multiply_tiles(const WarpgroupAttentionArgs& f, 
   float sums[P::kValueUnits][kSums] = {}, s[kScores];
   std::uint32_t weights[kScores / 2];
   RowStatistics rows;
-  RingPlace<P::kUnits> ring;
-  int released = 0;
+  RingPlace<P::kUnits>& ring = progress.ring;
+  int& released = progress.released;
   const auto release = [&](int count) {
     for (int u = 0; u < count; ++u) {
       if (lane == 0) sm90a::barrier_arrive(bars.empty(released));
       if (++released == P::kUnits) released = 0;
     }
   };
+  const auto release_query = [&] {
+    if (lane == 0) sm90a::barrier_arrive(bars.query_empty());
+  };
   const auto multiply_keys = [&] {
-    std::uint32_t from = queries;
-    asm volatile("" : "+r"(from));  // or the descriptors of all chunks would stay in registers
+    std::uint32_t left = sm90a::descriptor_word(queries, 0);
+    if constexpr (!P::kOverlaps) asm volatile("" : "+r"(left));  // or the descriptors of all chunks would stay in registers
 #pragma unroll
     for (int u = 0; u < P::kKeyUnits; ++u) {
       sm90a::barrier_wait(bars.full(ring.unit), ring.phase);
-      const std::uint32_t keys = units + ring.unit * P::kUnitBytes;
+      const std::uint32_t right = sm90a::descriptor_word(units + ring.unit * P::kUnitBytes, 0);
+      sm90a::product_fence();
 #pragma unroll
       for (int c = 0; c < P::kChunks; ++c) {
         const int chunk = u * P::kChunks + c;
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-          const std::uint64_t left = sm90a::matrix_descriptor((from + chunk * P::kRows * 128 + k * 32) >> 4, 64);
-          const std::uint64_t right = sm90a::matrix_descriptor((keys + c * P::kChunkBytes + k * 32) >> 4, 64);
-          sm90a::multiply_scores<T>(s, left, right, P::kOverlaps ? chunk + k : 1);
+          sm90a::multiply_scores<T>(s, sm90a::descriptor(left + (chunk * P::kRows * 128 + k * 32) / 16),
+                                    sm90a::descriptor(right + (c * P::kChunkBytes + k * 32) / 16), P::kOverlaps ? chunk + k : 1);
         }
       }
       ring.step();
@@ -184,10 +195,11 @@ __device__ __forceinline__ void multiply_tiles(const WarpgroupAttentionArgs& f, 
 #pragma unroll
     for (int u = 0; u < P::kValueUnits; ++u) {
       sm90a::barrier_wait(bars.full(ring.unit), ring.phase);
-      const std::uint32_t values = units + ring.unit * P::kUnitBytes;
+      const std::uint32_t right = sm90a::descriptor_word(units + ring.unit * P::kUnitBytes, P::kChunkBytes);
+      sm90a::product_fence();
 #pragma unroll
       for (int k = 0; k < P::kTile / 16; ++k) {
-        sm90a::multiply_values<T>(sums[u], weights + 4 * k, sm90a::turned_matrix_descriptor(values + k * 2048, P::kChunkBytes));
+        sm90a::multiply_values<T>(sums[u], weights + 4 * k, sm90a::descriptor(right + k * 2048 / 16));
       }
       ring.step();
     }
@@ -234,14 +246,10 @@ __device__ __forceinline__ void multiply_tiles(const WarpgroupAttentionArgs& f, 
   const auto pass_turn = [&] {
     if constexpr (P::kTurns) sm90a::named_arrive<256>(2 - group);
   };
-  if constexpr (P::kTurns) {
-    if (group == 1) pass_turn();
-  }
-
-  sm90a::barrier_wait(bars.query(), 0);
+  sm90a::barrier_wait(bars.query(), progress.query_phase);
+  progress.query_phase ^= 1;
   if constexpr (P::kOverlaps) {
     take_turn();
-    sm90a::product_fence();
     multiply_keys();
     pass_turn();
     sm90a::product_wait<0>();
@@ -252,7 +260,6 @@ __device__ __forceinline__ void multiply_tiles(const WarpgroupAttentionArgs& f, 
     for (int t = 1; t < at.tiles; ++t) {
       take_turn();
       hold_sums();
-      sm90a::product_fence();
       multiply_keys();
       multiply_weights();
       pass_turn();
@@ -267,20 +274,20 @@ __device__ __forceinline__ void multiply_tiles(const WarpgroupAttentionArgs& f, 
       rescale_sums();
       round_weights();
     }
+    release_query();
     take_turn();
     hold_sums();
-    sm90a::product_fence();
     multiply_weights();
     pass_turn();
     sm90a::product_wait<0>();
     hold_sums();
+    release(P::kValueUnits);
   } else {
     for (int t = 0; t < at.tiles; ++t) {
 #pragma unroll
       for (int i = 0; i < kScores; ++i) s[i] = 0;  // rather than by the product: their registers are free until here
       take_turn();
       sm90a::hold_all(s);
-      sm90a::product_fence();
       multiply_keys();
       sm90a::product_wait<0>();
       sm90a::hold_all(s);
@@ -290,15 +297,12 @@ __device__ __forceinline__ void multiply_tiles(const WarpgroupAttentionArgs& f, 
       rescale_sums();
       round_weights();
       hold_sums();
-      sm90a::product_fence();
       multiply_weights();
       sm90a::product_wait<0>();
       hold_sums();
       release(P::kValueUnits);
     }
-  }
-  if constexpr (P::kTurns) {
-    if (group == 0) take_turn();  // what the other group's last turn passed on
+    release_query();
   }
 
   T* const o = static_cast<T*>(const_cast<void*>(a.o.data)) + head_offset(a.o, at.n, at.head);
@@ -318,20 +322,36 @@ __device__ __forceinline__ void multiply_tiles(const WarpgroupAttentionArgs& f, 
   }
 }
 
+template <class T, class P>
+__device__ __forceinline__ void multiply_pieces(const WarpgroupAttentionArgs& f, std::uint32_t base, const AttentionBarriers<P>& bars,
+                                                int group) {
+  Progress<P> progress;
+  if constexpr (P::kTurns) {
+    if (group == 1) sm90a::named_arrive<256>(1);
+  }
+  for (unsigned piece = blockIdx.x; piece < f.pieces; piece += gridDim.x) multiply_piece<T, P>(f, base, bars, group, piece, progress);
+  if constexpr (P::kTurns) {
+    if (group == 0) sm90a::named_sync<256>(1);  // what the other group's last turn passed on
+  }
+}
+
 /// Blocks of one multiplying warp group and one warp that copies are small, so that several run beside each other.
 template <class T, class P>
 __global__ void __launch_bounds__(P::kThreads, P::kBlocks) attention_rows_per_warpgroup(const __grid_constant__ WarpgroupAttentionArgs f) {
   extern __shared__ unsigned char shared[];
   const std::uint32_t base = (sm90a::shared_address(shared) + 1023U) & ~1023U;
   const AttentionBarriers<P> bars{base + P::kBarriers};
-  if (threadIdx.x == 0) bars.init();
+  if (threadIdx.x == 0) {
+    bars.init();
+    for (const CUtensorMap* map : {&f.q, &f.k, &f.v}) sm90a::prefetch_map(*map);
+  }
   __syncthreads();
   const int group = static_cast<int>(threadIdx.x) / 128;
   if constexpr (P::kGroups == 1) {
     if (group == 1) {
       if (threadIdx.x == 128) copy_units<P>(f, base, bars);
     } else {
-      multiply_tiles<T, P>(f, base, bars, 0);
+      multiply_pieces<T, P>(f, base, bars, 0);
     }
   } else if (group == 0) {
     if constexpr (P::kGroups == 2) {
@@ -346,7 +366,7 @@ __global__ void __launch_bounds__(P::kThreads, P::kBlocks) attention_rows_per_wa
     } else {
       asm volatile("setmaxnreg.inc.sync.aligned.u32 160;");
     }
-    multiply_tiles<T, P>(f, base, bars, group - 1);
+    multiply_pieces<T, P>(f, base, bars, group - 1);
   }
 }
 

@@ -5,10 +5,20 @@
 
 namespace frieze::cuda::sm90a {
 
-/// A matrix in shared memory with K across the rows of 128 bytes, swizzled by 128 bytes: 64 columns in a run, the next 64 `step` bytes on.
-__device__ __forceinline__ std::uint64_t turned_matrix_descriptor(std::uint32_t start, std::uint32_t step) {
-  return (std::uint64_t{1} << 62) | (std::uint64_t{64} << 32) | (static_cast<std::uint64_t>(step >> 4) << 16) | (start >> 4 & 0x3FFF);
+/// The lower word of the descriptor of a matrix in shared memory whose rows of 128 bytes are swizzled by 128 bytes, each group of 8 rows
+/// right behind the one before. K runs along the rows (then `step` is 0), or across them, with 64 columns in a run and the next 64 `step`
+/// bytes on. A start that lies n bytes on has a word that is n / 16 larger.
+__device__ __forceinline__ std::uint32_t descriptor_word(std::uint32_t start, std::uint32_t step) {
+  return (start >> 4 & 0x3FFF) | (step == 0 ? 1U << 16 : step >> 4 << 16);
 }
+__device__ __forceinline__ std::uint64_t descriptor(std::uint32_t word) {
+  std::uint64_t both;
+  asm("mov.b64 %0, {%1, %2};" : "=l"(both) : "r"(word), "n"(0x40000040));
+  return both;
+}
+
+/// Brings the description of a tensor to the copy engine ahead of its first copy.
+__device__ __forceinline__ void prefetch_map(const CUtensorMap& map) { asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory"); }
 
 /// Keeps the compiler from moving reads and writes of the sums across.
 template <int N>
