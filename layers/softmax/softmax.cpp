@@ -33,9 +33,9 @@ void Softmax::reference(const ReferenceArgs& args) const {
   from_doubles(y, args.out[0]);
 }
 
-// The sum has positive terms only, so its error is relative: below sqrt(n) * u for n independent roundings. 16: two exp (2 ulp
-// each), the rounding of x - m, which exp multiplies by |x - m| while the value falls off faster, the division, the running maximum's
-// rescaling and the reference's rounding.
+// The sum has positive terms only, so its error is relative: below sqrt(n) * u for n independent roundings. 16: two exp (2 units each), the
+// roundings of x - m and of its product with log2(e), which exp multiplies by |x - m| while the value falls off faster, the reciprocal and
+// its product, the running maximum's rescaling and the reference's rounding.
 ErrorBudget Softmax::budget(std::span<const TensorSpec> in) const {
   const Shape& x = in[0].shape;
   return {.roundings = 1, .terms = 16 + std::sqrt(static_cast<double>(x[axis_]))};

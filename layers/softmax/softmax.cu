@@ -10,28 +10,6 @@ namespace {
 
 constexpr int kBlock = 256, kMostPacks = 8, kMostRows = 8;  // of a thread, in registers
 
-// Maximum and sum of exp(x - top) so far. Starts empty; -Inf adds nothing, NaN makes the sum NaN and stays.
-struct Running {
-  float top = -INFINITY;
-  float sum = 0;
-
-  __device__ __forceinline__ void add(float x) {
-    if (x > top) {
-      sum = (top == -INFINITY ? sum * 0.0F : sum * expf(top - x)) + 1.0F;  // 0 * NaN: a NaN seen before stays
-      top = x;
-    } else {
-      sum += x == -INFINITY ? 0.0F : expf(x - top);
-    }
-  }
-  __device__ __forceinline__ void merge(float other_top, float other_sum) {
-    const float highest = fmaxf(top, other_top);
-    sum = sum * (top == -INFINITY ? 0.0F : expf(top - highest)) + other_sum * (other_top == -INFINITY ? 0.0F : expf(other_top - highest));
-    top = highest;
-  }
-  // exp(x - Inf) would be 0 for the finite ones, but Inf - Inf makes the whole line NaN.
-  __device__ __forceinline__ float divisor() const { return top == INFINITY ? NAN : sum; }
-};
-
 // exp(x - top) with 3 instructions. x - top is exact or loses nothing that matters: what it is multiplied by falls off faster than |x -
 // top| grows. Two units of f32 from ex2.approx.
 __device__ __forceinline__ float weight_of(float x, float top) {
@@ -39,6 +17,29 @@ __device__ __forceinline__ float weight_of(float x, float top) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"((x - top) * 1.44269504F));
   return y;
 }
+
+// Maximum and sum of exp(x - top) so far. Starts empty; -Inf adds nothing, NaN makes the sum NaN and stays.
+struct Running {
+  float top = -INFINITY;
+  float sum = 0;
+
+  __device__ __forceinline__ void add(float x) {
+    if (x > top) {
+      sum = (top == -INFINITY ? sum * 0.0F : sum * weight_of(top, x)) + 1.0F;  // 0 * NaN: a NaN seen before stays
+      top = x;
+    } else {
+      sum += x == -INFINITY ? 0.0F : weight_of(x, top);
+    }
+  }
+  __device__ __forceinline__ void merge(float other_top, float other_sum) {
+    const float highest = fmaxf(top, other_top);
+    sum = sum * (top == -INFINITY ? 0.0F : weight_of(top, highest)) +
+          other_sum * (other_top == -INFINITY ? 0.0F : weight_of(other_top, highest));
+    top = highest;
+  }
+  // exp(x - Inf) would be 0 for the finite ones, but Inf - Inf makes the whole line NaN.
+  __device__ __forceinline__ float divisor() const { return top == INFINITY ? NAN : sum; }
+};
 
 // The largest, and then the sum, of what kLanes threads have: 8 or 32 of a warp, or the whole block.
 template <int kLanes, class Combine>
@@ -138,16 +139,16 @@ __global__ void __launch_bounds__(kBlock) softmax_lanes_per_line(const T* x, T* 
     run = Running{tops[0], sums[0]};
     for (int i = 1; i < kLanes / 32; ++i) run.merge(tops[i], sums[i]);  // every thread the same way
   }
-  const float divisor = run.divisor();
+  const float factor = 1.0F / run.divisor();
   if (packs) {
     for (std::int64_t i = lane * N; i < length; i += kLanes * N) {
       auto pack = *reinterpret_cast<const Pack<T, N>*>(x + i);
 #pragma unroll
-      for (int j = 0; j < N; ++j) pack.v[j] = narrow<T>(expf(widen(pack.v[j]) - run.top) / divisor);
+      for (int j = 0; j < N; ++j) pack.v[j] = narrow<T>(weight_of(widen(pack.v[j]), run.top) * factor);
       *reinterpret_cast<Pack<T, N>*>(y + i) = pack;
     }
   } else {
-    for (std::int64_t i = lane; i < length; i += kLanes) y[i] = narrow<T>(expf(widen(x[i]) - run.top) / divisor);
+    for (std::int64_t i = lane; i < length; i += kLanes) y[i] = narrow<T>(weight_of(widen(x[i]), run.top) * factor);
   }
 }
 
@@ -170,18 +171,27 @@ __global__ void __launch_bounds__(kBlock)
   }
   const unsigned row = blockDim.x * N, at = threadIdx.x * N;
   float top[N], inverse[N];
-  // Of all rows of the block, for each of the thread's columns.
+  // Of all rows of the block, for each of the thread's columns: a tree of fixed shape, as their number is a power of two.
   const auto combine_rows = [&](float(&v)[N], float* parts, auto combine) {
-    if (rows == 1) return;
+    for (int half = rows / 2; half > 0; half /= 2) {
+      if (own < 2 * half && own >= half) {
 #pragma unroll
-    for (int j = 0; j < N; ++j) parts[own * row + at + j] = v[j];
+        for (int j = 0; j < N; ++j) parts[own * row + at + j] = v[j];
+      }
+      __syncthreads();
+      if (own < half) {
+#pragma unroll
+        for (int j = 0; j < N; ++j) v[j] = combine(v[j], parts[(own + half) * row + at + j]);
+      }
+    }
+    if (rows == 1) return;
+    if (own == 0) {
+#pragma unroll
+      for (int j = 0; j < N; ++j) parts[at + j] = v[j];
+    }
     __syncthreads();
 #pragma unroll
     for (int j = 0; j < N; ++j) v[j] = parts[at + j];
-    for (int i = 1; i < rows; ++i) {
-#pragma unroll
-      for (int j = 0; j < N; ++j) v[j] = combine(v[j], parts[i * row + at + j]);
-    }
   };
 #pragma unroll
   for (int j = 0; j < N; ++j) top[j] = -INFINITY;
@@ -249,16 +259,16 @@ __global__ void __launch_bounds__(kBlock)
   }
   __syncthreads();
   if (!in) return;
-  float divisor[N];
+  float factor[N];
 #pragma unroll
   for (int j = 0; j < N; ++j) {
     run[j] = Running{tops[at + j], sums[at + j]};
-    divisor[j] = run[j].divisor();
+    factor[j] = 1.0F / run[j].divisor();
   }
   for (std::int64_t i = threadIdx.y; i < length; i += blockDim.y) {
     auto pack = *reinterpret_cast<const Pack<T, N>*>(x + first + i * stride);
 #pragma unroll
-    for (int j = 0; j < N; ++j) pack.v[j] = narrow<T>(expf(widen(pack.v[j]) - run[j].top) / divisor[j]);
+    for (int j = 0; j < N; ++j) pack.v[j] = narrow<T>(weight_of(widen(pack.v[j]), run[j].top) * factor[j]);
     *reinterpret_cast<Pack<T, N>*>(y + first + i * stride) = pack;
   }
 }
@@ -313,7 +323,12 @@ class SoftmaxKernel final : public NodeKernel {
         return;
       }
       const std::int64_t threads = ceil_div<std::int64_t>(stride_, packs ? kPack : 1);
-      const auto columns = static_cast<unsigned>(std::min<std::uint64_t>(32, std::bit_ceil(static_cast<std::uint64_t>(threads))));
+      auto columns = static_cast<unsigned>(std::min<std::uint64_t>(32, std::bit_ceil(static_cast<std::uint64_t>(threads))));
+      // Fewer columns and more rows, down to 64 bytes of a row, if a block then holds whole lines.
+      const unsigned fewest = std::min(columns, 64U / (packs ? 16U : static_cast<unsigned>(sizeof(T))));
+      while (columns > fewest && length_ > kMostRows * std::int64_t{kBlock / columns}) columns /= 2;
+      if (length_ > kMostRows * std::int64_t{kBlock / columns})
+        columns = std::min(32U, std::bit_ceil(static_cast<unsigned>(std::min<std::int64_t>(threads, 32))));
       const std::int64_t tiles = ceil_div<std::int64_t>(threads, columns);
       if (length_ <= kMostRows * std::int64_t{kBlock / columns}) {
         const auto kernel = packs ? &softmax_line_tile_in_registers<T, kPack, kMostRows> : &softmax_line_tile_in_registers<T, 1, kMostRows>;

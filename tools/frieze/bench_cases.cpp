@@ -37,6 +37,11 @@ const std::vector<StandardCase>& standard_cases() {
       {"concat", {"x=1x128x384x512", "x2=1x128x384x512"}},
       {"slice", {"x=1x288x384x512"}, {"begin=16", "end=272"}},
       {"permute", {"x=1x256x384x512"}, {"axes=0,2,3,1"}},
+      // attention
+      {"softmax", {"x=65536x768"}},
+      {"softmax", {"x=16384x4096"}},
+      {"softmax", {"x=8x256x128x192"}, {"axis=1"}},
+      {"softmax", {"x=16x21x384x512"}, {"axis=1"}},
       // norm
       {"batch_norm2d", {"x=1x256x384x512", "weight=256", "bias=256", "running_mean=256", "running_var=256"}},
       {"layer_norm", {"x=65536x768", "weight=768", "bias=768"}},

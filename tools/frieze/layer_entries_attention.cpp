@@ -3,6 +3,7 @@
 #include <frieze/layers/linear/linear.h>
 #include <frieze/layers/linear_attention2d/linear_attention2d.h>
 #include <frieze/layers/matmul/matmul.h>
+#include <frieze/layers/softmax/softmax.h>
 
 #include "tools/frieze/layer_entries.h"
 
@@ -20,6 +21,10 @@ std::shared_ptr<Layer> make_linear_attention2d(const Tensors&, Settings& setting
 std::shared_ptr<Layer> make_linear(const Tensors& tensors, Settings&) {
   const Shape weight = shape_of(tensors, "weight", 2, "linear");
   return std::make_shared<Linear>(weight[1], weight[0], LinearOptions{.bias = tensors.contains("bias")});
+}
+
+std::shared_ptr<Layer> make_softmax(const Tensors&, Settings& settings) {
+  return settings.has("axis") ? std::make_shared<Softmax>(settings.integer("axis", -1)) : std::make_shared<Softmax>();
 }
 
 std::shared_ptr<Layer> make_attention(const Tensors&, Settings& settings) {
@@ -50,6 +55,7 @@ std::span<const LayerEntry> attention_entries() {
        "floats",
        {{"is_causal", "true|false", "false"}, {"scale", "NUMBER", "1/sqrt(D)"}, {"enable_gqa", "true|false", "false"}},
        make_attention},
+      {"softmax", "exp(x) over its sum along an axis", "x of any shape", {{"axis", "N", "-1"}}, make_softmax},
       {"linear", "x * weight^T + bias", "x [...,K], weight [M,K], bias [M] optional", {}, make_linear},
   };
   return entries;
