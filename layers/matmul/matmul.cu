@@ -43,12 +43,12 @@ struct ProductArgs {
 };
 
 template <class T>
-__global__ void __launch_bounds__(kStripThreads)
+__global__ void __launch_bounds__(kStripThreads, 2)
     product_tile_per_block(const __grid_constant__ ProductArgs p, std::int64_t row_tiles, std::int64_t column_tiles,
                            const __grid_constant__ EpilogueArgs epilogue) {
-  __shared__ float sums[kStripRows][kStripRows + 1];
+  __shared__ float sums[kStripRows][kStripColumns];
   const DivMod by_column = div_mod(blockIdx.x, column_tiles), by_row = div_mod(by_column.quotient, row_tiles);
-  const std::int64_t row0 = by_row.remainder * kStripRows, column0 = by_column.remainder * kStripRows;
+  const std::int64_t row0 = by_row.remainder * kStripRows, column0 = by_column.remainder * kStripColumns;
   std::int64_t rest = by_row.quotient, at_a = 0, at_b = 0, at_y = 0;
 #pragma unroll 1
   for (int i = p.axes - 1; i >= 0; --i) {
@@ -60,19 +60,18 @@ __global__ void __launch_bounds__(kStripThreads)
   }
   const T* a = static_cast<const T*>(p.a) + at_a + row0 * p.a_row;
   const T* b = static_cast<const T*>(p.b) + at_b + column0 * p.b_column;
-  float acc[4][4] = {};
+  float acc[8][4] = {};
   multiply_strips(acc, Strip<T>{a, p.a_row, p.a_depth, p.m - row0}, Strip<T>{b, p.b_column, p.b_depth, p.n - column0}, p.k);
-  const int tid = static_cast<int>(threadIdx.x), tx = tid % 16, ty = tid / 16;
-  // Through shared memory once more, so that the long code of the epilogue is there once and not 16 times.
+  // Through shared memory once more, so that the long code of the epilogue is there once and not 32 times.
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < 8; ++i) {
 #pragma unroll
-    for (int j = 0; j < 4; ++j) sums[ty + 16 * i][tx + 16 * j] = acc[i][j];
+    for (int j = 0; j < 4; ++j) sums[strip_row(i)][strip_column(j)] = acc[i][j];
   }
   __syncthreads();
 #pragma unroll 1
-  for (int i = tid; i < kStripRows * kStripRows; i += kStripThreads) {
-    const int r = i / kStripRows, c = i % kStripRows;
+  for (int i = static_cast<int>(threadIdx.x); i < kStripRows * kStripColumns; i += kStripThreads) {
+    const int r = i / kStripColumns, c = i % kStripColumns;
     if (row0 + r >= p.m || column0 + c >= p.n) continue;
     const std::int64_t offset = at_y + (row0 + r) * p.y_row + (column0 + c) * p.y_column;
     float v[1] = {sums[r][c]};
@@ -167,7 +166,7 @@ class MatMulKernel final : public Kernel {
     return lt_bytes() + (scratch_ ? static_cast<std::size_t>(batch_ * rows_ * n_) * 4 : 0);
   }
   std::string describe() const override {
-    if (!lt_) return "own 64x64 tiles";
+    if (!lt_) return "own 128x64 tiles";
     std::string text = lt_->describe();
     if (!epilogue_.empty()) text += scratch_ ? ", f32 sums, own epilogue pass" : ", own epilogue pass";
     return text;
@@ -237,7 +236,7 @@ class MatMulKernel final : public Kernel {
   }
 
   void launch_tiles(const ProductArgs& p, const EpilogueArgs& epilogue, cudaStream_t stream) const {
-    const std::int64_t row_tiles = ceil_div<std::int64_t>(p.m, kStripRows), column_tiles = ceil_div<std::int64_t>(p.n, kStripRows);
+    const std::int64_t row_tiles = ceil_div<std::int64_t>(p.m, kStripRows), column_tiles = ceil_div<std::int64_t>(p.n, kStripColumns);
     dispatch(dtype_, [&](auto t) {
       // 2 * m * n * k flops of f32 outside the tensor cores: bound by arithmetic, and by shared memory.
       launch_kernel(&product_tile_per_block<decltype(t)>, grid_of(p.products() * row_tiles * column_tiles), dim3(kStripThreads), 0, stream,

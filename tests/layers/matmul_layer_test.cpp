@@ -100,7 +100,7 @@ TEST(MatMulGpu, Shapes) {
     run({.inputs = {{2, 3, 40, 64}, {3, 64, 48}}, .dtype = t}, "batch of 3");
     run({.inputs = {{2, 1, 40, 64}, {3, 64, 48}}, .dtype = t}, "batch of 3");
     run({.inputs = {{2, 3, 40, 64}, {2, 1, 64, 48}}, .dtype = t}, "batch of 2");
-    run({.inputs = {{5, 3, 3}, {5, 3, 3}}, .dtype = t}, "own 64x64 tiles");
+    run({.inputs = {{5, 3, 3}, {5, 3, 3}}, .dtype = t}, "own 128x64 tiles");
     run({.inputs = {{2, 1, 3, 1, 1, 2, 9, 16}, {3, 1, 4, 1, 16, 8}}, .dtype = t});
   }
 }
@@ -112,7 +112,7 @@ TEST(MatMulGpu, Epilogues) {
              {act(Activation::relu)}, {kAdd}, {act(Activation::gelu), kMul, kAdd}, {kAdd, kMul, kAdd, kMul}}) {
       run({.inputs = {{65, 96}, {96, 48}}, .dtype = t, .epilogue = chain}, "own epilogue pass");
       run({.inputs = {{4, 65, 96}, {4, 96, 48}}, .dtype = t, .epilogue = chain}, "own epilogue pass");
-      run({.inputs = {{4, 5, 7}, {4, 7, 3}}, .dtype = t, .epilogue = chain}, "own 64x64 tiles");
+      run({.inputs = {{4, 5, 7}, {4, 7, 3}}, .dtype = t, .epilogue = chain}, "own 128x64 tiles");
     }
     run({.inputs = {{8200, 32}, {32, 1024}}, .dtype = t, .epilogue = {act(Activation::silu)}}, "own epilogue pass");
   }

@@ -10,7 +10,7 @@
 namespace frieze::cuda {
 namespace {
 
-constexpr int kTile = kStripRows, kThreads = kStripThreads, kRowThreads = 128;
+constexpr int kThreads = kStripThreads, kRowThreads = 128;
 
 // What is computed together: some whole heads, or some rows of one.
 struct Chunk {
@@ -26,30 +26,29 @@ struct Tile {
 __device__ __forceinline__ Tile tile_of(const Chunk& c, std::int64_t row_tiles, std::int64_t column_tiles) {
   const DivMod by_column = div_mod(blockIdx.x, column_tiles), by_row = div_mod(by_column.quotient, row_tiles);
   const DivMod pair = div_mod(c.first_pair + by_row.quotient, c.call.heads);
-  return {by_row.remainder * kTile, by_column.remainder * kTile, by_row.quotient, static_cast<int>(pair.quotient),
+  return {by_row.remainder * kStripRows, by_column.remainder * kStripColumns, by_row.quotient, static_cast<int>(pair.quotient),
           static_cast<int>(pair.remainder)};
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     scores_tile_per_block(const __grid_constant__ Chunk c, std::int64_t row_tiles, std::int64_t column_tiles) {
   const AttentionCall& a = c.call;
   const Tile at = tile_of(c, row_tiles, column_tiles);
   const std::int64_t row0 = c.first_row + at.row;
   const T* q = static_cast<const T*>(a.q.data) + head_offset(a.q, at.n, at.head) + row0 * a.q.row;
   const T* k = static_cast<const T*>(a.k.data) + head_offset(a.k, at.n, at.head) + at.column * a.k.row;
-  float acc[4][4] = {};
+  float acc[8][4] = {};
   multiply_strips(acc, Strip<T>{q, a.q.row, a.q.column, c.rows - at.row}, Strip<T>{k, a.k.row, a.k.column, a.keys - at.column}, a.width);
   const std::int64_t mask_base = head_offset(a.mask, at.n, at.head);
   float* const scores = c.scores + at.pair * c.rows * a.keys;
-  const int tx = static_cast<int>(threadIdx.x) % 16, ty = static_cast<int>(threadIdx.x) / 16;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const std::int64_t row = at.row + ty + 16 * i;
+  for (int i = 0; i < 8; ++i) {
+    const std::int64_t row = at.row + strip_row(i);
     if (row >= c.rows) continue;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const std::int64_t key = at.column + tx + 16 * j;
+      const std::int64_t key = at.column + strip_column(j);
       if (key >= a.keys) continue;
       scores[row * a.keys + key] = masked_score<T>(a, acc[i][j] * a.scale, mask_base, c.first_row + row, key, 1.0F);
     }
@@ -84,24 +83,23 @@ __global__ void __launch_bounds__(kRowThreads) weights_row_per_block(float* scor
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     weighted_values_tile_per_block(const __grid_constant__ Chunk c, std::int64_t row_tiles, std::int64_t column_tiles) {
   const AttentionCall& a = c.call;
   const Tile at = tile_of(c, row_tiles, column_tiles);
   const float* weights = c.scores + (at.pair * c.rows + at.row) * a.keys;
   const T* v = static_cast<const T*>(a.v.data) + head_offset(a.v, at.n, at.head) + at.column * a.v.column;
-  float acc[4][4] = {};
+  float acc[8][4] = {};
   multiply_strips(acc, Strip<float>{weights, a.keys, 1, c.rows - at.row}, Strip<T>{v, a.v.column, a.v.row, a.value_width - at.column},
-                  seen_keys(a, c.first_row + at.row + kTile));
+                  seen_keys(a, c.first_row + at.row + kStripRows));
   T* const o = static_cast<T*>(const_cast<void*>(a.o.data)) + head_offset(a.o, at.n, at.head);
-  const int tx = static_cast<int>(threadIdx.x) % 16, ty = static_cast<int>(threadIdx.x) / 16;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const std::int64_t row = at.row + ty + 16 * i;
+  for (int i = 0; i < 8; ++i) {
+    const std::int64_t row = at.row + strip_row(i);
     if (row >= c.rows) continue;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const std::int64_t column = at.column + tx + 16 * j;
+      const std::int64_t column = at.column + strip_column(j);
       if (column < a.value_width) o[(c.first_row + row) * a.o.row + column * a.o.column] = narrow<T>(acc[i][j]);
     }
   }
@@ -113,7 +111,7 @@ struct Chunking {
 };
 Chunking chunking(const AttentionCall& call) {
   const std::int64_t row_bytes = std::int64_t{call.keys} * 4, rows = std::max<std::int64_t>(1, kScoresWorkspace / row_bytes);
-  if (rows < call.rows) return {1, rows >= kTile ? rows / kTile * kTile : rows};
+  if (rows < call.rows) return {1, rows >= kStripRows ? rows / kStripRows * kStripRows : rows};
   return {std::min(call.pairs(), rows / call.rows), call.rows};
 }
 
@@ -135,10 +133,11 @@ void launch_chunked_attention(DType dtype, const AttentionCall& call, void* work
       c.first_pair = pair;
       c.first_row = row;
       c.rows = std::min(size.rows, call.rows - row);
-      const std::int64_t row_tiles = ceil_div<std::int64_t>(c.rows, kTile), keys = ceil_div<std::int64_t>(call.keys, kTile);
-      const std::int64_t columns = ceil_div<std::int64_t>(call.value_width, kTile);
-      // 2 * rows * keys * width flops each, of f32 outside the tensor cores, and 16 bytes a score through L2: bound by what a
-      // product reads of shared memory. H200, f32: 16 heads of 4096 tokens, 64 wide 30 ms.
+      const std::int64_t row_tiles = ceil_div<std::int64_t>(c.rows, kStripRows);
+      const std::int64_t keys = ceil_div<std::int64_t>(call.keys, kStripColumns);
+      const std::int64_t columns = ceil_div<std::int64_t>(call.value_width, kStripColumns);
+      // 2 * rows * keys * width flops each, of f32 outside the tensor cores, and 16 bytes a score through L2: bound by arithmetic. Not
+      // measured yet.
       dispatch(dtype, [&](auto t) {
         using T = decltype(t);
         launch_kernel(&scores_tile_per_block<T>, grid_of(pairs * row_tiles * keys), dim3(kThreads), 0, stream, c, row_tiles, keys);
