@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <frieze/core/error.h>
+#include <frieze/layers/attention/attention.h>
 #include <frieze/layers/batch_norm2d/batch_norm2d.h>
 #include <frieze/layers/conv1d/conv1d.h>
 #include <frieze/layers/conv2d/conv2d.h>
@@ -15,6 +16,7 @@
 #include <frieze/layers/pool2d/pool2d.h>
 #include <frieze/layers/rms_norm/rms_norm.h>
 #include <frieze/layers/rms_norm2d/rms_norm2d.h>
+#include <frieze/layers/softmax/softmax.h>
 
 #include "tools/frieze/layer_registry.h"
 
@@ -142,6 +144,18 @@ TEST(OpDefaults, WhatHasNoDefaultIsAskedFor) {
   EXPECT_THROW((void)made("duplicating_shortcut", {}, {"channels=4"}), OptionError);
   for (const char* layer : {"upsample", "pixel_shuffle", "pixel_unshuffle", "scale"})
     EXPECT_THROW((void)made(layer, {}), OptionError) << layer;
+}
+
+TEST(OpDefaults, AttentionAndSoftmaxAreTheLayers) {
+  const AttentionOptions plain,
+      made_of = dynamic_cast<const ScaledDotProductAttention&>(*made("scaled_dot_product_attention", {})).options();
+  EXPECT_EQ(made_of.is_causal, plain.is_causal);
+  EXPECT_EQ(made_of.scale, plain.scale);
+  EXPECT_EQ(made_of.enable_gqa, plain.enable_gqa);
+  EXPECT_EQ(made("scaled_dot_product_attention", {}, {"is_causal=true", "scale=0.5", "enable_gqa=true"})->describe(),
+            "causal, scale 0.5, grouped heads");
+  EXPECT_EQ(dynamic_cast<const Softmax&>(*made("softmax", {})).axis(), Softmax().axis());
+  EXPECT_EQ(meaning("softmax", "axis"), std::to_string(Softmax().axis()));
 }
 
 }  // namespace
