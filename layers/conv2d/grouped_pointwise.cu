@@ -1,8 +1,8 @@
 // 1 x 1 convolution in groups of 32 channels, nhwc: the second half of an extra scale of linear attention.
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/layers/conv2d/cuda/conv2d_kernels.h>
-#include <frieze/layers/conv2d/cuda/tensor_core.cuh>
 #include <frieze/layers/shared/cuda/epilogue.cuh>
+#include <frieze/layers/shared/cuda/tensor_core.cuh>
 
 namespace frieze::cuda {
 namespace {

@@ -3,8 +3,8 @@
 
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/layers/conv2d/cuda/conv2d_kernels.h>
-#include <frieze/layers/conv2d/cuda/tensor_core.cuh>
 #include <frieze/layers/shared/cuda/epilogue.cuh>
+#include <frieze/layers/shared/cuda/tensor_core.cuh>
 
 namespace frieze::cuda {
 namespace {
@@ -19,13 +19,6 @@ __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_
 template <int kPending>
 __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
-}
-
-__device__ __forceinline__ void load_matrices(std::uint32_t (&r)[4], std::uint32_t from_shared) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(from_shared)
-               : "memory");
 }
 
 constexpr int kDepth = kImplicitDepth, kRowBytes = kDepth * 2, kChunks = kRowBytes / 16;

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include <frieze/layers/attention/cuda/attention_call.h>
+#include <frieze/layers/shared/cuda/tensor_core.cuh>
 
 namespace frieze::cuda {
 
@@ -19,18 +20,6 @@ __device__ __forceinline__ float power_of_two(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
-}
-
-/// Both rounded to T, `low` in the lower half.
-template <class T>
-__device__ __forceinline__ std::uint32_t pack_halves(float low, float high) {
-  std::uint32_t both;
-  if constexpr (std::is_same_v<T, __half>) {
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
-  } else {
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
-  }
-  return both;
 }
 
 /// What a mask adds to a score; -Inf where the key is hidden.
@@ -146,10 +135,10 @@ __device__ __forceinline__ std::int64_t head_offset(const HeadsView& x, int n, i
 template <class T>
 __device__ __forceinline__ void store_two(T* row, int column, int width, std::int64_t step, bool pairs, float a, float b) {
   if (pairs && column + 1 < width) {
-    *reinterpret_cast<std::uint32_t*>(row + column) = pack_halves<T>(a, b);
+    *reinterpret_cast<std::uint32_t*>(row + column) = pack_two<T>(a, b);
     return;
   }
-  const std::uint32_t both = pack_halves<T>(a, b);
+  const std::uint32_t both = pack_two<T>(a, b);
   const T* values = reinterpret_cast<const T*>(&both);
   if (column < width) row[column * step] = values[0];
   if (column + 1 < width) row[(column + 1) * step] = values[1];

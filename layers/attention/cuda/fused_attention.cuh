@@ -24,30 +24,10 @@ struct FusedArgs {
 __device__ __forceinline__ std::uint32_t swizzled_pack(int row, int pack) {
   return static_cast<std::uint32_t>(row * 128 + ((pack ^ (row & 7)) << 4));
 }
-__device__ __forceinline__ void load_four(std::uint32_t (&r)[4], std::uint32_t from) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(from)
-               : "memory");
-}
-__device__ __forceinline__ void load_four_transposed(std::uint32_t (&r)[4], std::uint32_t from) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];\n"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(from)
-               : "memory");
-}
-/// d[16,8] += a[16,16] * b[16,8].
+/// d[16,8] += a[16,16] * b[16,8], d being four of many sums.
 template <class T>
 __device__ __forceinline__ void multiply_tile(float* d, const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
-  if constexpr (std::is_same_v<T, __half>) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  } else {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  }
+  multiply_add<T>(*reinterpret_cast<float(*)[4]>(d), a, b0, b1);
 }
 
 /// load_stage() of rows that are no whole packs. Apart, as it is long and rare.
@@ -158,11 +138,11 @@ __global__ void __launch_bounds__(kFusedThreads) attention_rows_per_block(const 
       for (int step = 0; step < steps; ++step) {
         std::uint32_t left[kTiles][4];
 #pragma unroll
-        for (int m = 0; m < kTiles; ++m) load_four(left[m], q_from + swizzled_pack(q_row + 16 * m, step * 2 + lane / 16));
+        for (int m = 0; m < kTiles; ++m) load_matrices(left[m], q_from + swizzled_pack(q_row + 16 * m, step * 2 + lane / 16));
 #pragma unroll
         for (int j = 0; j < kStageKeys / 16; ++j) {
           std::uint32_t right[4];  // keys 16 j to + 7 at columns 0 to 7 and 8 to 15, then the next 8 keys
-          load_four(right, from + swizzled_pack(j * 16 + lane % 8 + lane / 16 * 8, step * 2 + lane / 8 % 2));
+          load_matrices(right, from + swizzled_pack(j * 16 + lane % 8 + lane / 16 * 8, step * 2 + lane / 8 % 2));
 #pragma unroll
           for (int m = 0; m < kTiles; ++m) {
             multiply_tile<T>(s[m] + j * 8, left[m], right[0], right[1]);
@@ -186,7 +166,7 @@ __global__ void __launch_bounds__(kFusedThreads) attention_rows_per_block(const 
         for (int i = 0; i < kValues * 32; ++i) sums[m][i] *= rescale[(i & 2) / 2];
       }
 #pragma unroll
-      for (int i = 0; i < kScores / 2; ++i) weights[m][i] = pack_halves<T>(s[m][2 * i], s[m][2 * i + 1]);
+      for (int i = 0; i < kScores / 2; ++i) weights[m][i] = pack_two<T>(s[m][2 * i], s[m][2 * i + 1]);
     }
 #pragma unroll
     for (int c = 0; c < kValues; ++c) {
@@ -199,7 +179,7 @@ __global__ void __launch_bounds__(kFusedThreads) attention_rows_per_block(const 
         for (int j = 0; j < kStageColumns / 16; ++j) {
           if (j * 16 >= columns) continue;
           std::uint32_t right[4];  // columns 16 j to + 7 of keys 0 to 7 and 8 to 15, then the next 8 columns
-          load_four_transposed(right, from + swizzled_pack(step * 16 + lane % 16, j * 2 + lane / 16));
+          load_matrices_transposed(right, from + swizzled_pack(step * 16 + lane % 16, j * 2 + lane / 16));
 #pragma unroll
           for (int m = 0; m < kTiles; ++m) {
             const std::uint32_t(&left)[4] = *reinterpret_cast<const std::uint32_t(*)[4]>(weights[m] + step * 4);

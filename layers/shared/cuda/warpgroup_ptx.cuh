@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include <frieze/layers/shared/cuda/tensor_core.cuh>
+
 namespace frieze::cuda::sm90a {
 
 __device__ __forceinline__ std::uint32_t shared_address(const void* p) { return static_cast<std::uint32_t>(__cvta_generic_to_shared(p)); }
@@ -137,17 +139,6 @@ __device__ __forceinline__ void hold(float (&d)[128]) {
 __device__ __forceinline__ void store_matrices_transposed(std::uint32_t at, std::uint32_t a, std::uint32_t b, std::uint32_t c,
                                                           std::uint32_t d) {
   asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(at), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
-}
-/// Both rounded to T, `low` in the lower half.
-template <class T>
-__device__ __forceinline__ std::uint32_t pack_two(float low, float high) {
-  std::uint32_t both;
-  if constexpr (std::is_same_v<T, __half>) {
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
-  } else {
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
-  }
-  return both;
 }
 
 }  // namespace frieze::cuda::sm90a

@@ -2,8 +2,7 @@
 
 #include <algorithm>
 
-#include <frieze/core/cuda/driver.h>
-#include <frieze/core/error.h>
+#include <frieze/layers/shared/cuda/tensor_map.h>
 #include <frieze/core/cuda/launch.cuh>
 
 namespace frieze::cuda {
@@ -21,28 +20,14 @@ using Width256 = AttentionPlan<4, 1, 1, 80, 2, 4, true>;
 using Width384 = AttentionPlan<3, 2, 2, 32, 2, 10, false, false, false>;
 using Width512 = AttentionPlan<4, 2, 1, 64, 2, 3, true, false>;
 
-using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*, const cuuint64_t*, const cuuint32_t*,
-                            const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-
-Encode encoder() {
-  static const Encode found = driver_entry<Encode>("cuTensorMapEncodeTiled", 12000);
-  check<CudaError>(found != nullptr, "the driver has no cuTensorMapEncodeTiled, which the warp-group attention needs");
-  return found;
-}
-
 // Boxes of 64 columns x `box_rows` rows of one head. What all heads or images share has an extent of 1.
 CUtensorMap heads_map(DType dtype, const HeadsView& x, int width, int rows, int heads, int n, int box_rows) {
   const auto step = [](std::int64_t elements) { return static_cast<cuuint64_t>(std::max<std::int64_t>(elements, 8)) * 2; };
   const cuuint64_t extents[4] = {static_cast<cuuint64_t>(width), static_cast<cuuint64_t>(rows),
                                  static_cast<cuuint64_t>(x.head == 0 ? 1 : heads / x.group), static_cast<cuuint64_t>(x.n == 0 ? 1 : n)};
   const cuuint64_t strides[3] = {step(x.row), step(x.head), step(x.n)};
-  const cuuint32_t box[4] = {64, static_cast<cuuint32_t>(box_rows), 1, 1}, ones[4] = {1, 1, 1, 1};
-  CUtensorMap map;
-  const CUresult status = encoder()(&map, dtype == DType::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4,
-                                    const_cast<void*>(x.data), extents, strides, box, ones, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                                    CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  check<CudaError>(status == CUDA_SUCCESS, "cuTensorMapEncodeTiled: driver error ", static_cast<int>(status));
-  return map;
+  const cuuint32_t box[4] = {64, static_cast<cuuint32_t>(box_rows), 1, 1};
+  return tensor_map(dtype, x.data, extents, strides, box);
 }
 
 template <class T, class Body>
@@ -85,7 +70,7 @@ void launch_warpgroup_attention(DType dtype, const AttentionCall& call, int sm_c
 }
 
 void preload_warpgroup_attention(DType dtype, const AttentionCall& call) {
-  (void)encoder();
+  (void)require_tensor_maps();
   with_kernel(dtype, call, [](auto* kernel, auto) { preload(reinterpret_cast<const void*>(kernel)); });
 }
 

@@ -229,7 +229,7 @@ __device__ __forceinline__ void multiply_piece(const WarpgroupAttentionArgs& f, 
   };
   const auto round_weights = [&] {
 #pragma unroll
-    for (int i = 0; i < kScores / 2; ++i) weights[i] = pack_halves<T>(s[2 * i], s[2 * i + 1]);
+    for (int i = 0; i < kScores / 2; ++i) weights[i] = pack_two<T>(s[2 * i], s[2 * i + 1]);
   };
   const auto rescale_sums = [&] {
     if (!__any_sync(~0U, rescale[0] != 1.0F || rescale[1] != 1.0F)) return;

@@ -8,8 +8,8 @@
 // - Weights: boxes of 64 x 64 through a ring for each of the two multiplying warp groups, each of which owns 64 of the channels.
 // - Warp group 0 copies (one polling thread); 1 and 2 multiply. The second starts a tile some steps behind the first, so that one's
 //   epilogue runs beside the other's products; they take turns with the buffer that the results are stored from.
-#include <frieze/core/cuda/driver.h>
 #include <frieze/layers/conv2d/cuda/conv2d_kernels.h>
+#include <frieze/layers/shared/cuda/tensor_map.h>
 #include <frieze/layers/shared/cuda/quick_silu.cuh>
 #include <frieze/layers/shared/cuda/warpgroup_ptx.cuh>
 
@@ -127,8 +127,8 @@ __device__ __forceinline__ void to_staging(float (&d)[128], float bias, float bi
       if constexpr (kActivation == Activation::silu) v[e] = branch_free_silu(v[e]);
       if constexpr (kActivation == Activation::relu) v[e] = v[e] < 0.0F ? 0.0F : v[e];
     }
-    sm90a::store_matrices_transposed(at + j * 2048, sm90a::pack_two<T>(v[0], v[1]), sm90a::pack_two<T>(v[2], v[3]),
-                                     sm90a::pack_two<T>(v[4], v[5]), sm90a::pack_two<T>(v[6], v[7]));
+    sm90a::store_matrices_transposed(at + j * 2048, pack_two<T>(v[0], v[1]), pack_two<T>(v[2], v[3]), pack_two<T>(v[4], v[5]),
+                                     pack_two<T>(v[6], v[7]));
   }
 }
 
@@ -228,30 +228,6 @@ __global__ void __launch_bounds__(kThreads, 1) conv_tile_per_block(const __grid_
   if (threadIdx.x == 0) bars.invalidate();
 }
 
-using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*, const cuuint64_t*, const cuuint32_t*,
-                            const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-
-Encode encoder() {
-  static const Encode found = driver_entry<Encode>("cuTensorMapEncodeTiled", 12000);
-  check<CudaError>(found != nullptr, "the driver has no cuTensorMapEncodeTiled, which the warp-group convolution needs");
-  return found;
-}
-
-// `extents` and `box` in elements, fastest first; `strides` in bytes, of all but the first.
-template <int N>
-CUtensorMap tensor_map(DType dtype, const void* data, const cuuint64_t (&extents)[N], const cuuint64_t (&strides)[N - 1],
-                       const cuuint32_t (&box)[N]) {
-  CUtensorMap map;
-  const cuuint32_t ones[N] = {1, 1, 1};
-  cuuint32_t steps[N];
-  for (cuuint32_t& step : steps) step = ones[0];
-  const CUresult status = encoder()(&map, dtype == DType::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, N,
-                                    const_cast<void*>(data), extents, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                                    CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  check<CudaError>(status == CUDA_SUCCESS, "cuTensorMapEncodeTiled: driver error ", static_cast<int>(status));
-  return map;
-}
-
 // An nhwc tensor.
 CUtensorMap image_map(DType dtype, const void* data, std::int64_t n, int h, int w, int c, cuuint32_t box_h, cuuint32_t box_w) {
   const auto channels = static_cast<cuuint64_t>(c), width = static_cast<cuuint64_t>(w), height = static_cast<cuuint64_t>(h);
@@ -307,7 +283,7 @@ void launch_warpgroup_conv(DType dtype, const ConvGeometry& g, const ConvWeights
 }
 
 void preload_warpgroup_conv(DType dtype, const ConvGeometry& g) {
-  (void)encoder();
+  (void)require_tensor_maps();
   with_kernel(dtype, g, [](auto* kernel, auto) { preload(reinterpret_cast<const void*>(kernel)); });
 }
 
