@@ -4,11 +4,14 @@
 #include <frieze/core/cuda/launch.cuh>
 #include <frieze/layers/shared/cuda/epilogue.cuh>
 #include <frieze/layers/shared/cuda/moments.cuh>
+#include <frieze/layers/shared/cuda/norm_epilogue.cuh>
 
 namespace frieze::cuda {
 namespace {
 
-constexpr int kColumns = 32, kRows = 8;  // of a block
+constexpr int kBlock = 256, kBlocks = 4;  // threads of a block; blocks that a multiprocessor holds at the least
+// Threads of a block side by side. Of packs so few that what all blocks read stays in the cache until they read it again.
+constexpr unsigned columns_of(bool packs) { return packs ? 8 : 32; }
 
 struct PixelNormArgs {
   const void* x;
@@ -20,15 +23,16 @@ struct PixelNormArgs {
   float eps;
 };
 
-// nchw: a block owns kColumns * V neighbouring pixels, a thread V of them and every kRows-th channel. Read twice, the second time from the
-// cache.
+// nchw: a block owns blockDim.x * V neighbouring pixels, a thread V of them and every blockDim.y-th channel. Read twice, the second time
+// from the cache.
 template <class T, int V, bool kEpilogue>
-__global__ void __launch_bounds__(kColumns* kRows)
+__global__ void __launch_bounds__(kBlock, kBlocks)
     layer_norm_block_per_pixel_tile(const __grid_constant__ PixelNormArgs a, const __grid_constant__ EpilogueArgs e) {
   constexpr int K = 4;
-  __shared__ SharedMoments<V, kColumns * kRows> shared;
+  __shared__ SharedMoments<V, kBlock> shared;
+  const int rows = static_cast<int>(blockDim.y);
   const std::int64_t n = blockIdx.x / a.tiles;
-  const std::int64_t p = ((blockIdx.x - n * a.tiles) * kColumns + threadIdx.x) * V;
+  const std::int64_t p = ((blockIdx.x - n * a.tiles) * blockDim.x + threadIdx.x) * V;
   const bool in = p < a.pixels;
   const std::int64_t image = n * a.channels * a.pixels + p;
   const T* x = static_cast<const T*>(a.x) + image;
@@ -38,13 +42,13 @@ __global__ void __launch_bounds__(kColumns* kRows)
     const auto first = *reinterpret_cast<const Pack<T, V>*>(x);
 #pragma unroll
     for (int j = 0; j < V; ++j) pivot[j] = widen(first.v[j]);
-    for (int c = static_cast<int>(threadIdx.y); c < a.channels; c += kRows * K) {
+    for (int c = static_cast<int>(threadIdx.y); c < a.channels; c += rows * K) {
       Pack<T, V> pack[K];
       int packs = 0;
 #pragma unroll
       for (int k = 0; k < K; ++k) {
-        if (c + k * kRows >= a.channels) continue;
-        pack[k] = *reinterpret_cast<const Pack<T, V>*>(x + (c + k * kRows) * a.pixels);
+        if (c + k * rows >= a.channels) continue;
+        pack[k] = *reinterpret_cast<const Pack<T, V>*>(x + (c + k * rows) * a.pixels);
         packs = k + 1;
       }
       own.add(pack, packs, pivot);
@@ -59,20 +63,24 @@ __global__ void __launch_bounds__(kColumns* kRows)
     mean[j] = m.mean;
     factor[j] = inverse_deviation(m, a.eps);
   }
-#pragma unroll kEpilogue ? 1 : 4
-  for (int c = static_cast<int>(threadIdx.y); c < a.channels; c += kRows) {
-    const auto pack = *reinterpret_cast<const Pack<T, V>*>(x + c * a.pixels);
-    const float w = a.weight != nullptr ? widen(static_cast<const T*>(a.weight)[c]) : 1.0F;
-    const float b = a.bias != nullptr ? widen(static_cast<const T*>(a.bias)[c]) : 0.0F;
-    float v[V];
+  constexpr int L = kEpilogue ? 1 : K;
+  for (int c = static_cast<int>(threadIdx.y); c < a.channels; c += rows * L) {
+    Pack<T, V> pack[L];
 #pragma unroll
-    for (int j = 0; j < V; ++j) v[j] = (widen(pack.v[j]) - pivot[j] - mean[j]) * factor[j] * w + b;
-    const std::int64_t at = image + c * a.pixels;
-    if constexpr (kEpilogue) apply_epilogue<T, V>(e, v, at);
-    Pack<T, V> out;
+    for (int k = 0; k < L; ++k) {
+      if (c + k * rows < a.channels) pack[k] = *reinterpret_cast<const Pack<T, V>*>(x + (c + k * rows) * a.pixels);
+    }
 #pragma unroll
-    for (int j = 0; j < V; ++j) out.v[j] = narrow<T>(v[j]);
-    *reinterpret_cast<Pack<T, V>*>(static_cast<T*>(a.y) + at) = out;
+    for (int k = 0; k < L; ++k) {
+      const int own_c = c + k * rows;
+      if (own_c >= a.channels) continue;
+      const float w = a.weight != nullptr ? widen(static_cast<const T*>(a.weight)[own_c]) : 1.0F;
+      const float b = a.bias != nullptr ? widen(static_cast<const T*>(a.bias)[own_c]) : 0.0F;
+      float v[V];
+#pragma unroll
+      for (int j = 0; j < V; ++j) v[j] = fmaf((widen(pack[k].v[j]) - pivot[j] - mean[j]) * factor[j], w, b);
+      store_normalised<T, V, kEpilogue ? NormEpilogue::chain : NormEpilogue::none>(static_cast<T*>(a.y), e, v, image + own_c * a.pixels);
+    }
   }
 }
 
@@ -135,13 +143,15 @@ class PixelsKernel final : public NormLayerKernel {
     dispatch(dtype_, [&](auto t) {
       using T = decltype(t);
       const auto kernel = packs ? pick<T, 16 / sizeof(T)>(chain) : pick<T, 1>(chain);
-      launch_kernel(kernel, grid_of(images_ * tiles(packs)), dim3(kColumns, kRows), 0, stream, a, call.epilogue);
+      launch_kernel(kernel, grid_of(images_ * tiles(packs)), dim3(columns_of(packs), kBlock / columns_of(packs)), 0, stream, a,
+                    call.epilogue);
     });
   }
 
  private:
   std::int64_t tiles(bool packs) const {
-    return ceil_div<std::int64_t>(plan_.pixels, kColumns * (packs ? static_cast<std::int64_t>(16 / size_of(dtype_)) : 1));
+    return ceil_div<std::int64_t>(plan_.pixels,
+                                  std::int64_t{columns_of(packs)} * (packs ? static_cast<std::int64_t>(16 / size_of(dtype_)) : 1));
   }
 
   DType dtype_;

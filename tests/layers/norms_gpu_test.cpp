@@ -34,8 +34,13 @@ TEST(NormsGpu, LayerNormInRegisters) {
     for (const std::int64_t length : {1, 2, 7, 8, 31, 32, 33, 64, 96, 120, 128, 192, 248, 256, 384, 768, 1024, 1025, 2056, 4096}) {
       for (const std::int64_t rows : {1, 5, 67}) run_norm(LayerNorm(length), {.inputs = {{rows, length}}, .dtype = t}, "in registers");
     }
-    run_norm(LayerNorm(16384), {.inputs = {{3, 16384}}, .dtype = t}, "in registers");
-    run_norm(LayerNorm(t == DType::f32 ? 16384 : 32768), {.inputs = {{67, t == DType::f32 ? 16384 : 32768}}, .dtype = t}, "1024 lanes");
+    const std::int64_t longest = t == DType::f32 ? 8192 : 16384;
+    for (const std::int64_t rows : {3, 67})
+      run_norm(LayerNorm(longest), {.inputs = {{rows, longest}}, .dtype = t}, "512 lanes a row in registers");
+    // Several rows for each thread, one after the other.
+    run_norm(LayerNorm(96), {.inputs = {{70001, 96}}, .dtype = t}, "in registers");
+    run_norm(LayerNorm(40), {.inputs = {{70001, 40}}, .dtype = t, .epilogue = {test::kAdd}}, "in registers");
+    run_norm(LayerNorm(520), {.inputs = {{9001, 520}}, .dtype = t}, "in registers");
   }
 }
 

@@ -7,11 +7,12 @@
 #include <frieze/core/cuda/launch.cuh>
 #include <frieze/layers/shared/cuda/epilogue.cuh>
 #include <frieze/layers/shared/cuda/moments.cuh>
+#include <frieze/layers/shared/cuda/norm_epilogue.cuh>
 
 namespace frieze::cuda {
 namespace {
 
-constexpr int kBlock = 256;
+constexpr int kBlock = 256, kBlocks = 4;        // of threads; of a multiprocessor, at the least
 constexpr int kTileColumns = 64;                // packs beside each other in a tile, unless a group needs more
 constexpr int kMostGroups = kTileColumns * 8;   // of a tile
 constexpr std::int64_t kFewElements = 1 << 15;  // that one block has not long to do with
@@ -121,9 +122,9 @@ __device__ __forceinline__ void moments_of_tile(const NhwcArgs& a, const Task& t
 }
 
 // Second pass over the tile. `moments(c)` gives those of channel c's group.
-template <class T, int V, bool kEpilogue, class MomentsOf>
+template <class T, int V, NormEpilogue kEpilogue, class MomentsOf>
 __device__ __forceinline__ void normalise_tile(const NhwcArgs& a, const EpilogueArgs& e, const Task& t, MomentsOf moments) {
-  constexpr int K = kEpilogue ? 1 : kPixelsOfThread;
+  constexpr int K = kEpilogue == NormEpilogue::chain ? 1 : kPixelsOfThread;
   const int rows = static_cast<int>(blockDim.y), c = t.begin + static_cast<int>(threadIdx.x) * V;
   if (c >= t.end) return;
   float pivot[V], scale[V], shift[V];
@@ -151,17 +152,13 @@ __device__ __forceinline__ void normalise_tile(const NhwcArgs& a, const Epilogue
 #pragma unroll
       for (int j = 0; j < V; ++j) v[j] = fmaf(widen(pack[k].v[j]) - pivot[j], scale[j], shift[j]);
       const std::int64_t at = image + (p + k * rows) * a.channels;
-      if constexpr (kEpilogue) apply_epilogue<T, V>(e, v, at);
-      Pack<T, V> out;
-#pragma unroll
-      for (int j = 0; j < V; ++j) out.v[j] = narrow<T>(v[j]);
-      *reinterpret_cast<Pack<T, V>*>(static_cast<T*>(a.y) + at) = out;
+      store_normalised<T, V, kEpilogue>(static_cast<T*>(a.y), e, v, at);
     }
   }
 }
 
 template <class T, int V>
-__global__ void __launch_bounds__(kBlock) group_moments_block_per_range(const __grid_constant__ NhwcArgs a) {
+__global__ void __launch_bounds__(kBlock, kBlocks) group_moments_block_per_range(const __grid_constant__ NhwcArgs a) {
   __shared__ TileMoments<V> shared;
   const Task t = task_of(a, blockIdx.x);
   moments_of_tile<T, V>(a, t, shared);
@@ -173,7 +170,7 @@ __global__ void __launch_bounds__(kBlock) group_moments_block_per_range(const __
   }
 }
 
-__global__ void __launch_bounds__(kBlock) group_moments_warp_per_group(const __grid_constant__ NhwcArgs a) {
+__global__ void __launch_bounds__(kBlock, kBlocks) group_moments_warp_per_group(const __grid_constant__ NhwcArgs a) {
   const std::int64_t group = std::int64_t{blockIdx.x} * (kBlock / 32) + threadIdx.x / 32;
   if (group >= a.images * a.groups) return;  // the whole warp
   const std::int64_t pieces = std::int64_t{a.segments} * a.tiles_of_group;
@@ -187,16 +184,16 @@ __global__ void __launch_bounds__(kBlock) group_moments_warp_per_group(const __g
 }
 
 // In the reverse order: what was read last is still in the cache.
-template <class T, int V, bool kEpilogue>
-__global__ void __launch_bounds__(kBlock)
+template <class T, int V, NormEpilogue kEpilogue>
+__global__ void __launch_bounds__(kBlock, kBlocks)
     group_norm_block_per_range(const __grid_constant__ NhwcArgs a, const __grid_constant__ EpilogueArgs e) {
   const Task t = task_of(a, gridDim.x - 1 - blockIdx.x);
   normalise_tile<T, V, kEpilogue>(a, e, t, [&](int c) { return a.whole[t.n * a.groups + c / a.per_group]; });
 }
 
 // A block owns all pixels of whole groups and reads them twice.
-template <class T, int V, bool kEpilogue>
-__global__ void __launch_bounds__(kBlock)
+template <class T, int V, NormEpilogue kEpilogue>
+__global__ void __launch_bounds__(kBlock, kBlocks)
     group_norm_block_per_channel_tile(const __grid_constant__ NhwcArgs a, const __grid_constant__ EpilogueArgs e) {
   __shared__ TileMoments<V> shared;
   const Task t = task_of(a, blockIdx.x);
@@ -204,13 +201,25 @@ __global__ void __launch_bounds__(kBlock)
   normalise_tile<T, V, kEpilogue>(a, e, t, [&](int c) { return shared.group[(c - t.begin) / a.per_group]; });
 }
 
+// The second pass, or both in one.
+template <class T, int V>
+void (*pick_pass(bool ranges, NormEpilogue e))(NhwcArgs, EpilogueArgs) {
+  if (ranges) {
+    if (e == NormEpilogue::none) return &group_norm_block_per_range<T, V, NormEpilogue::none>;
+    if (e == NormEpilogue::silu) return &group_norm_block_per_range<T, V, NormEpilogue::silu>;
+    return &group_norm_block_per_range<T, V, NormEpilogue::chain>;
+  }
+  if (e == NormEpilogue::none) return &group_norm_block_per_channel_tile<T, V, NormEpilogue::none>;
+  if (e == NormEpilogue::silu) return &group_norm_block_per_channel_tile<T, V, NormEpilogue::silu>;
+  return &group_norm_block_per_channel_tile<T, V, NormEpilogue::chain>;
+}
+
 template <class T, int V>
 void preload_kernels() {
   preload(reinterpret_cast<const void*>(&group_moments_block_per_range<T, V>));
-  preload(reinterpret_cast<const void*>(&group_norm_block_per_range<T, V, false>));
-  preload(reinterpret_cast<const void*>(&group_norm_block_per_range<T, V, true>));
-  preload(reinterpret_cast<const void*>(&group_norm_block_per_channel_tile<T, V, false>));
-  preload(reinterpret_cast<const void*>(&group_norm_block_per_channel_tile<T, V, true>));
+  for (const bool ranges : {false, true}) {
+    for (const NormEpilogue e : kNormEpilogues) preload(reinterpret_cast<const void*>(pick_pass<T, V>(ranges, e)));
+  }
 }
 
 }  // namespace
@@ -242,10 +251,10 @@ NhwcGroupNorm::Choice NhwcGroupNorm::choose(bool aligned) const {
     c.tiles_of_group = ceil_div(group, c.tile);
     c.tiles = problem_.groups * c.tiles_of_group;
   }
-  // Ranges of pixels until there are 8 blocks a multiprocessor, but none so short that its threads have nothing to do.
+  // Ranges of pixels until every multiprocessor has the blocks that it holds at once, none so short that threads have nothing to do.
   const std::int64_t rows = kBlock / c.columns(), blocks = problem_.images * c.tiles;
   const std::int64_t most = std::max<std::int64_t>(1, problem_.pixels / (2 * kPixelsOfThread * rows));
-  std::int64_t segments = std::clamp<std::int64_t>(ceil_div<std::int64_t>(8 * sm_count_, blocks), 1, most);
+  std::int64_t segments = std::clamp<std::int64_t>(std::int64_t{kBlocks} * sm_count_ / blocks, 1, most);
   if (c.tiles_of_group == 1 && problem_.pixels * c.tile <= kFewElements) segments = 1;
   c.segment = ceil_div(problem_.pixels, segments);
   c.segments = static_cast<int>(ceil_div(problem_.pixels, c.segment));
@@ -291,22 +300,17 @@ void NhwcGroupNorm::launch(const RowNormCall& call, cudaStream_t stream) const {
   a.eps = call.eps;
   const dim3 grid = grid_of(a.images * c.segments * c.tiles);
   const dim3 block(static_cast<unsigned>(c.columns()), static_cast<unsigned>(kBlock / c.columns()));
-  const bool chain = call.epilogue.count > 0, packs = c.vector > 1;
+  const bool packs = c.vector > 1, ranges = c.pieces() > 1;
+  const NormEpilogue e = epilogue_kind(call.epilogue);
   dispatch(problem_.dtype, [&](auto t) {
     using T = decltype(t);
     constexpr int V = 16 / static_cast<int>(sizeof(T));
-    if (c.pieces() == 1) {
-      const auto plain = packs ? &group_norm_block_per_channel_tile<T, V, false> : &group_norm_block_per_channel_tile<T, 1, false>;
-      const auto full = packs ? &group_norm_block_per_channel_tile<T, V, true> : &group_norm_block_per_channel_tile<T, 1, true>;
-      launch_kernel(chain ? full : plain, grid, block, 0, stream, a, call.epilogue);
-      return;
+    if (ranges) {
+      launch_kernel(packs ? &group_moments_block_per_range<T, V> : &group_moments_block_per_range<T, 1>, grid, block, 0, stream, a);
+      const std::int64_t warps = ceil_div<std::int64_t>(a.images * a.groups, kBlock / 32);
+      launch_kernel(&group_moments_warp_per_group, grid_of(warps), dim3(kBlock), 0, stream, a);
     }
-    launch_kernel(packs ? &group_moments_block_per_range<T, V> : &group_moments_block_per_range<T, 1>, grid, block, 0, stream, a);
-    const std::int64_t warps = ceil_div<std::int64_t>(a.images * a.groups, kBlock / 32);
-    launch_kernel(&group_moments_warp_per_group, grid_of(warps), dim3(kBlock), 0, stream, a);
-    const auto plain = packs ? &group_norm_block_per_range<T, V, false> : &group_norm_block_per_range<T, 1, false>;
-    const auto full = packs ? &group_norm_block_per_range<T, V, true> : &group_norm_block_per_range<T, 1, true>;
-    launch_kernel(chain ? full : plain, grid, block, 0, stream, a, call.epilogue);
+    launch_kernel(packs ? pick_pass<T, V>(ranges, e) : pick_pass<T, 1>(ranges, e), grid, block, 0, stream, a, call.epilogue);
   });
 }
 

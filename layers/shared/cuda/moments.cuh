@@ -1,6 +1,7 @@
 #pragma once
-/// Mean and squared deviations of f32 values that arrive in parts. Nothing is ever subtracted from a sum of squares, so a mean far from
-/// zero costs no digits: values are taken relative to a pivot, one of them, and parts are merged by their means.
+/// Mean and squared deviations of f32 values that arrive in parts. Squares are taken of differences from a value of the same run of 32 or
+/// fewer, so what cancels in the sum of squares is no more than n^2 of the squared deviations, whatever the mean is; runs are merged by
+/// their means, relative to a pivot that all have in common, one of the values.
 #include <frieze/core/cuda/launch.cuh>
 
 namespace frieze::cuda {
@@ -16,7 +17,7 @@ struct Moments {
 __device__ __forceinline__ Moments merge(const Moments& a, const Moments& b) {
   Moments both;
   both.count = a.count + b.count;
-  const float part = both.count > 0 ? b.count / both.count : 0.0F, d = b.mean - a.mean;
+  const float part = both.count > 0 ? __fdividef(b.count, both.count) : 0.0F, d = b.mean - a.mean;
   both.mean = a.mean + d * part;
   both.m2 = a.m2 + b.m2 + d * d * (a.count * part);
   return both;
@@ -39,41 +40,51 @@ __device__ __forceinline__ Moments merge_block(Moments m, Moments* shared) {
 /// 1 / sqrt(variance + eps), the variance as PyTorch's normalisations have it: over count, not count - 1.
 __device__ __forceinline__ float inverse_deviation(const Moments& m, float eps) { return 1.0F / sqrtf(m.m2 / m.count + eps); }
 
+/// Of `count` values v: sum and sum of squares of v - base. NaN stays NaN.
+__device__ __forceinline__ Moments moments_of_run(float sum, float squares, float count, float base_above_pivot) {
+  const float mean = sum * (1.0F / count), m2 = squares - sum * mean;
+  return {base_above_pivot + mean, m2 < 0.0F ? 0.0F : m2, count};
+}
+
 /// This thread's part of `length` contiguous values at `x`: packs of V, `threads` of them side by side, four under way at a time. `length`
 /// is a multiple of V, and x aligned to a pack.
 template <class T, int V>
 __device__ __forceinline__ Moments moments_of_packs(const T* x, std::int64_t length, float pivot, int thread, int threads) {
   constexpr int K = 4;
+  const int step = threads * V;
   Moments run{};
-  for (std::int64_t first = std::int64_t{thread} * V; first < length; first += std::int64_t{threads} * V * K) {
-    Pack<T, V> pack[K];
-    int packs = 0;
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      const std::int64_t at = first + std::int64_t{k} * threads * V;
-      if (at >= length) continue;
-      pack[k] = *reinterpret_cast<const Pack<T, V>*>(x + at);
-      packs = k + 1;
-    }
-    Moments part{};
-    part.count = static_cast<float>(packs * V);
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      if (k >= packs) continue;
-#pragma unroll
-      for (int j = 0; j < V; ++j) part.mean += widen(pack[k].v[j]) - pivot;
-    }
-    part.mean /= part.count;
+  std::int64_t first = std::int64_t{thread} * V;
+  const auto add = [&](const Pack<T, V>(&pack)[K], int packs) {
+    const float base = widen(pack[0].v[0]);
+    float sum = 0, squares = 0;
 #pragma unroll
     for (int k = 0; k < K; ++k) {
       if (k >= packs) continue;
 #pragma unroll
       for (int j = 0; j < V; ++j) {
-        const float d = widen(pack[k].v[j]) - pivot - part.mean;
-        part.m2 += d * d;
+        const float d = widen(pack[k].v[j]) - base;
+        sum += d;
+        squares = fmaf(d, d, squares);
       }
     }
-    run = merge(run, part);
+    run = merge(run, moments_of_run(sum, squares, static_cast<float>(packs * V), base - pivot));
+  };
+  for (; first + (K - 1) * step < length; first += std::int64_t{step} * K) {
+    Pack<T, V> pack[K];
+#pragma unroll
+    for (int k = 0; k < K; ++k) pack[k] = *reinterpret_cast<const Pack<T, V>*>(x + first + k * step);
+    add(pack, K);
+  }
+  if (first < length) {
+    Pack<T, V> pack[K];
+    int packs = 0;
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      if (first + k * step >= length) continue;
+      pack[k] = *reinterpret_cast<const Pack<T, V>*>(x + first + k * step);
+      packs = k + 1;
+    }
+    add(pack, packs);
   }
   return run;
 }
@@ -83,25 +94,25 @@ template <class T, int V>
 struct PackMoments {
   float mean[V] = {}, m2[V] = {}, count = 0;
 
-  /// Merges the first `packs` >= 1 of K. As merge() for each value.
+  /// Merges the first `packs` >= 1 of K, which is all of them but at the end. As merge() for each value.
   template <int K>
   __device__ __forceinline__ void add(const Pack<T, V> (&pack)[K], int packs, const float (&pivot)[V]) {
-    const float fresh = static_cast<float>(packs), part = fresh / (count + fresh), weight = count * part, share = 1.0F / fresh;
+    const float fresh = static_cast<float>(packs), part = __fdividef(fresh, count + fresh), weight = count * part, share = 1.0F / fresh;
     count += fresh;
 #pragma unroll
     for (int j = 0; j < V; ++j) {
+      const float base = widen(pack[0].v[j]);
       float sum = 0, squares = 0;
 #pragma unroll
-      for (int k = 0; k < K; ++k) sum += k < packs ? widen(pack[k].v[j]) - pivot[j] : 0.0F;
-      sum *= share;
-#pragma unroll
-      for (int k = 0; k < K; ++k) {
-        const float d = k < packs ? widen(pack[k].v[j]) - pivot[j] - sum : 0.0F;
-        squares += d * d;
+      for (int k = 1; k < K; ++k) {
+        if (k >= packs) continue;
+        const float d = widen(pack[k].v[j]) - base;
+        sum += d;
+        squares = fmaf(d, d, squares);
       }
-      const float d = sum - mean[j];
+      const float above = sum * share, own = squares - sum * above, d = base - pivot[j] + above - mean[j];
       mean[j] += d * part;
-      m2[j] += squares + d * d * weight;
+      m2[j] += (own < 0.0F ? 0.0F : own) + d * d * weight;
     }
   }
 };

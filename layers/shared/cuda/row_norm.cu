@@ -8,14 +8,17 @@
 #include <frieze/core/cuda/launch.cuh>
 #include <frieze/layers/shared/cuda/epilogue.cuh>
 #include <frieze/layers/shared/cuda/moments.cuh>
+#include <frieze/layers/shared/cuda/norm_epilogue.cuh>
 
 namespace frieze::cuda {
 namespace {
 
 constexpr int kSegmentBlock = 256, kRowBlock = 512;
-constexpr int kMostLanes = 1024;
+constexpr int kSegmentBlocks = 4, kRowBlocks = 2;  // at the least on a multiprocessor
+constexpr int kMostLanes = 512;
 constexpr int kMostSegments = kSegmentBlock;  // of a row: a thread of the second pass reads the moments of one
 constexpr std::int64_t kFew = 1 << 14;        // elements that a block has not long to do with
+constexpr std::int64_t kLongPlane = 1 << 11;  // elements of a channel that are worth a loop of their own
 
 struct RowNormArgs {
   const void* x;
@@ -42,15 +45,18 @@ __device__ __forceinline__ void scale_and_shift(const RowNormArgs& a, std::int64
   const T* __restrict__ bias = static_cast<const T*>(a.bias);
   if (weight == nullptr && bias == nullptr) return;
   if (a.plane == 0) {
-    if (weight != nullptr) {
+    if (bias == nullptr) {
       const auto w = *reinterpret_cast<const Pack<T, V>*>(weight + first + i);
 #pragma unroll
       for (int j = 0; j < V; ++j) v[j] *= widen(w.v[j]);
-    }
-    if (bias != nullptr) {
+    } else if (weight == nullptr) {
       const auto b = *reinterpret_cast<const Pack<T, V>*>(bias + first + i);
 #pragma unroll
       for (int j = 0; j < V; ++j) v[j] += widen(b.v[j]);
+    } else {
+      const auto w = *reinterpret_cast<const Pack<T, V>*>(weight + first + i), b = *reinterpret_cast<const Pack<T, V>*>(bias + first + i);
+#pragma unroll
+      for (int j = 0; j < V; ++j) v[j] = fmaf(v[j], widen(w.v[j]), widen(b.v[j]));
     }
     return;
   }
@@ -71,111 +77,122 @@ __device__ __forceinline__ void scale_and_shift(const RowNormArgs& a, std::int64
   }
 }
 
-// Normalises and stores one pack, which lies at row * length + i.
-template <class T, int V, bool kEpilogue>
-__device__ __forceinline__ void store_normalised(const RowNormArgs& a, const EpilogueArgs& e, const Pack<T, V>& pack, std::int64_t row,
-                                                 std::int64_t first, std::int64_t i, float pivot, float mean, float factor) {
-  float v[V];
-#pragma unroll
-  for (int j = 0; j < V; ++j) v[j] = (widen(pack.v[j]) - pivot - mean) * factor;
-  scale_and_shift<T, V>(a, first, i, v);
-  const std::int64_t at = row * a.length + i;
-  if constexpr (kEpilogue) apply_epilogue<T, V>(e, v, at);
-  Pack<T, V> out;
-#pragma unroll
-  for (int j = 0; j < V; ++j) out.v[j] = narrow<T>(v[j]);
-  *reinterpret_cast<Pack<T, V>*>(static_cast<T*>(a.y) + at) = out;
-}
-
-// `lanes` threads own P rows: R packs of V elements of each in every thread's registers. Up to 32 lanes sum by shuffles alone; more are
-// whole warps, which meet in shared memory, and own one row.
-template <class T, int V, int R, int P, bool kEpilogue>
+// `lanes` threads own a row at a time, R packs of V elements each, and `rounds` rows one after the other: the next one is on its way while
+// this one is summed up. Up to 32 lanes sum by shuffles alone; more are whole warps, which meet in shared memory.
+template <class T, int V, int R, bool kEpilogue>
 __global__ void __launch_bounds__(kMostLanes)
-    row_norm_rows_of_lanes(const __grid_constant__ RowNormArgs a, const __grid_constant__ EpilogueArgs e, int lanes_log2) {
-  __shared__ float partial[2][32];
+    row_norm_rows_of_lanes(const __grid_constant__ RowNormArgs a, const __grid_constant__ EpilogueArgs e, int lanes_log2, int rounds) {
+  __shared__ float partial[2][kMostLanes / 32];
   const int tid = static_cast<int>(threadIdx.x), lanes = 1 << lanes_log2, lane = tid & (lanes - 1);
   const int groups = static_cast<int>(blockDim.x) >> lanes_log2, group = tid >> lanes_log2;
-  const std::int64_t first_row = std::int64_t{blockIdx.x} * groups * P + group;
   const int length = static_cast<int>(a.length);
-  Pack<T, V> x[P][R];
-  float pivot[P];
-#pragma unroll
-  for (int p = 0; p < P; ++p) {
-    const std::int64_t row = first_row + p * groups;
-    const T* from = static_cast<const T*>(a.x) + row * a.length;
-    pivot[p] = row < a.rows ? widen(from[0]) : 0.0F;
+  const float share = 1.0F / static_cast<float>(length);
+  std::int64_t row = std::int64_t{blockIdx.x} * rounds * groups + group;
+  Pack<T, V> next[R];
+  T next_pivot{};
+  const auto load = [&](std::int64_t from_row) {
+    if (from_row >= a.rows) return;
+    const T* from = static_cast<const T*>(a.x) + from_row * a.length;
+    next_pivot = from[0];
 #pragma unroll
     for (int r = 0; r < R; ++r) {
       const int i = (r * lanes + lane) * V;
-      x[p][r] = Pack<T, V>{};
-      if (row < a.rows && i < length) x[p][r] = *reinterpret_cast<const Pack<T, V>*>(from + i);
+      if (i < length) next[r] = *reinterpret_cast<const Pack<T, V>*>(from + i);
     }
-  }
-  // The sum of f(v - pivot) over each row, in all its lanes.
-  const auto sum_rows = [&](int round, float(&sum)[P], auto f) {
+  };
+  // The sum over the row's lanes, in all of them.
+  const auto sum_lanes = [&](int half, float sum) {
+    for (int step = 1; step < min(lanes, 32); step *= 2) sum += __shfl_xor_sync(~0U, sum, step);
+    if (lanes <= 32) return sum;
+    if (tid % 32 == 0) partial[half][tid / 32] = sum;
+    __syncthreads();
+    sum = 0;
+    for (int w = 0; w < lanes / 32; ++w) sum += partial[half][group * (lanes / 32) + w];
+    return sum;
+  };
 #pragma unroll
-    for (int p = 0; p < P; ++p) {
-      sum[p] = 0;
+  for (int r = 0; r < R; ++r) next[r] = Pack<T, V>{};
+  load(row);
+  for (int round = 0; round < rounds; ++round, row += groups) {  // all threads of the block as often
+    float d[R][V], sum = 0, m2 = 0;
+    const float pivot = widen(next_pivot);
 #pragma unroll
-      for (int r = 0; r < R; ++r) {
-        if ((r * lanes + lane) * V >= length) continue;
+    for (int r = 0; r < R; ++r) {
+      if ((r * lanes + lane) * V >= length) continue;
 #pragma unroll
-        for (int j = 0; j < V; ++j) sum[p] += f(p, widen(x[p][r].v[j]) - pivot[p]);
+      for (int j = 0; j < V; ++j) {
+        d[r][j] = widen(next[r].v[j]) - pivot;
+        sum += d[r][j];
       }
     }
-    for (int step = 1; step < min(lanes, 32); step *= 2) {
+    if (round + 1 < rounds) load(row + groups);
+    const float mean = sum_lanes(0, sum) * share;
 #pragma unroll
-      for (int p = 0; p < P; ++p) sum[p] += __shfl_xor_sync(~0U, sum[p], step);
+    for (int r = 0; r < R; ++r) {
+      if ((r * lanes + lane) * V >= length) continue;
+#pragma unroll
+      for (int j = 0; j < V; ++j) {
+        d[r][j] -= mean;
+        m2 = fmaf(d[r][j], d[r][j], m2);
+      }
     }
-    if (P > 1 || lanes <= 32) return;
-    if (tid % 32 == 0) partial[round][tid / 32] = sum[0];
-    __syncthreads();
-    sum[0] = 0;
-    for (int w = 0; w < lanes / 32; ++w) sum[0] += partial[round][group * (lanes / 32) + w];
-  };
-  float mean[P], m2[P];
-  sum_rows(0, mean, [](int, float d) { return d; });
-#pragma unroll
-  for (int p = 0; p < P; ++p) mean[p] /= static_cast<float>(length);
-  sum_rows(1, m2, [&](int p, float d) { return (d - mean[p]) * (d - mean[p]); });
-#pragma unroll
-  for (int p = 0; p < P; ++p) {
-    const std::int64_t row = first_row + p * groups;
+    const float factor = 1.0F / sqrtf(sum_lanes(1, m2) * share + a.eps);
     if (row >= a.rows) continue;
-    const float factor = inverse_deviation({mean[p], m2[p], static_cast<float>(length)}, a.eps);
     const std::int64_t first = first_weight(a, row);
 #pragma unroll
     for (int r = 0; r < R; ++r) {
       const int i = (r * lanes + lane) * V;
-      if (i < length) store_normalised<T, V, kEpilogue>(a, e, x[p][r], row, first, i, pivot[p], mean[p], factor);
+      if (i >= length) continue;
+#pragma unroll
+      for (int j = 0; j < V; ++j) d[r][j] *= factor;
+      scale_and_shift<T, V>(a, first, i, d[r]);
+      store_normalised<T, V, kEpilogue ? NormEpilogue::chain : NormEpilogue::none>(static_cast<T*>(a.y), e, d[r], row * a.length + i);
     }
   }
 }
 
-// A range of one row, read for the second time: the packs of a block's threads side by side.
-template <class T, int V, bool kEpilogue>
+// Elements begin to end - 1 of one row, read for the second time: the packs of a block's threads side by side.
+template <class T, int V, NormEpilogue kEpilogue>
 __device__ __forceinline__ void normalise_range(const RowNormArgs& a, const EpilogueArgs& e, std::int64_t row, std::int64_t begin,
                                                 std::int64_t end, float pivot, const Moments& m) {
-  constexpr int K = kEpilogue ? 1 : 4;  // the code of an epilogue is long, and there are many warps
-  const T* x = static_cast<const T*>(a.x) + row * a.length;
+  constexpr int K = kEpilogue == NormEpilogue::chain ? 1 : 4;  // packs under way at a time; the code of a chain is long
   const float factor = inverse_deviation(m, a.eps);
-  const std::int64_t first = first_weight(a, row), step = std::int64_t{blockDim.x} * V;
-  for (std::int64_t i = begin + std::int64_t{threadIdx.x} * V; i < end; i += step * K) {
-    Pack<T, V> pack[K];
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      if (i + k * step < end) pack[k] = *reinterpret_cast<const Pack<T, V>*>(x + i + k * step);
+  const std::int64_t first = first_weight(a, row), start = row * a.length;
+  const T* x = static_cast<const T*>(a.x) + start;
+  const int step = static_cast<int>(blockDim.x) * V;
+  // Channel by channel, each with one factor and one offset, where channels are long; else all of it.
+  const bool whole = a.plane >= kLongPlane && a.plane % V == 0;
+  for (std::int64_t c = whole ? begin / a.plane : 0; begin < end; ++c) {
+    float scale = factor, shift = -m.mean * factor;
+    std::int64_t stop = end;
+    if (whole) {
+      if (a.weight != nullptr) scale *= widen(static_cast<const T*>(a.weight)[first + c]);
+      shift = (a.bias != nullptr ? widen(static_cast<const T*>(a.bias)[first + c]) : 0.0F) - m.mean * scale;
+      stop = min(end, (c + 1) * a.plane);
     }
+    for (std::int64_t i = begin + std::int64_t{threadIdx.x} * V; i < stop; i += std::int64_t{step} * K) {
+      Pack<T, V> pack[K];
 #pragma unroll
-    for (int k = 0; k < K; ++k) {
-      if (i + k * step < end) store_normalised<T, V, kEpilogue>(a, e, pack[k], row, first, i + k * step, pivot, m.mean, factor);
+      for (int k = 0; k < K; ++k) {
+        if (i + k * step < stop) pack[k] = *reinterpret_cast<const Pack<T, V>*>(x + i + k * step);
+      }
+#pragma unroll
+      for (int k = 0; k < K; ++k) {
+        if (i + k * step >= stop) continue;
+        float v[V];
+#pragma unroll
+        for (int j = 0; j < V; ++j) v[j] = fmaf(widen(pack[k].v[j]) - pivot, scale, shift);
+        if (!whole) scale_and_shift<T, V>(a, first, i + k * step, v);
+        store_normalised<T, V, kEpilogue>(static_cast<T*>(a.y), e, v, start + i + k * step);
+      }
     }
+    begin = stop;
   }
 }
 
 // A block owns a row and reads it twice, the second time from the cache.
-template <class T, int V, bool kEpilogue>
-__global__ void __launch_bounds__(kRowBlock)
+template <class T, int V, NormEpilogue kEpilogue>
+__global__ void __launch_bounds__(kRowBlock, kRowBlocks)
     row_norm_block_per_row(const __grid_constant__ RowNormArgs a, const __grid_constant__ EpilogueArgs e) {
   __shared__ Moments warps[kRowBlock / 32];
   const std::int64_t row = blockIdx.x;
@@ -186,7 +203,7 @@ __global__ void __launch_bounds__(kRowBlock)
 }
 
 template <class T, int V>
-__global__ void __launch_bounds__(kSegmentBlock) row_moments_block_per_segment(const __grid_constant__ RowNormArgs a) {
+__global__ void __launch_bounds__(kSegmentBlock, kSegmentBlocks) row_moments_block_per_segment(const __grid_constant__ RowNormArgs a) {
   __shared__ Moments warps[kSegmentBlock / 32];
   const std::int64_t row = blockIdx.x / static_cast<unsigned>(a.segments);
   const std::int64_t begin = (blockIdx.x - row * a.segments) * a.segment;
@@ -198,8 +215,8 @@ __global__ void __launch_bounds__(kSegmentBlock) row_moments_block_per_segment(c
 }
 
 // In the reverse order: what was read last is still in the cache.
-template <class T, int V, bool kEpilogue>
-__global__ void __launch_bounds__(kSegmentBlock)
+template <class T, int V, NormEpilogue kEpilogue>
+__global__ void __launch_bounds__(kSegmentBlock, kSegmentBlocks)
     row_norm_block_per_segment(const __grid_constant__ RowNormArgs a, const __grid_constant__ EpilogueArgs e) {
   __shared__ Moments warps[kSegmentBlock / 32];
   const unsigned task = gridDim.x - 1 - blockIdx.x;
@@ -213,27 +230,43 @@ __global__ void __launch_bounds__(kSegmentBlock)
 
 // The kernels there are for rows in registers; see choose().
 template <class T, bool kEpilogue>
-void (*pick_rows(int vector, int loads))(RowNormArgs, EpilogueArgs, int) {
+void (*pick_rows(int vector, int loads))(RowNormArgs, EpilogueArgs, int, int) {
   constexpr int V = 16 / static_cast<int>(sizeof(T));
-  if (vector == 1) return &row_norm_rows_of_lanes<T, 1, 4, 1, kEpilogue>;
-  if (loads == 1) return &row_norm_rows_of_lanes<T, V, 1, 4, kEpilogue>;
-  if (loads == 2) return &row_norm_rows_of_lanes<T, V, 2, 2, kEpilogue>;
-  return &row_norm_rows_of_lanes<T, V, 4, 1, kEpilogue>;
+  if (vector == 1) return &row_norm_rows_of_lanes<T, 1, 4, kEpilogue>;
+  if constexpr (!kEpilogue) {  // whose code is long: the next larger number of packs serves too
+    if (loads == 1) return &row_norm_rows_of_lanes<T, V, 1, kEpilogue>;
+    if (loads == 3) return &row_norm_rows_of_lanes<T, V, 3, kEpilogue>;
+  }
+  if (loads <= 2) return &row_norm_rows_of_lanes<T, V, 2, kEpilogue>;
+  return &row_norm_rows_of_lanes<T, V, 4, kEpilogue>;
 }
 
-template <class T, int V, bool kEpilogue>
+// The second pass, or both in one.
+template <class T, int V>
+void (*pick_pass(bool segments, NormEpilogue e))(RowNormArgs, EpilogueArgs) {
+  if (segments) {
+    if (e == NormEpilogue::none) return &row_norm_block_per_segment<T, V, NormEpilogue::none>;
+    if (e == NormEpilogue::silu) return &row_norm_block_per_segment<T, V, NormEpilogue::silu>;
+    return &row_norm_block_per_segment<T, V, NormEpilogue::chain>;
+  }
+  if (e == NormEpilogue::none) return &row_norm_block_per_row<T, V, NormEpilogue::none>;
+  if (e == NormEpilogue::silu) return &row_norm_block_per_row<T, V, NormEpilogue::silu>;
+  return &row_norm_block_per_row<T, V, NormEpilogue::chain>;
+}
+
+template <class T, int V>
 void preload_passes() {
-  preload(reinterpret_cast<const void*>(&row_norm_block_per_row<T, V, kEpilogue>));
-  preload(reinterpret_cast<const void*>(&row_norm_block_per_segment<T, V, kEpilogue>));
+  preload(reinterpret_cast<const void*>(&row_moments_block_per_segment<T, V>));
+  for (const bool segments : {false, true}) {
+    for (const NormEpilogue e : kNormEpilogues) preload(reinterpret_cast<const void*>(pick_pass<T, V>(segments, e)));
+  }
 }
 
 template <class T, bool kEpilogue>
-void preload_all() {
+void preload_rows() {
   constexpr int V = 16 / static_cast<int>(sizeof(T));
-  for (const int loads : {1, 2, 4}) preload(reinterpret_cast<const void*>(pick_rows<T, kEpilogue>(V, loads)));
+  for (const int loads : {1, 2, 3, 4}) preload(reinterpret_cast<const void*>(pick_rows<T, kEpilogue>(V, loads)));
   preload(reinterpret_cast<const void*>(pick_rows<T, kEpilogue>(1, 4)));
-  preload_passes<T, V, kEpilogue>();
-  preload_passes<T, 1, kEpilogue>();
 }
 
 }  // namespace
@@ -243,10 +276,10 @@ RowNorm::RowNorm(const RowNormProblem& problem, int sm_count) : problem_(problem
   other_ = choose(false);
   dispatch(problem.dtype, [](auto t) {
     using T = decltype(t);
-    preload(reinterpret_cast<const void*>(&row_moments_block_per_segment<T, 16 / sizeof(T)>));
-    preload(reinterpret_cast<const void*>(&row_moments_block_per_segment<T, 1>));
-    preload_all<T, false>();
-    preload_all<T, true>();
+    preload_passes<T, 16 / sizeof(T)>();
+    preload_passes<T, 1>();
+    preload_rows<T, false>();
+    preload_rows<T, true>();
   });
 }
 
@@ -257,17 +290,21 @@ RowNorm::Choice RowNorm::choose(bool aligned) const {
   const std::int64_t packs = problem_.length / c.vector;
   // In registers if the rows are enough for all multiprocessors, or so short that no more of them would be faster.
   if (packs <= 4 * kMostLanes && (problem_.rows >= sm_count_ / 2 || problem_.length <= kFew)) {
-    c.loads = c.vector == 1 || packs >= 32 ? 4 : packs >= 16 ? 2 : 1;
-    c.rows = 4 / c.loads;
-    if (c.vector == 1) c.rows = 1;
-    const std::int64_t lanes = ceil_div<std::int64_t>(packs, c.loads);
-    c.lanes = static_cast<int>(std::bit_ceil(static_cast<std::uint64_t>(lanes)));
+    const auto lanes_of = [&](int loads) {
+      return static_cast<int>(std::bit_ceil(static_cast<std::uint64_t>(ceil_div<std::int64_t>(packs, loads))));
+    };
+    // Four packs a thread, or three where these leave fewer lanes without; of short rows as many as leave four lanes.
+    c.loads = c.vector == 1 ? 4 : static_cast<int>(std::clamp<std::int64_t>(ceil_div<std::int64_t>(packs, 4), 1, 4));
+    if (c.loads == 4 && c.vector > 1 && 3 * lanes_of(3) < 4 * lanes_of(4)) c.loads = 3;
+    c.lanes = lanes_of(c.loads);
+    const std::int64_t together = std::int64_t{std::max(kSegmentBlock, c.lanes) / c.lanes} * 8 * sm_count_;  // rows of 8 blocks each
+    c.rounds = static_cast<int>(std::clamp<std::int64_t>(problem_.rows / together, 1, 8));
     return c;
   }
-  // Ranges of rows until there are 8 blocks a multiprocessor, but none so short that its threads have nothing to do.
-  const std::int64_t wanted = ceil_div<std::int64_t>(8 * sm_count_, problem_.rows);
+  // Ranges of rows until every multiprocessor has the blocks that it holds at once, none of which so short that threads have nothing to do.
+  const std::int64_t wanted = std::max<std::int64_t>(1, std::int64_t{kSegmentBlocks} * sm_count_ / problem_.rows);
   const std::int64_t most = std::clamp<std::int64_t>(packs / (4 * kSegmentBlock), 1, kMostSegments);
-  const std::int64_t segments = std::clamp<std::int64_t>(wanted, 1, most);
+  const std::int64_t segments = std::min(wanted, most);
   c.path = problem_.rows >= 2 * sm_count_ || segments == 1 ? Path::block : Path::segments;
   c.segment = ceil_div(packs, segments) * c.vector;
   c.segments = static_cast<int>(ceil_div(problem_.length, c.segment));
@@ -285,7 +322,7 @@ std::size_t RowNorm::workspace_bytes() const {
 
 std::string RowNorm::describe() const {
   if (aligned_.path == Path::registers) {
-    return concat_text(aligned_.lanes, " lanes of ", aligned_.rows, aligned_.rows == 1 ? " row" : " rows", " in registers, packs of ",
+    return concat_text(aligned_.lanes, " lanes a row in registers, ", aligned_.loads, aligned_.loads == 1 ? " pack" : " packs", " of ",
                        aligned_.vector);
   }
   if (aligned_.path == Path::block) return "a block per row, read twice";
@@ -318,25 +355,19 @@ void RowNorm::launch(const RowNormCall& call, cudaStream_t stream) const {
     const bool chain = call.epilogue.count > 0;
     if (c.path == Path::registers) {
       const int threads = std::max(kSegmentBlock, c.lanes);
-      const std::int64_t blocks = ceil_div<std::int64_t>(a.rows, std::int64_t{threads / c.lanes} * c.rows);
+      const std::int64_t blocks = ceil_div<std::int64_t>(a.rows, std::int64_t{threads / c.lanes} * c.rounds);
       const auto kernel = chain ? pick_rows<T, true>(c.vector, c.loads) : pick_rows<T, false>(c.vector, c.loads);
       launch_kernel(kernel, grid_of(blocks), dim3(static_cast<unsigned>(threads)), 0, stream, a, call.epilogue,
-                    std::bit_width(static_cast<unsigned>(c.lanes)) - 1);
+                    std::bit_width(static_cast<unsigned>(c.lanes)) - 1, c.rounds);
       return;
     }
-    const bool packs = c.vector > 1;
-    if (c.path == Path::block) {
-      const auto plain = packs ? &row_norm_block_per_row<T, V, false> : &row_norm_block_per_row<T, 1, false>;
-      const auto full = packs ? &row_norm_block_per_row<T, V, true> : &row_norm_block_per_row<T, 1, true>;
-      launch_kernel(chain ? full : plain, grid_of(a.rows), dim3(kRowBlock), 0, stream, a, call.epilogue);
-      return;
+    const bool packs = c.vector > 1, segments = c.path == Path::segments;
+    const NormEpilogue e = epilogue_kind(call.epilogue);
+    const dim3 grid = grid_of(segments ? a.rows * a.segments : a.rows), block(segments ? kSegmentBlock : kRowBlock);
+    if (segments) {
+      launch_kernel(packs ? &row_moments_block_per_segment<T, V> : &row_moments_block_per_segment<T, 1>, grid, block, 0, stream, a);
     }
-    const dim3 grid = grid_of(a.rows * a.segments);
-    const auto moments = packs ? &row_moments_block_per_segment<T, V> : &row_moments_block_per_segment<T, 1>;
-    launch_kernel(moments, grid, dim3(kSegmentBlock), 0, stream, a);
-    const auto plain = packs ? &row_norm_block_per_segment<T, V, false> : &row_norm_block_per_segment<T, 1, false>;
-    const auto full = packs ? &row_norm_block_per_segment<T, V, true> : &row_norm_block_per_segment<T, 1, true>;
-    launch_kernel(chain ? full : plain, grid, dim3(kSegmentBlock), 0, stream, a, call.epilogue);
+    launch_kernel(packs ? pick_pass<T, V>(segments, e) : pick_pass<T, 1>(segments, e), grid, block, 0, stream, a, call.epilogue);
   });
 }
 

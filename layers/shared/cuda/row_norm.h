@@ -35,7 +35,7 @@ class RowNorm {
   /// Loads the kernels. Throws CudaError.
   RowNorm(const RowNormProblem& problem, int sm_count);
   std::size_t workspace_bytes() const;
-  /// "lanes of a row in registers", "a block per row, read twice" or "N segments of a row, read twice", for aligned tensors.
+  /// "N lanes a row in registers, …", "a block per row, read twice" or "N segments of a row, read twice", for aligned tensors.
   std::string describe() const;
   void launch(const RowNormCall& call, cudaStream_t stream) const;
 
@@ -43,10 +43,10 @@ class RowNorm {
   enum class Path : std::uint8_t { registers, block, segments };
   struct Choice {
     Path path = Path::registers;
-    int vector = 1;                      // elements of a pack
-    int loads = 4, rows = 1, lanes = 8;  // in registers: packs and rows of a thread, threads of a row
-    std::int64_t segment = 0;            // elements; a multiple of a pack
-    int segments = 1;                    // of a row
+    int vector = 1;                        // elements of a pack
+    int loads = 4, lanes = 8, rounds = 1;  // in registers: packs of a thread, threads of a row, rows of a thread one after the other
+    std::int64_t segment = 0;              // elements; a multiple of a pack
+    int segments = 1;                      // of a row
   };
   Choice choose(bool packs) const;
 
