@@ -258,7 +258,7 @@ TEST(AttentionKernel, WarpGroupsAreForComputeCapability90) {
   call.width = call.value_width = 64;
   call.q.row = call.k.row = call.v.row = 64;
   for (const int capability : {80, 86, 89, 100, 120}) EXPECT_FALSE(cuda::takes_warpgroup_attention(DType::bf16, call, capability));
-  if (!cuda::takes_warpgroup_attention(DType::bf16, call, 90)) GTEST_SKIP() << "this build has no code for sm_90a";
+  if (!cuda::takes_warpgroup_attention(DType::bf16, call, 90)) GTEST_SKIP() << "no code for sm_90a, or no driver";
   EXPECT_FALSE(cuda::takes_warpgroup_attention(DType::f32, call, 90));
   for (cuda::HeadsView cuda::AttentionCall::*x : {&cuda::AttentionCall::q, &cuda::AttentionCall::k, &cuda::AttentionCall::v}) {
     cuda::AttentionCall other = call;

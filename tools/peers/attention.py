@@ -15,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+import warnings
 
 import torch
 import torch.nn.functional as F
@@ -145,6 +146,7 @@ def main():
     shapes = parse_shapes(options.shapes)
     if not torch.cuda.is_available():
         raise SystemExit("no CUDA device")
+    warnings.filterwarnings("ignore")  # of backends that do not take a shape; the table says so
     rate = matrix_rate(DTYPES[options.dtype], options.rounds)
     report = {"device": torch.cuda.get_device_name(0), "torch": torch.__version__, "cudnn": torch.backends.cudnn.version(),
               "date": datetime.date.today().isoformat(), "dtype": options.dtype, "matrix_tflops": rate, "rows": []}

@@ -39,7 +39,8 @@ inline constexpr int kFusedWidth = 512;
 void launch_fused_attention(DType dtype, const AttentionCall& call, cudaStream_t stream);
 void preload_fused_attention(DType dtype, const AttentionCall& call);
 
-/// The fused kernel of f16 and bf16 by warp-group products, for compute capability 9.0 and views of whole packs.
+/// The fused kernel of f16 and bf16 by warp-group products, for compute capability 9.0, views of whole packs and drivers with tensor
+/// copies.
 bool takes_warpgroup_attention(DType dtype, const AttentionCall& call, int compute_capability);
 void launch_warpgroup_attention(DType dtype, const AttentionCall& call, int sm_count, cudaStream_t stream);
 void preload_warpgroup_attention(DType dtype, const AttentionCall& call);

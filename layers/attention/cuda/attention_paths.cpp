@@ -3,6 +3,7 @@
 
 #include <frieze/core/error.h>
 #include <frieze/layers/attention/cuda/attention_call.h>
+#include <frieze/layers/shared/cuda/tensor_map.h>
 
 namespace frieze::cuda {
 
@@ -11,7 +12,8 @@ bool takes_warpgroup_attention(DType dtype, const AttentionCall& call, int compu
   // Copies of boxes of 64 columns. Masks of wide heads would cost registers that their sums take.
   const bool packs = call.q.packs(call.width) && call.k.packs(call.width) && call.v.packs(call.value_width);
   const bool masked = call.mask_kind != MaskKind::none && std::max(call.width, call.value_width) > 256;
-  return compute_capability == 90 && dtype != DType::f32 && call.width <= kFusedWidth && packs && !masked;
+  const bool fits = dtype != DType::f32 && call.width <= kFusedWidth && packs && !masked;
+  return compute_capability == 90 && fits && tensor_map_encoder() != nullptr;
 #else
   (void)dtype, (void)call, (void)compute_capability;
   return false;

@@ -12,11 +12,15 @@ using EncodeTensorMap = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32
                                      const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle,
                                      CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
 
-/// The driver's function. Throws CudaError if it has none; call it ahead of a capture.
-inline EncodeTensorMap require_tensor_maps() {
+/// The driver's function; nullptr if it has none, or if there is no driver.
+inline EncodeTensorMap tensor_map_encoder() {
   static const EncodeTensorMap found = driver_entry<EncodeTensorMap>("cuTensorMapEncodeTiled", 12000);
-  check<CudaError>(found != nullptr, "the driver has no cuTensorMapEncodeTiled, which kernels of warp-group products need");
   return found;
+}
+/// The same. Throws CudaError if there is none; call it ahead of a capture.
+inline EncodeTensorMap require_tensor_maps() {
+  check<CudaError>(tensor_map_encoder() != nullptr, "the driver has no cuTensorMapEncodeTiled, which kernels of warp-group products need");
+  return tensor_map_encoder();
 }
 
 /// A tensor of f16 or bf16 and its boxes, rows of 128 bytes swizzled by 128 bytes. `extents` and `box` in elements, fastest first;
