@@ -306,11 +306,23 @@ __device__ __forceinline__ void multiply_piece(const WarpgroupAttentionArgs& f, 
   }
 
   T* const o = static_cast<T*>(const_cast<void*>(a.o.data)) + head_offset(a.o, at.n, at.head);
+  const bool whole = f.o_pairs && at.first_column + P::kValueColumns <= a.value_width;  // every column is there, at multiples of 4 bytes
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const float inverse = rows.inverse(half);
     if (row + half * 8 >= a.rows) continue;
     T* const to = o + std::int64_t{row + half * 8} * a.o.row;
+    if (whole) {
+      auto* const pairs = reinterpret_cast<std::uint32_t*>(to + at.first_column + lane % 4 * 2);
+#pragma unroll
+      for (int u = 0; u < P::kValueUnits; ++u) {
+#pragma unroll
+        for (int i = 0; i < kSums; i += 4) {
+          pairs[(u * P::kColumns + i / 4 * 8) / 2] = pack_two<T>(sums[u][i + 2 * half] * inverse, sums[u][i + 2 * half + 1] * inverse);
+        }
+      }
+      continue;
+    }
 #pragma unroll
     for (int u = 0; u < P::kValueUnits; ++u) {
 #pragma unroll
