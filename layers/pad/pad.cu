@@ -124,6 +124,51 @@ __global__ void __launch_bounds__(kBlock) pad_run_per_thread(const E* x, E* y, c
   }
 }
 
+// L lanes own a row of y: packs at multiples of 16 bytes of y that lie inside of the row of x, then what is left on both sides of them, one
+// by one. x and y are aligned.
+template <class E, int L>
+__global__ void __launch_bounds__(kBlock) pad_row_per_lanes(const E* x, E* y, const __grid_constant__ PadArgs a, E value) {
+  constexpr int N = 16 / sizeof(E);
+  const std::int64_t row = (std::int64_t{blockIdx.x} * kBlock + threadIdx.x) / L;
+  const int lane = static_cast<int>(threadIdx.x) % L;
+  if (row * a.out_row >= a.elements) return;
+  const std::int64_t from = source_row(a, row), start = row * a.out_row;
+  E* const out = y + start;
+  const int skew = static_cast<int>(start & (N - 1));
+  // What is alike: all of a row of the value, else what comes from the row of x.
+  const int begin = from < 0 ? 0 : a.left * a.inner, end = from < 0 ? a.out_row : begin + a.row;
+  int first = (skew + begin + N - 1) / N * N - skew, last = end;
+  if (from >= 0 && from + a.row + N - 1 > a.in_elements) last -= N;  // the second load of a pack would end behind x
+  const int packs = max(0, (last - first) / N);
+  if (packs == 0) first = a.out_row;
+  const int behind = packs == 0 ? a.out_row : first + packs * N;
+  Pack<E, N> filled;
+#pragma unroll
+  for (int j = 0; j < N; ++j) filled.v[j] = value;
+#pragma unroll 4
+  for (int i = lane; i < packs; i += L) {
+    const int at = first + i * N;
+    if (from >= 0) {
+      *reinterpret_cast<uint4*>(out + at) = load_shifted(x, from + at - begin);
+    } else {
+      *reinterpret_cast<Pack<E, N>*>(out + at) = filled;
+    }
+  }
+  for (int i = lane; i < first + a.out_row - behind; i += L) {
+    const int at = i < first ? i : i - first + behind, inside = at - a.left * a.inner;
+    E v = value;
+    if (from >= 0) {
+      if (inside >= 0 && inside < a.row) {
+        v = x[from + inside];
+      } else if (a.mode != PadMode::zeros) {
+        const int pixel = a.inner == 1 ? at : at / a.inner;
+        v = x[from + source_of(pixel - a.left, a.width, a.mode) * a.inner + (at - pixel * a.inner)];
+      }
+    }
+    out[at] = v;
+  }
+}
+
 // Calls body with an unsigned integer of the type's size: nothing is computed.
 template <class Body>
 void with_bits(DType t, Body&& body) {
@@ -165,6 +210,8 @@ class PadKernel final : public NodeKernel {
       preload(reinterpret_cast<const void*>(&pad_pack_per_thread<E, N>));
       preload(reinterpret_cast<const void*>(&pad_run_per_thread<E, N>));
       preload(reinterpret_cast<const void*>(&pad_run_per_thread<E, 1>));
+      preload(reinterpret_cast<const void*>(&pad_row_per_lanes<E, 8>));
+      preload(reinterpret_cast<const void*>(&pad_row_per_lanes<E, 32>));
     });
   }
 
@@ -176,10 +223,15 @@ class PadKernel final : public NodeKernel {
     with_bits(args.out[0].dtype, [&](auto e) {
       using E = decltype(e);
       constexpr int N = 16 / sizeof(E);
-      const int run = aligned ? N : 1;
-      const auto kernel = !aligned ? &pad_run_per_thread<E, 1> : a_.inner % N == 0 ? &pad_pack_per_thread<E, N> : &pad_run_per_thread<E, N>;
+      const bool whole = aligned && a_.inner % N == 0;
+      const int lanes = !aligned || whole || a_.out_row < 8 * N ? 0 : a_.out_row < 64 * N ? 8 : 32;
+      const auto kernel = !aligned     ? &pad_run_per_thread<E, 1>
+                          : whole      ? &pad_pack_per_thread<E, N>
+                          : lanes == 0 ? &pad_run_per_thread<E, N>
+                          : lanes == 8 ? &pad_row_per_lanes<E, 8>
+                                       : &pad_row_per_lanes<E, 32>;
       PadArgs a = a_;
-      a.threads = ceil_div<std::int64_t>(a.elements, run);
+      a.threads = lanes > 0 ? a.elements / a.out_row * lanes : ceil_div<std::int64_t>(a.elements, aligned ? N : 1);
       launch_kernel(kernel, grid_of(ceil_div<std::int64_t>(a.threads, kBlock)), dim3(kBlock), 0, stream, args.in[0].as<const E>(),
                     args.out[0].as<E>(), a, static_cast<E>(value_));
     });
