@@ -6,37 +6,14 @@
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/core/error.h>
 #include <frieze/layers/interpolate/interpolate.h>
-#include <frieze/core/cuda/launch.cuh>
-#include <frieze/layers/shared/cuda/epilogue.cuh>
+#include <frieze/layers/interpolate/cuda/resample.cuh>
 
 namespace frieze::cuda {
 namespace {
 
 constexpr int kBlock = 128;
-constexpr int kMostRows = 8;    // of y that a thread makes one below the other, so that it blends rows of x once
+constexpr int kMostRows = 16;   // of y that a thread makes one below the other, so that it blends rows of x once
 constexpr int kWindowRows = 4;  // likewise, of any number of weights
-
-struct AxisArgs {
-  const int* start = nullptr;
-  const int* count = nullptr;  // of weights, for taps that are not known at compile time
-  const float* weights = nullptr;
-  int taps = 1, in = 0, out = 0;
-};
-
-struct InterpolateArgs {
-  AxisArgs h, w;
-  std::int64_t threads = 0;
-  std::int64_t x_plane = 0, y_plane = 0;  // nhwc: an image; nchw: one channel of it
-  int units = 0, row_groups = 0, rows = 1;
-  int inner = 1, packs = 1;  // nhwc: channels, and packs of N of them; nchw: 1
-};
-
-// K weights of an axis at output `i`.
-template <int K>
-__device__ __forceinline__ void load_weights(const AxisArgs& a, int i, float (&w)[K]) {
-#pragma unroll
-  for (int k = 0; k < K; ++k) w[k] = K == 1 ? 1.0F : a.weights[static_cast<std::int64_t>(i) * K + k];
-}
 
 template <class T, int N>
 __device__ __forceinline__ void store(const float (&v)[N], T* to) {
@@ -46,8 +23,6 @@ __device__ __forceinline__ void store(const float (&v)[N], T* to) {
   *reinterpret_cast<Pack<T, N>*>(to) = pack;
 }
 
-__device__ __forceinline__ int clamped(int i, int extent) { return min(max(i, 0), extent - 1); }
-
 // What a thread owns: N neighbouring channels of one column (kChannels, nhwc), or N neighbouring columns, of `rows` rows of y.
 template <class T, int N, bool kChannels>
 struct Strip {
@@ -55,7 +30,7 @@ struct Strip {
   T* out;
   int column, first_row, rows;
 
-  __device__ __forceinline__ Strip(const T* x, T* y, const InterpolateArgs& a, std::int64_t thread) {
+  __device__ __forceinline__ Strip(const T* x, T* y, const ResampleArgs& a, std::int64_t thread) {
     const DivMod unit = div_mod(thread, a.units), group = div_mod(unit.quotient, a.row_groups);
     const auto at = static_cast<int>(unit.remainder);
     column = kChannels ? at / a.packs : at * N;
@@ -67,10 +42,11 @@ struct Strip {
   }
 };
 
-// K weights along each axis. Of the K rows of x that a row of y needs, blended along the width, those of the row before are still there.
+// K weights along each axis. Of the rows of x, blended along the width, the last K are kept; one more is on its way.
 template <class T, int N, int K, bool kChannels>
-__global__ void __launch_bounds__(kBlock) interpolate_rows_per_thread(const T* x, T* y, const __grid_constant__ InterpolateArgs a) {
-  constexpr int kColumns = kChannels ? 1 : N;
+__global__ void __launch_bounds__(kBlock) interpolate_rows_per_thread(const T* x, T* y, const __grid_constant__ ResampleArgs a) {
+  constexpr int kColumns = kChannels ? 1 : N, kParts = kChannels ? K : N * K;
+  using Part = Pack<T, kChannels ? N : 1>;
   const std::int64_t thread = std::int64_t{blockIdx.x} * kBlock + threadIdx.x;
   if (thread >= a.threads) return;
   const Strip<T, N, kChannels> strip(x, y, a, thread);
@@ -85,47 +61,41 @@ __global__ void __launch_bounds__(kBlock) interpolate_rows_per_thread(const T* x
     for (int k = 0; k < K; ++k) offset[i][k] = clamped(start + k, a.w.in) * a.inner;
     load_weights<K>(a.w, strip.column + i, across[i]);
   }
-
-  // Row `row` of x, blended along the width.
-  const auto blend = [&](int row, float(&v)[N]) {
-    const T* const line = strip.plane + static_cast<std::int64_t>(row) * a.w.in * a.inner;
+  const auto fetch = [&](int row, Part(&to)[kParts]) {
+    const T* const line = strip.plane + static_cast<std::int64_t>(clamped(row, a.h.in)) * a.w.in * a.inner;
 #pragma unroll
-    for (int i = 0; i < N; ++i) v[i] = 0;
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      if constexpr (kChannels) {
-        const auto pack = *reinterpret_cast<const Pack<T, N>*>(line + offset[0][k]);
-#pragma unroll
-        for (int i = 0; i < N; ++i) v[i] = K == 1 ? widen(pack.v[i]) : fmaf(across[0][k], widen(pack.v[i]), v[i]);
-      } else {
-#pragma unroll
-        for (int i = 0; i < N; ++i) v[i] = K == 1 ? widen(line[offset[i][k]]) : fmaf(across[i][k], widen(line[offset[i][k]]), v[i]);
-      }
-    }
+    for (int p = 0; p < kParts; ++p) to[p] = *reinterpret_cast<const Part*>(line + offset[p / K][p % K]);
   };
 
-  float kept[K][N];
-  int have = 0;
+  float kept[K][N] = {};
+  int row = a.h.start[strip.first_row];  // of x, the next to be blended; `ahead` is what it has
+  Part ahead[kParts];
+  fetch(row, ahead);
 #pragma unroll 1
   for (int r = 0; r < strip.rows; ++r, out += static_cast<std::int64_t>(a.w.out) * a.inner) {
     const int i = strip.first_row + r, start = a.h.start[i];
-    int first = 0;
-    if (r > 0 && start == have) first = K;
-    if (K > 1 && r > 0 && start == have + 1) {
-      first = K - 1;
-#pragma unroll
-      for (int k = 0; k + 1 < K; ++k) {
-#pragma unroll
-        for (int j = 0; j < N; ++j) kept[k][j] = kept[k + 1][j];
-      }
-    }
-    have = start;
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      if (k >= first) blend(clamped(start + k, a.h.in), kept[k]);
-    }
     float down[K], sum[N] = {};
     load_weights<K>(a.h, i, down);
+    if (start > row) {  // none of the rows that are kept is needed
+      row = start;
+      fetch(row, ahead);
+    }
+#pragma unroll 1
+    for (; row < start + K; ++row) {
+#pragma unroll
+      for (int j = 0; j < N; ++j) {
+#pragma unroll
+        for (int k = 0; k + 1 < K; ++k) kept[k][j] = kept[k + 1][j];
+        float v = 0;
+#pragma unroll
+        for (int k = 0; k < K; ++k) {
+          const float from = widen(kChannels ? ahead[k].v[kChannels ? j : 0] : ahead[kChannels ? 0 : j * K + k].v[0]);
+          v = K == 1 ? from : fmaf(across[kChannels ? 0 : j][k], from, v);
+        }
+        kept[K - 1][j] = v;
+      }
+      fetch(row + 1, ahead);
+    }
 #pragma unroll
     for (int k = 0; k < K; ++k) {
 #pragma unroll
@@ -138,7 +108,7 @@ __global__ void __launch_bounds__(kBlock) interpolate_rows_per_thread(const T* x
 // Any number of weights, all inside of the image: each row of x that one of up to kWindowRows rows of y needs is blended along the width
 // once, and added to all of those. In nchw the weights of a column are kept, if they are few.
 template <class T, int N, bool kChannels>
-__global__ void __launch_bounds__(kBlock) interpolate_window_per_thread(const T* x, T* y, const __grid_constant__ InterpolateArgs a) {
+__global__ void __launch_bounds__(kBlock) interpolate_window_per_thread(const T* x, T* y, const __grid_constant__ ResampleArgs a) {
   constexpr int kColumns = kChannels ? 1 : N, kKept = kChannels ? 1 : 8;
   const std::int64_t thread = std::int64_t{blockIdx.x} * kBlock + threadIdx.x;
   if (thread >= a.threads) return;
@@ -234,8 +204,9 @@ class InterpolateKernel final : public NodeKernel {
     for (const std::int64_t row : {x.w() * inner, y.w() * inner, x.h(), y.h()}) {
       check<CudaError>(row <= kMost, "Interpolate's kernel takes rows of up to 2^31 elements, got ", row, " (x ", x, ", y ", y, ")");
     }
-    upload(layer.axis(0, x.h(), y.h()), x.h(), h_);
-    upload(layer.axis(1, x.w(), y.w()), x.w(), w_);
+    const Interpolate::Axis rows = layer.axis(0, x.h(), y.h()), columns = layer.axis(1, x.w(), y.w());
+    upload(rows, x.h(), h_);
+    upload(columns, x.w(), w_);
     // One kernel's number of weights serves both axes.
     const bool fixed = !layer.options().antialias;
     taps_ = fixed ? h_.args.taps : 0;
@@ -246,6 +217,13 @@ class InterpolateKernel final : public NodeKernel {
     a_.y_plane = y.h() * y.w() * inner;
     planes_ = nhwc_ ? x.n() : x.n() * x.c();
     sm_count_ = args.device->sm_count;
+    // Nearest pixels of whole packs have nothing to share.
+    a_.tile = nhwc_ || (taps_ == 1 && y.w() % kColumns == 0) ? 0 : interpolate_tile(rows, columns, static_cast<int>(taps_));
+    if (a_.tile > 0) {
+      const std::int64_t blocks = interpolate_tile_blocks(a_, planes_, static_cast<int>(taps_));
+      if (blocks < 2 * std::int64_t{sm_count_} || blocks > std::numeric_limits<int>::max()) a_.tile = 0;
+    }
+    if (a_.tile > 0) preload_interpolate_tile(args.out[0].dtype, static_cast<int>(taps_));
     dispatch(args.out[0].dtype, [&](auto t) {
       using T = decltype(t);
       const auto load = [](auto* kernel) { preload(reinterpret_cast<const void*>(kernel)); };
@@ -264,11 +242,16 @@ class InterpolateKernel final : public NodeKernel {
     const Format format = nhwc_ ? Format::nhwc : Format::nchw;
     check<CudaError>(args.in[0].is_contiguous(format) && args.out[0].is_contiguous(format),
                      "Interpolate's kernel takes contiguous tensors only");
+    if (a_.tile > 0) {
+      ResampleArgs a = a_;
+      const std::int64_t blocks = interpolate_tile_blocks(a, planes_, static_cast<int>(taps_));
+      return launch_interpolate_tile(args.out[0].dtype, static_cast<int>(taps_), a, blocks, args.in[0].data, args.out[0].data, stream);
+    }
     dispatch(args.out[0].dtype, [&](auto t) {
       using T = decltype(t);
       const T* x = args.in[0].as<const T>();
       T* y = args.out[0].as<T>();
-      InterpolateArgs a = a_;
+      ResampleArgs a = a_;
       const auto run = [&](auto* kernel) {
         // Long columns reuse more, as long as there are enough threads to half fill the GPU.
         a.rows = taps_ == 0 ? kWindowRows : kMostRows;
@@ -291,14 +274,16 @@ class InterpolateKernel final : public NodeKernel {
     });
   }
   std::string describe() const override {
-    return concat_text(nhwc_ ? "nhwc, a column of channels a thread" : "nchw, columns of a channel a thread", ", ", h_.args.taps, "x",
-                       w_.args.taps, " weights");
+    const char* const what = nhwc_         ? "nhwc, a column of channels a thread"
+                             : a_.tile > 0 ? "nchw, a tile a block"
+                                           : "nchw, columns of a channel a thread";
+    return concat_text(what, ", ", h_.args.taps, "x", w_.args.taps, " weights");
   }
 
  private:
   struct Table {
     DeviceBuffer start, count, weights;
-    AxisArgs args;
+    ResampledAxis args;
   };
   static void upload(const Interpolate::Axis& axis, std::int64_t in, Table& table) {
     const auto integers = [](const std::vector<std::int64_t>& from) {
@@ -313,7 +298,7 @@ class InterpolateKernel final : public NodeKernel {
   }
 
   bool nhwc_;
-  InterpolateArgs a_;
+  ResampleArgs a_;
   Table h_, w_;
   std::int64_t taps_ = 0, planes_ = 1;
   int sm_count_ = 1;

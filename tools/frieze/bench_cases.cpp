@@ -76,7 +76,6 @@ const std::vector<StandardCase>& standard_cases() {
       {"interpolate", {"x=1x256x384x512"}, {"scale=1.3"}},
       {"interpolate", {"x=1x256x256x256"}, {"scale=2", "mode=bicubic"}},
       {"interpolate", {"x=1x256x512x512"}, {"scale=0.5", "mode=bilinear", "antialias=true"}},
-      {"conv_transpose2d", {"x=1x16x384x512", "weight=16x64x2x2", "bias=64"}, {"stride=2"}},
   };
   return cases;
 }
