@@ -7,7 +7,9 @@ namespace {
 
 class ActivationKernel final : public NodeKernel {
  public:
-  ActivationKernel(Activation f, float parameter, DType t) : f_(f), parameter_(parameter) { preload_unary(t); }
+  ActivationKernel(Activation f, float parameter, DType t) : f_(f), parameter_(parameter) {
+    preload_unary({UnaryOp::Code::activation, parameter, 0, f}, t);
+  }
 
   // 2 * elements * sizeof(T) bytes, and up to 40 instructions an element: bound by memory on every GPU but for gelu in bf16,
   // which comes near its limit of instructions.

@@ -112,7 +112,12 @@ void Unary::reference(const ReferenceArgs& args) const {
 // One operation of IEEE 754 in f32 and one store are the rounding of the exact result, see elementwise.cpp; CUDA's functions are off by
 // 4 ulp at most, powf (CUDA Programming Guide, single-precision functions).
 ErrorBudget Unary::budget(std::span<const TensorSpec> in) const {
+  const bool half = in[0].dtype != DType::f32;
   if (is_exact(f_)) return {.roundings = 0, .terms = 0};
+  // In 16 bits divisions are off by 2 units of f32, sines and cosines by 2^-21, beside the store.
+  if (half && (f_ == UnaryFunction::divide || f_ == UnaryFunction::divide_into || f_ == UnaryFunction::reciprocal))
+    return {.roundings = 1.01, .terms = 0};
+  if (half && (f_ == UnaryFunction::sin || f_ == UnaryFunction::cos)) return {.roundings = 1.05, .terms = 16};
   if (is_arithmetic(f_)) return {.roundings = 1, .terms = 0};
   return {.roundings = in[0].dtype == DType::f32 ? 16.0 : 1.05, .terms = 1};
 }
@@ -135,7 +140,8 @@ void Binary::reference(const ReferenceArgs& args) const {
   from_doubles(y, args.out[0]);
 }
 
-ErrorBudget Binary::budget(std::span<const TensorSpec>) const {
+ErrorBudget Binary::budget(std::span<const TensorSpec> in) const {
+  if (f_ == BinaryFunction::divide && in[0].dtype != DType::f32) return {.roundings = 1.01, .terms = 0};
   const bool rounds = f_ == BinaryFunction::subtract || f_ == BinaryFunction::divide || f_ == BinaryFunction::prelu;
   return {.roundings = rounds ? 1.0 : 0.0, .terms = 0};
 }

@@ -57,7 +57,7 @@ BinaryOp op_of(const Binary& layer) {
 // 2 * elements * sizeof(T) bytes and, for the longest functions, 40 instructions an element: bound by memory. Not measured yet.
 class UnaryKernel final : public NodeKernel {
  public:
-  UnaryKernel(const UnaryOp& op, DType t) : op_(op) { preload_unary(t); }
+  UnaryKernel(const UnaryOp& op, DType t) : op_(op) { preload_unary(op, t); }
   void launch(const LaunchArgs& args, cudaStream_t stream) const override { launch_unary(op_, args.in[0], args.out[0], stream); }
   std::string describe() const override { return "16 bytes a thread, twice"; }
 

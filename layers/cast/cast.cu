@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <type_traits>
 
 #include <frieze/core/cuda/kernel.h>
@@ -46,11 +47,34 @@ __global__ void __launch_bounds__(kBlock) cast_element_per_thread(const From* x,
   if (i < count) y[i] = cast_to<To>(x[i]);
 }
 
+// Elements a thread: 16 bytes of the smaller type.
+template <class From, class To>
+constexpr int kPack = static_cast<int>(16 / std::min(sizeof(From), sizeof(To)));
+
+// The first thread takes what is left behind the last pack.
+template <class From, class To>
+__global__ void __launch_bounds__(kBlock) cast_pack_per_thread(const From* x, To* y, std::int64_t count) {
+  constexpr int N = kPack<From, To>;
+  const std::int64_t i = std::int64_t{blockIdx.x} * kBlock + threadIdx.x, packs = count / N;
+  if (i < packs) {
+    const Pack<From, N> from = reinterpret_cast<const Pack<From, N>*>(x)[i];
+    Pack<To, N> to;
+#pragma unroll
+    for (int j = 0; j < N; ++j) to.v[j] = cast_to<To>(from.v[j]);
+    reinterpret_cast<Pack<To, N>*>(y)[i] = to;
+  }
+  if (i == 0) {
+    for (std::int64_t rest = packs * N; rest < count; ++rest) y[rest] = cast_to<To>(x[rest]);
+  }
+}
+
 class CastKernel final : public NodeKernel {
  public:
   explicit CastKernel(const PrepareArgs& args) {
-    with_types(args.in[0].dtype, args.out[0].dtype,
-               [](auto from, auto to) { preload(reinterpret_cast<const void*>(&cast_element_per_thread<decltype(from), decltype(to)>)); });
+    with_types(args.in[0].dtype, args.out[0].dtype, [](auto from, auto to) {
+      preload(reinterpret_cast<const void*>(&cast_element_per_thread<decltype(from), decltype(to)>));
+      preload(reinterpret_cast<const void*>(&cast_pack_per_thread<decltype(from), decltype(to)>));
+    });
   }
 
   // Both tensors are contiguous in one format, so that elements lie in one order. Bound by memory.
@@ -60,11 +84,15 @@ class CastKernel final : public NodeKernel {
     with_types(x.dtype, y.dtype, [&](auto from, auto to) {
       using From = decltype(from);
       using To = decltype(to);
-      launch_kernel(&cast_element_per_thread<From, To>, grid_of(ceil_div<std::int64_t>(count, kBlock)), dim3(kBlock), 0, stream,
-                    x.as<const From>(), y.as<To>(), count);
+      constexpr std::int64_t N = kPack<From, To>;
+      const bool aligned = reinterpret_cast<std::uintptr_t>(x.data) % (sizeof(From) * N) == 0 &&
+                           reinterpret_cast<std::uintptr_t>(y.data) % (sizeof(To) * N) == 0;
+      const std::int64_t threads = aligned ? std::max<std::int64_t>(count / N, 1) : count;
+      launch_kernel(aligned ? &cast_pack_per_thread<From, To> : &cast_element_per_thread<From, To>,
+                    grid_of(ceil_div<std::int64_t>(threads, kBlock)), dim3(kBlock), 0, stream, x.as<const From>(), y.as<To>(), count);
     });
   }
-  std::string describe() const override { return "an element a thread"; }
+  std::string describe() const override { return "16 bytes or more a thread"; }
 
  private:
   template <class Body>

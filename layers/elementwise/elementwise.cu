@@ -21,7 +21,7 @@ class BinaryKernel final : public NodeKernel {
 
 class ScaleKernel final : public NodeKernel {
  public:
-  ScaleKernel(float factor, DType t) : factor_(factor) { preload_unary(t); }
+  ScaleKernel(float factor, DType t) : factor_(factor) { preload_unary({UnaryOp::Code::scale, factor}, t); }
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
     launch_unary({UnaryOp::Code::scale, factor_}, args.in[0], args.out[0], stream);
   }

@@ -32,6 +32,17 @@ struct Nest {
 /// Throws ShapeError if the shapes differ, if there are none or more than four views, or if a stride is negative.
 Nest collapse(std::span<const TensorView> views, std::size_t order = 0);
 
+/// Division of numbers below 2^31 by one that the host knows: (n * magic / 2^32 + n) >> shift, a few instructions where a GPU has no
+/// divider.
+struct Divisor {
+  std::uint32_t by = 1, magic = 1, shift = 0;
+  Divisor() = default;
+  explicit Divisor(std::uint32_t d) : by(d) {
+    while ((std::uint64_t{1} << shift) < d) ++shift;
+    magic = static_cast<std::uint32_t>(((std::uint64_t{1} << 32) * ((std::uint64_t{1} << shift) - d)) / d + 1);
+  }
+};
+
 /// A nest whose threads own `pack` neighbours along axis 0 (the last thread of a row what is left of it), as a kernel takes it.
 template <int K>
 struct ThreadNest {
@@ -39,6 +50,7 @@ struct ThreadNest {
   int rank = 1;
   std::int64_t row = 1;                       ///< elements along axis 0
   std::uint32_t extent[Shape::kMaxRank]{};    ///< in threads
+  Divisor divisor[Shape::kMaxRank]{};         ///< by the extents
   std::int64_t stride[Shape::kMaxRank][K]{};  ///< elements per step of a thread
   std::int64_t base[K]{};
 };
@@ -71,6 +83,7 @@ void for_each_piece(const Nest& nest, std::int64_t pack, Run&& run, std::int64_t
   piece.row = nest.axes[0].extent;
   for (std::size_t i = 0; i < static_cast<std::size_t>(nest.rank); ++i) {
     piece.extent[i] = static_cast<std::uint32_t>(steps[i]);
+    piece.divisor[i] = Divisor(piece.extent[i]);
     for (std::size_t k = 0; k < K; ++k) piece.stride[i][k] = nest.axes[i].stride[k] * (i == 0 ? pack : 1);
   }
   for (std::size_t k = 0; k < K; ++k) piece.base[k] = nest.base[k];

@@ -25,9 +25,11 @@ TEST(ArithmeticGpu, FunctionsOfOneValue) {
     const bool clamps = function == UnaryFunction::clamp;
     const Unary layer(function, clamps ? -0.5F : function == UnaryFunction::pow ? 3.0F : 0.75F, clamps ? 1.25F : 0.0F);
     test::each_type_and_format([&](DType t, Format format) {
-      for (const Shape& x : {Shape{1, 1, 1, 1}, Shape{2, 33, 5, 7}, Shape{1, 32, 3, 16}, Shape{2, 64, 9, 31}}) {
+      for (const Shape& x : {Shape{1, 1, 1, 1}, Shape{2, 33, 5, 7}, Shape{2, 64, 9, 31}}) {
         expect_parity(layer, {.inputs = {x}, .dtype = t, .format = format});
       }
+      expect_parity(layer, {.inputs = {{2, 33, 5, 8}}, .dtype = t, .format = format, .misalign = 1});
+      if (f % 4 != 0) return;  // the kernel for what is not contiguous is one for all functions
       test::each_placement({.inputs = {{2, 33, 5, 8}}, .dtype = t, .format = format}, {.strided = true, .in_place = true},
                            [&](const ParityCase& c) { expect_parity(layer, c); });
     });
@@ -53,7 +55,7 @@ TEST(ArithmeticGpu, FunctionsOfTwoValues) {
         for (const Shape& other :
              {full, full.with(0, 1).with(2, 1).with(3, 1), full.with(1, 1), Shape{full[1], 1, 1}, Shape{full[3]}, Shape{1}}) {
           expect_parity(layer, {.inputs = {full, other}, .dtype = t, .format = format});
-          expect_parity(layer, {.inputs = {other, full}, .dtype = t, .format = format});
+          if (f < 3) expect_parity(layer, {.inputs = {other, full}, .dtype = t, .format = format});
         }
       }
       test::each_placement({.inputs = {{2, 32, 5, 8}, {2, 32, 5, 8}}, .dtype = t, .format = format}, {.strided = true, .in_place = true},
@@ -102,14 +104,14 @@ TEST(ReduceGpu, LinesOfManyLengths) {
   FRIEZE_NEEDS_GPU();
   for (const Reduction f : {Reduction::sum, Reduction::max, Reduction::min}) {
     for (const DType t : test::kTypes) {
-      for (const std::int64_t length : {1, 2, 7, 8, 31, 64, 513, 1024, 8192, 10007, 300000}) {
+      for (const std::int64_t length : {1, 7, 8, 64, 513, 1024, 10007, 100000}) {
         expect_parity(Reduce(f, {1}), {.inputs = {{3, length}}, .dtype = t});
         expect_parity(Reduce(f, {0}), {.inputs = {{length, 3}}, .dtype = t});
-        if (length > 20000) continue;
+        if (length > 5000) continue;
         expect_parity(Reduce(f, {0}), {.inputs = {{length, 24}}, .dtype = t});
         expect_parity(Reduce(f, {1}), {.inputs = {{2, length, 16}}, .dtype = t});
       }
-      expect_parity(Reduce(f), {.inputs = {{2, 1000003}}, .dtype = t});
+      expect_parity(Reduce(f), {.inputs = {{2, 300003}}, .dtype = t});
       expect_parity(Reduce(f, {1}), {.inputs = {{5000, 40}}, .dtype = t});
       expect_parity(Reduce(f, {0, 2}), {.inputs = {{16, 48, 1000}}, .dtype = t});
       expect_parity(Reduce(f, {1, 2}), {.inputs = {{3, 100, 200, 8}}, .dtype = t});

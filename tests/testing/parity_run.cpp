@@ -47,7 +47,7 @@ FusedOp fused(const EpilogueOp& op) {
   switch (op.kind) {
     case EpilogueOp::Kind::add: return {op, std::make_shared<Add>(), "add"};
     case EpilogueOp::Kind::mul: return {op, std::make_shared<Mul>(), "mul"};
-    default: return {op, std::make_shared<ActivationLayer>(op.activation), "activation"};
+    default: return {op, std::make_shared<ActivationLayer>(op.activation, op.parameter), "activation"};
   }
 }
 

@@ -10,6 +10,8 @@ namespace frieze::cuda {
 
 inline constexpr unsigned kPointwiseBlock = 256;  // with 16 bytes a thread and 8 blocks an SM: 32 KiB in flight, what an H100 needs
 
+__device__ __forceinline__ std::uint32_t divide(const Divisor& d, std::uint32_t n) { return (__umulhi(n, d.magic) + n) >> d.shift; }
+
 /// Where pack `i` begins in each operand, and how many of its elements are left in the row; 0 past the end.
 template <int K>
 __device__ __forceinline__ int locate(const ThreadNest<K>& nest, std::uint32_t i, int pack, std::int64_t (&offset)[K]) {
@@ -20,7 +22,7 @@ __device__ __forceinline__ int locate(const ThreadNest<K>& nest, std::uint32_t i
   for (int axis = 0; axis < nest.rank; ++axis) {
     std::uint32_t at = i;
     if (axis + 1 < nest.rank) {
-      i /= nest.extent[axis];
+      i = divide(nest.divisor[axis], i);
       at -= i * nest.extent[axis];
     }
     if (axis == 0) left -= std::int64_t{at} * pack;

@@ -1,11 +1,12 @@
 // Elementwise arithmetic: one kernel for all functions of one value, one for all of two, one that chooses.
-#include <frieze/layers/shared/cuda/pointwise.h>
+#include <frieze/layers/shared/cuda/pointwise_flat.h>
 #include <frieze/layers/shared/cuda/pointwise.cuh>
+#include <frieze/layers/shared/cuda/quick_math.cuh>
 
 namespace frieze::cuda {
 namespace {
 
-constexpr std::uint32_t kUnaryPacks = 2;  // a thread: one load each leaves an H200 idle
+constexpr std::uint32_t kUnaryPacks = 2, kBinaryPacks = 2;  // a thread: one load each leaves an H200 idle
 
 // Long functions, for the packs' loops to call: inlined, each would stand in the kernel once an element.
 __device__ __noinline__ float activate_one(Activation f, float x, float p) { return activate(f, x, p); }
@@ -93,7 +94,13 @@ __device__ __forceinline__ Pack<T, N> binary_pack(const BinaryOp& op, const Pack
     case BinaryOp::Code::add: return join_packs(a, b, [](float u, float v) { return u + v; });
     case BinaryOp::Code::subtract: return join_packs(a, b, [](float u, float v) { return u - v; });
     case BinaryOp::Code::mul: return join_packs(a, b, [](float u, float v) { return u * v; });
-    case BinaryOp::Code::divide: return join_packs(a, b, [](float u, float v) { return u / v; });
+    case BinaryOp::Code::divide:
+      return join_packs(a, b, [](float u, float v) {
+        if constexpr (sizeof(T) == 4) return u / v;
+        float q;
+        asm("div.full.f32 %0, %1, %2;" : "=f"(q) : "f"(u), "f"(v));  // within 2 units of f32
+        return q;
+      });
     case BinaryOp::Code::minimum: return join_packs(a, b, [](float u, float v) { return u < v || isnan(u) ? u : v; });
     case BinaryOp::Code::maximum: return join_packs(a, b, [](float u, float v) { return u > v || isnan(u) ? u : v; });
     case BinaryOp::Code::greater: return join_packs(a, b, [](float u, float v) { return truth(u > v); });
@@ -103,20 +110,35 @@ __device__ __forceinline__ Pack<T, N> binary_pack(const BinaryOp& op, const Pack
     case BinaryOp::Code::equal: return join_packs(a, b, [](float u, float v) { return truth(u == v); });
     case BinaryOp::Code::not_equal: return join_packs(a, b, [](float u, float v) { return truth(u != v); });
     case BinaryOp::Code::gate:
-      if (op.activation == Activation::silu) return join_packs(a, b, [](float u, float v) { return u * activate(Activation::silu, v); });
+      if (op.activation == Activation::silu)
+        return join_packs(a, b, [](float u, float v) { return u * activate_for<T, Activation::silu>(v, 0); });
+      if (op.activation == Activation::sigmoid)
+        return join_packs(a, b, [](float u, float v) { return u * activate_for<T, Activation::sigmoid>(v, 0); });
+      if (op.activation == Activation::gelu)
+        return join_packs(a, b, [](float u, float v) { return u * activate_for<T, Activation::gelu>(v, 0); });
+      if (op.activation == Activation::relu) return join_packs(a, b, [](float u, float v) { return u * (v < 0.0F ? 0.0F : v); });
       return join_packs(a, b, [&](float u, float v) { return u * activate_one(op.activation, v, 0.0F); });
     default: return join_packs(a, b, [](float u, float v) { return u < 0.0F ? u * v : u; });
   }
 }
 
+// As unary_packs_per_thread, two packs of each operand in flight.
 template <class T, int N>
-__global__ void __launch_bounds__(kPointwiseBlock) binary_pack_per_thread(const T* a, const T* b, T* y, ThreadNest<3> nest, BinaryOp op) {
-  std::int64_t offset[3];
-  const int count = locate(nest, blockIdx.x * kPointwiseBlock + threadIdx.x, N, offset);
-  if (count == 0) return;
-  const auto u = load_pack<T, N>(a + offset[1], count, nest.stride[0][1] == 0);
-  const auto v = load_pack<T, N>(b + offset[2], count, nest.stride[0][2] == 0);
-  store_pack(y + offset[0], count, binary_pack(op, u, v));
+__global__ void __launch_bounds__(kPointwiseBlock) binary_packs_per_thread(const T* a, const T* b, T* y, ThreadNest<3> nest, BinaryOp op) {
+  std::int64_t offset[kBinaryPacks][3];
+  int count[kBinaryPacks];
+  Pack<T, N> u[kBinaryPacks], v[kBinaryPacks];
+#pragma unroll
+  for (int k = 0; k < kBinaryPacks; ++k) {
+    count[k] = locate(nest, (blockIdx.x * kBinaryPacks + k) * kPointwiseBlock + threadIdx.x, N, offset[k]);
+    if (count[k] == 0) continue;
+    u[k] = load_pack<T, N>(a + offset[k][1], count[k], nest.stride[0][1] == 0);
+    v[k] = load_pack<T, N>(b + offset[k][2], count[k], nest.stride[0][2] == 0);
+  }
+#pragma unroll
+  for (int k = 0; k < kBinaryPacks; ++k) {
+    if (count[k] > 0) store_pack(y + offset[k][0], count[k], binary_pack(op, u[k], v[k]));
+  }
 }
 
 template <class T, int N>
@@ -138,6 +160,11 @@ __global__ void __launch_bounds__(kPointwiseBlock)
 void launch_unary(const UnaryOp& op, const TensorView& x, const TensorView& y, cudaStream_t stream) {
   const TensorView views[] = {y, x};
   const Nest loops = collapse(views);
+  const bool flat = loops.rank == 1 && loops.axes[0].stride[0] == 1 && loops.axes[0].stride[1] == 1;
+  if (flat && ((reinterpret_cast<std::uintptr_t>(x.data) | reinterpret_cast<std::uintptr_t>(y.data)) % 16 == 0) &&
+      launch_flat_unary(op, y.dtype, x.data, y.data, loops.elements(), stream)) {
+    return;
+  }
   dispatch(y.dtype, [&](auto t) {
     using T = decltype(t);
     constexpr int kPack = 16 / sizeof(T);
@@ -157,8 +184,9 @@ void launch_binary(const BinaryOp& op, const TensorView& a, const TensorView& b,
     constexpr int kPack = 16 / sizeof(T);
     const bool packs = pack_size(loops, addresses(y, a, b), sizeof(T), true) == kPack;
     for_each_piece<3>(loops, packs ? kPack : 1, [&](const ThreadNest<3>& nest) {
-      const auto kernel = packs ? &binary_pack_per_thread<T, kPack> : &binary_pack_per_thread<T, 1>;
-      launch_kernel(kernel, blocks(nest.threads), dim3(kPointwiseBlock), 0, stream, a.as<const T>(), b.as<const T>(), y.as<T>(), nest, op);
+      const auto kernel = packs ? &binary_packs_per_thread<T, kPack> : &binary_packs_per_thread<T, 1>;
+      launch_kernel(kernel, blocks(nest.threads, kBinaryPacks), dim3(kPointwiseBlock), 0, stream, a.as<const T>(), b.as<const T>(),
+                    y.as<T>(), nest, op);
     });
   });
 }
@@ -178,7 +206,8 @@ void launch_where(const TensorView& condition, const TensorView& a, const Tensor
   });
 }
 
-void preload_unary(DType t) {
+void preload_unary(const UnaryOp& op, DType t) {
+  preload_flat_unary(op, t);
   dispatch(t, [](auto v) {
     using T = decltype(v);
     preload_all(&unary_packs_per_thread<T, 16 / sizeof(T)>, &unary_packs_per_thread<T, 1>);
@@ -188,7 +217,7 @@ void preload_unary(DType t) {
 void preload_binary(DType t) {
   dispatch(t, [](auto v) {
     using T = decltype(v);
-    preload_all(&binary_pack_per_thread<T, 16 / sizeof(T)>, &binary_pack_per_thread<T, 1>);
+    preload_all(&binary_packs_per_thread<T, 16 / sizeof(T)>, &binary_packs_per_thread<T, 1>);
   });
 }
 
