@@ -35,6 +35,8 @@ class Pool2dKernel final : public NodeKernel {
     plan_.windows.kind = w.kind;
     plan_.windows.count_padding = w.count_padding;
     plan_.windows.divisor = static_cast<int>(w.divisor);
+    const auto positions = static_cast<double>(w.h.kernel) * static_cast<double>(w.w.kernel);
+    plan_.whole_window = static_cast<float>(1 / (w.divisor != 0 ? static_cast<double>(w.divisor) : positions));
     if (format_ == Format::nhwc) {
       preload_pool_nhwc(dtype_);
     } else {
@@ -43,13 +45,12 @@ class Pool2dKernel final : public NodeKernel {
   }
 
   std::string describe() const override {
-    if (format_ == Format::nhwc) {
-      return pool_path_nhwc(plan_) == PoolPath::many_per_output ? "nhwc, a block per output and channel tile" : "nhwc, a thread per output";
-    }
-    switch (pool_path_nchw(dtype_, plan_, true)) {
-      case PoolPath::thread_per_pack: return "nchw, a thread per pack of a row";
-      case PoolPath::many_per_output: return "nchw, a warp per output";
-      default: return "nchw, a thread per output";
+    switch (format_ == Format::nhwc ? pool_path_nhwc(plan_) : pool_path_nchw(dtype_, plan_, true)) {
+      case PoolPath::thread_per_strip: return concat_text(format_, ", a thread per strip of outputs");
+      case PoolPath::warp_per_bins: return "nchw, a warp per row of bins";
+      case PoolPath::many_per_output:
+        return format_ == Format::nhwc ? "nhwc, a block per output and channel tile" : "nchw, a warp per output";
+      default: return concat_text(format_, ", a thread per output");
     }
   }
 

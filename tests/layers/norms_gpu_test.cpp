@@ -38,10 +38,11 @@ TEST(NormsGpu, LayerNormInRegisters) {
     for (const std::int64_t rows : {3, 67})
       run_norm(LayerNorm(longest), {.inputs = {{rows, longest}}, .dtype = t}, "512 lanes a row in registers");
     // Several rows for each thread, one after the other.
-    run_norm(LayerNorm(96), {.inputs = {{70001, 96}}, .dtype = t}, "in registers");
-    run_norm(LayerNorm(40), {.inputs = {{70001, 40}}, .dtype = t, .epilogue = {test::kAdd}}, "in registers");
-    run_norm(LayerNorm(520), {.inputs = {{9001, 520}}, .dtype = t}, "in registers");
+    run_norm(LayerNorm(33), {.inputs = {{20001, 33}}, .dtype = t}, "in registers");
+    run_norm(LayerNorm(33), {.inputs = {{20001, 33}}, .dtype = t, .epilogue = {test::kAdd}}, "in registers");
   }
+  run_norm(LayerNorm(520), {.inputs = {{9001, 520}}, .dtype = DType::bf16}, "in registers");
+  run_norm(LayerNorm(260), {.inputs = {{9001, 260}}}, "in registers");
 }
 
 TEST(NormsGpu, LayerNormOfLongRows) {

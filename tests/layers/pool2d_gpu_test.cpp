@@ -43,7 +43,7 @@ TEST(Pool2dGpu, Paths) {
     for (const Fill fill : {Fill::normal, Fill::special}) {
       const auto image = [&](const Shape& x, Format f) { return ParityCase{.inputs = {x}, .dtype = t, .format = f, .fill = fill}; };
       for (const Shape& x : {Shape{2, 5, 9, 32}, Shape{1, 3, 8, 64}, Shape{3, 1, 7, 8}}) {
-        const std::string packs = "nchw, a thread per pack of a row";
+        const std::string packs = "nchw, a thread per strip of outputs";
         run_pool(MaxPool2d(2), image(x, Format::nchw), packs);
         run_pool(AvgPool2d(2), image(x, Format::nchw), packs);
         run_pool(MaxPool2d(3, {.stride = 2, .padding = 1}), image(x, Format::nchw), packs);
@@ -51,7 +51,8 @@ TEST(Pool2dGpu, Paths) {
         run_pool(AvgPool2d(3, {.stride = 2, .padding = 1, .count_include_pad = false}), image(x, Format::nchw), packs);
         run_pool(MaxPool2d(3, {.stride = 1, .padding = 1}), image(x, Format::nchw), packs);
         run_pool(AvgPool2d(3, {.stride = 1, .padding = 1, .divisor_override = 5}), image(x, Format::nchw), packs);
-        run_pool(AvgPool2d(3, {.stride = Size2d(3, 2), .padding = Size2d(0, 1)}), image(x, Format::nchw), packs);
+        run_pool(AvgPool2d(3, {.stride = Size2d(3, 2), .padding = Size2d(0, 1)}), image(x, Format::nchw), "nchw, a thread per output");
+        run_pool(AvgPool2d(3, {.stride = 2, .padding = Size2d(0, 1)}), image(x, Format::nchw), packs);
         run_pool(MaxPool2d(3, {.stride = 2, .padding = 1, .ceil_mode = true}), image(x, Format::nchw), "nchw, a thread per output");
         run_pool(MaxPool2d(3, {.stride = 2}), image(x, Format::nchw), "nchw, a thread per output");
         run_pool(MaxPool2d(2, {.stride = 2, .dilation = 2}), image(x, Format::nchw), "nchw, a thread per output");
@@ -59,11 +60,16 @@ TEST(Pool2dGpu, Paths) {
       run_pool(MaxPool2d(3, {.stride = 2, .padding = 1}), image({1, 3, 9, 33}, Format::nchw), "nchw, a thread per output");
       run_pool(MaxPool2d(8, {.stride = 3, .padding = 4}), image({2, 3, 21, 33}, Format::nchw), "nchw, a warp per output");
       run_pool(AvgPool2d(11, {.stride = 5, .padding = 5}), image({2, 3, 21, 33}, Format::nchw), "nchw, a warp per output");
-      run_pool(AdaptiveAvgPool2d(2), image({2, 3, 21, 33}, Format::nchw), "nchw, a warp per output");
-      run_pool(AdaptiveMaxPool2d(3), image({2, 3, 41, 39}, Format::nchw), "nchw, a warp per output");
+      run_pool(AdaptiveAvgPool2d(2), image({2, 3, 21, 33}, Format::nchw), "nchw, a warp per row of bins");
+      run_pool(AdaptiveMaxPool2d(3), image({2, 3, 41, 39}, Format::nchw), "nchw, a warp per row of bins");
+      run_pool(AdaptiveAvgPool2d({3, 45}), image({1, 3, 9, 1031}, Format::nchw), "nchw, a warp per output");
       for (const std::int64_t channels : {1, 8, 33, 64, 264}) {
         run_pool(MaxPool2d(3, {.stride = 2, .padding = 1}), image({2, channels, 9, 11}, Format::nhwc),
-                 channels == 1 ? "" : "a thread per output");
+                 channels == 1 ? "" : "a thread per strip");
+        run_pool(AvgPool2d(3, {.stride = 1, .padding = 1}), image({2, channels, 9, 11}, Format::nhwc),
+                 channels == 1 ? "" : "a thread per strip");
+        run_pool(AvgPool2d(2), image({2, channels, 9, 11}, Format::nhwc), channels == 1 ? "" : "a thread per strip");
+        run_pool(MaxPool2d(3, {.stride = 3}), image({2, channels, 9, 11}, Format::nhwc), channels == 1 ? "" : "a thread per output");
         run_pool(MaxPool2d(Size2d(2, 5), {.stride = 2, .dilation = 2}), image({2, channels, 9, 11}, Format::nhwc), "");
         run_pool(AvgPool2d(9, {.stride = 4, .padding = 4}), image({2, channels, 21, 33}, Format::nhwc),
                  channels == 1 ? "" : "a block per output");

@@ -16,12 +16,14 @@ struct PoolArgs2d {
   std::int64_t images = 1;
   int channels = 1;
   PoolWindows<int> windows;
+  float whole_window = 1;  ///< of a mean: 1 / the divisor of a window that is inside of x
 };
 
 /// How a pooling runs, for tensors that are aligned to packs; others run by single elements.
 enum class PoolPath : std::uint8_t {
   thread_per_output,  ///< windows of few positions
-  thread_per_pack,    ///< nchw only: neighbouring outputs of a row, from packs of its input
+  thread_per_strip,   ///< common windows: neighbouring outputs, also one below the other, whose input rows are read once
+  warp_per_bins,      ///< nchw only: all bins of a row
   many_per_output,    ///< windows of many positions: a warp's (nchw) or a block's rows (nhwc)
 };
 PoolPath pool_path_nchw(DType t, const PoolArgs2d& args, bool aligned);

@@ -16,9 +16,8 @@ struct NhwcPool {
   int columns, tiles;  // many positions: packs beside each other in a block, blocks for all channels
 };
 
-// A thread owns a pack of channels of one output. kSide: height and width of the window, whose loads are then all under way at once; 0:
-// any.
-template <class T, int V, PoolKind kKind, int kSide>
+// A thread owns a pack of channels of one output.
+template <class T, int V, PoolKind kKind>
 __global__ void __launch_bounds__(kPoolBlock) pool_nhwc_pack_per_thread(const __grid_constant__ NhwcPool a) {
   const std::int64_t i = std::int64_t{blockIdx.x} * kPoolBlock + threadIdx.x;
   if (i >= a.packs) return;
@@ -31,41 +30,60 @@ __global__ void __launch_bounds__(kPoolBlock) pool_nhwc_pack_per_thread(const __
   const std::int64_t channels = a.base.channels;
   const T* x = static_cast<const T*>(a.base.x) + ((n * w.h.in + rows.first) * w.w.in + columns.first) * channels + std::int64_t{pack} * V;
   const std::int64_t row_step = std::int64_t{rows.step} * w.w.in * channels, column_step = std::int64_t{columns.step} * channels;
-  float v[V];
-#pragma unroll
-  for (int j = 0; j < V; ++j) v[j] = pool_begin<kKind>();
-  if constexpr (kSide > 0) {
-    Pack<T, V> loaded[kSide][kSide];
-#pragma unroll
-    for (int r = 0; r < kSide; ++r) {
-#pragma unroll
-      for (int c = 0; c < kSide; ++c) {
-        if (r < rows.count && c < columns.count) loaded[r][c] = *reinterpret_cast<const Pack<T, V>*>(x + r * row_step + c * column_step);
-      }
-    }
-#pragma unroll
-    for (int r = 0; r < kSide; ++r) {
-#pragma unroll
-      for (int c = 0; c < kSide; ++c) {
-        if (r >= rows.count || c >= columns.count) continue;
-#pragma unroll
-        for (int j = 0; j < V; ++j) v[j] = pool_join<kKind>(v[j], widen(loaded[r][c].v[j]));
-      }
-    }
-  } else {
-    for (int r = 0; r < rows.count; ++r) {
+  PoolPack<T, V, kKind> all;
+  for (int r = 0; r < rows.count; ++r) {
 #pragma unroll 4
-      for (int c = 0; c < columns.count; ++c) {
-        const auto loaded = *reinterpret_cast<const Pack<T, V>*>(x + r * row_step + c * column_step);
-#pragma unroll
-        for (int j = 0; j < V; ++j) v[j] = pool_join<kKind>(v[j], widen(loaded.v[j]));
-      }
-    }
+    for (int c = 0; c < columns.count; ++c) all.join(*reinterpret_cast<const Pack<T, V>*>(x + r * row_step + c * column_step));
   }
   Pack<T, V> out;
 #pragma unroll
-  for (int j = 0; j < V; ++j) out.v[j] = narrow<T>(pool_end<kKind>(w, rows, columns, v[j]));
+  for (int j = 0; j < V; ++j) out.v[j] = narrow<T>(pool_end<kKind>(a.base, rows, columns, all.value(j)));
   *reinterpret_cast<Pack<T, V>*>(static_cast<T*>(a.base.y) + i * V) = out;
+}
+
+// A thread owns a pack of channels of kRows outputs below each other, whose windows of kSide x kSide positions share rows of the input.
+template <class T, int V, PoolKind kKind, int kSide, int kStride, int kRows>
+__global__ void __launch_bounds__(kPoolBlock) pool_nhwc_strip_per_thread(const __grid_constant__ NhwcPool a) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kPoolBlock + threadIdx.x;
+  if (i >= a.packs) return;
+  const PoolWindows<int>& w = a.base.windows;
+  int pack, column;
+  std::int64_t line;  // n * strips + strip
+  a.index.split(i, pack, column, line);
+  const int strips = static_cast<int>(a.rows.divisor);
+  const std::int64_t n = a.index.wide ? line / strips : std::int64_t{a.rows.quotient(static_cast<std::uint32_t>(line))};
+  const int first_row = static_cast<int>(line - n * strips) * kRows;
+  const int top = first_row * kStride - w.h.padding, left = column * kStride - w.w.padding;
+  const std::int64_t channels = a.base.channels;
+  const T* x = static_cast<const T*>(a.base.x) + n * w.h.in * w.w.in * channels + std::int64_t{pack} * V;
+  PoolPack<T, V, kKind> all[kRows];
+#pragma unroll
+  for (int u = 0; u < (kRows - 1) * kStride + kSide; ++u) {
+    const int h = top + u;
+    if (h < 0 || h >= w.h.in) continue;
+    PoolPack<T, V, kKind> row;
+#pragma unroll
+    for (int c = 0; c < kSide; ++c) {
+      const int at = left + c;
+      if (at >= 0 && at < w.w.in) row.join(*reinterpret_cast<const Pack<T, V>*>(x + (std::int64_t{h} * w.w.in + at) * channels));
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      if (u >= r * kStride && u < r * kStride + kSide) all[r].join(row);
+    }
+  }
+  const PoolSpan<int> columns = w.w.span(column);
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+    const int row = first_row + r;
+    if (row >= w.h.out) continue;
+    const PoolSpan<int> rows = w.h.span(row);
+    Pack<T, V> out;
+#pragma unroll
+    for (int j = 0; j < V; ++j) out.v[j] = narrow<T>(pool_end<kKind>(a.base, rows, columns, all[r].value(j)));
+    const std::int64_t at = ((n * w.h.out + row) * w.w.out + column) * channels + std::int64_t{pack} * V;
+    *reinterpret_cast<Pack<T, V>*>(static_cast<T*>(a.base.y) + at) = out;
+  }
 }
 
 // Windows of many positions: a block owns blockDim.x packs of one output, a thread every blockDim.y-th position of one.
@@ -106,15 +124,24 @@ __global__ void __launch_bounds__(kPoolBlock) pool_nhwc_block_per_channel_tile(c
   if (threadIdx.y != 0 || at >= channels) return;
   Pack<T, V> out;
 #pragma unroll
-  for (int j = 0; j < V; ++j) out.v[j] = narrow<T>(pool_end<kKind>(w, rows, columns, own[j]));
+  for (int j = 0; j < V; ++j) out.v[j] = narrow<T>(pool_end<kKind>(a.base, rows, columns, own[j]));
   *reinterpret_cast<Pack<T, V>*>(static_cast<T*>(a.base.y) + output * channels + at) = out;
 }
 
+struct Strips {
+  void (*kernel)(NhwcPool) = nullptr;  // nullptr: another window
+  int rows = 1;
+};
+
 template <class T, int V, PoolKind kKind>
-void (*pick(int side))(NhwcPool) {
-  if (side == 2) return &pool_nhwc_pack_per_thread<T, V, kKind, 2>;
-  if (side == 3) return &pool_nhwc_pack_per_thread<T, V, kKind, 3>;
-  return &pool_nhwc_pack_per_thread<T, V, kKind, 0>;
+Strips strips_of(const PoolWindows<int>& w) {
+  const auto is = [](const PoolAxis<int>& a, int side, int stride) {
+    return !a.adaptive && a.kernel == side && a.stride == stride && a.dilation == 1;
+  };
+  if (is(w.h, 2, 2) && is(w.w, 2, 2)) return {&pool_nhwc_strip_per_thread<T, V, kKind, 2, 2, 1>, 1};
+  if (is(w.h, 3, 2) && is(w.w, 3, 2)) return {&pool_nhwc_strip_per_thread<T, V, kKind, 3, 2, 2>, 2};
+  if (is(w.h, 3, 1) && is(w.w, 3, 1)) return {&pool_nhwc_strip_per_thread<T, V, kKind, 3, 1, 4>, 4};
+  return {};
 }
 
 template <class T, int V, PoolKind kKind>
@@ -128,22 +155,28 @@ void run(NhwcPool& a, PoolPath path, cudaStream_t stream) {
     launch_kernel(&pool_nhwc_block_per_channel_tile<T, V, kKind>, grid_of(outputs * a.tiles), block, 0, stream, a);
     return;
   }
-  a.packs = outputs * packs;
+  const Strips strips = path == PoolPath::thread_per_strip ? strips_of<T, V, kKind>(w) : Strips{};
+  const int lines = ceil_div(w.h.out, strips.rows);
+  a.packs = a.base.images * lines * w.w.out * packs;
   a.index = PoolIndex(packs, w.w.out, a.packs);
-  a.rows = FastDiv(static_cast<std::uint32_t>(w.h.out));
-  const int side = !w.h.adaptive && w.h.kernel == w.w.kernel ? w.h.kernel : 0;
-  launch_kernel(pick<T, V, kKind>(side), grid_of(ceil_div<std::int64_t>(a.packs, kPoolBlock)), dim3(kPoolBlock), 0, stream, a);
+  a.rows = FastDiv(static_cast<std::uint32_t>(lines));
+  launch_kernel(strips.kernel != nullptr ? strips.kernel : &pool_nhwc_pack_per_thread<T, V, kKind>,
+                grid_of(ceil_div<std::int64_t>(a.packs, kPoolBlock)), dim3(kPoolBlock), 0, stream, a);
 }
 
 template <class T, int V, PoolKind kKind>
 void preload_kernels() {
-  for (const int side : {0, 2, 3}) preload(reinterpret_cast<const void*>(pick<T, V, kKind>(side)));
+  preload(reinterpret_cast<const void*>(&pool_nhwc_pack_per_thread<T, V, kKind>));
+  preload(reinterpret_cast<const void*>(&pool_nhwc_strip_per_thread<T, V, kKind, 2, 2, 1>));
+  preload(reinterpret_cast<const void*>(&pool_nhwc_strip_per_thread<T, V, kKind, 3, 2, 2>));
+  preload(reinterpret_cast<const void*>(&pool_nhwc_strip_per_thread<T, V, kKind, 3, 1, 4>));
   preload(reinterpret_cast<const void*>(&pool_nhwc_block_per_channel_tile<T, V, kKind>));
 }
 
 }  // namespace
 
 PoolPath pool_path_nhwc(const PoolArgs2d& args) {
+  if (strips_of<float, 4, PoolKind::max>(args.windows).kernel != nullptr) return PoolPath::thread_per_strip;
   const auto most = [](const PoolAxis<int>& a) { return std::int64_t{a.adaptive ? a.in / a.out + 1 : a.kernel}; };
   return most(args.windows.h) * most(args.windows.w) >= kManyPositions ? PoolPath::many_per_output : PoolPath::thread_per_output;
 }

@@ -297,7 +297,7 @@ RowNorm::Choice RowNorm::choose(bool aligned) const {
     c.loads = c.vector == 1 ? 4 : static_cast<int>(std::clamp<std::int64_t>(ceil_div<std::int64_t>(packs, 4), 1, 4));
     if (c.loads == 4 && c.vector > 1 && 3 * lanes_of(3) < 4 * lanes_of(4)) c.loads = 3;
     c.lanes = lanes_of(c.loads);
-    const std::int64_t together = std::int64_t{std::max(kSegmentBlock, c.lanes) / c.lanes} * 8 * sm_count_;  // rows of 8 blocks each
+    const std::int64_t together = std::int64_t{std::max(kSegmentBlock, c.lanes) / c.lanes} * 4 * sm_count_;  // rows of 4 blocks each
     c.rounds = static_cast<int>(std::clamp<std::int64_t>(problem_.rows / together, 1, 8));
     return c;
   }
