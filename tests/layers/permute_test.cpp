@@ -60,6 +60,13 @@ TEST(PermuteGpu, Orders) {
     test::expect_parity(Permute({0, 2, 3, 1}), {.inputs = {{2, 33, 8, 5}}, .dtype = t});
     test::expect_parity(Permute({3, 1, 0, 2}), {.inputs = {{2, 3, 8, 40}}, .dtype = t});
     test::expect_parity(Permute({2, 1, 0}), {.inputs = {{7, 33, 9}}, .dtype = t});
+    // Through tiles, in packs and by elements.
+    for (const Shape& x : {Shape{2, 96, 5, 64}, Shape{3, 67, 19, 23}, Shape{2, 64, 128, 8}}) {
+      for (const std::vector<int>& axes : {std::vector<int>{0, 2, 3, 1}, {0, 3, 1, 2}, {3, 2, 1, 0}, {0, 1, 3, 2}}) {
+        test::expect_parity(Permute(axes), {.inputs = {x}, .dtype = t});
+        test::expect_parity(Permute(axes), {.inputs = {x}, .dtype = t, .misalign = 1});
+      }
+    }
   }
 }
 
