@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(kBlock) mean_lanes_per_row(const T* x, T* y, P
     const T* first = x + row * a.pixels;
     const std::int64_t begin = segment * a.segment, end = min(begin + a.segment, a.pixels);
     if (packs) {
-#pragma unroll 4
+#pragma unroll 8
       for (std::int64_t p = begin + lane * N; p < end; p += kLanes * N) sum += pack_sum(first + p);
     } else {
 #pragma unroll 4
@@ -133,7 +133,8 @@ class PoolKernel final : public NodeKernel {
       blocks = x.n() * tiles_;
       filled = kBlock / columns_ * 4;
     } else {
-      warp_rows_ = plan_.pixels <= 32 * 4 * pack;
+      // Long rows too, where there are enough for all warps: a block has only a load or two a thread to wait for, and a barrier.
+      warp_rows_ = plan_.pixels <= 32 * 4 * pack || (plan_.pixels <= 32 * 32 * pack && plan_.rows >= 32 * args.device->sm_count);
       blocks = warp_rows_ ? ceil_div<std::int64_t>(plan_.rows, kBlock / 32) : plan_.rows;
       filled = warp_rows_ ? plan_.pixels : kBlock * 4 * pack;
     }
