@@ -1,7 +1,10 @@
+#include <algorithm>
+#include <limits>
+
 #include <frieze/core/cuda/kernel.h>
 #include <frieze/layers/channel_shortcut/channel_shortcut.h>
 #include <frieze/core/cuda/launch.cuh>
-#include <frieze/layers/shared/cuda/epilogue.cuh>
+#include <frieze/layers/shared/cuda/index_div.cuh>
 
 namespace frieze::cuda {
 namespace {
@@ -76,6 +79,66 @@ __global__ void __launch_bounds__(kBlock) duplicate_channels_per_thread(const T*
   store(a, y, p, out);
 }
 
+// nhwc with a factor of 2: where x is a pack of N channels of a pixel of the coarse side and of its patch. `packs` of them are a pixel.
+struct PatchArgs {
+  std::int64_t threads = 0, fine_row = 0;  // elements from one row of the fine side to the next
+  IndexDiv packs, width;                   // of the coarse side
+  int fine_channels = 0;
+};
+
+// M neighbouring elements, in as few stores of up to 16 bytes as they take; `to` is a multiple of the smaller of both.
+template <class T, int M>
+__device__ __forceinline__ void store_run(const T (&v)[M], T* to) {
+  constexpr int N = M * sizeof(T) > 16 ? 16 / sizeof(T) : M;
+#pragma unroll
+  for (int first = 0; first < M; first += N) {
+    Pack<T, N> pack;
+#pragma unroll
+    for (int i = 0; i < N; ++i) pack.v[i] = v[first + i];
+    *reinterpret_cast<Pack<T, N>*>(to + first) = pack;
+  }
+}
+
+// A thread owns N channels of a patch of x: 4 * N neighbouring channels of U, and what they are averaged to.
+template <class T, int G>
+__global__ void __launch_bounds__(kBlock) average_patch_per_thread(const T* x, T* y, const __grid_constant__ PatchArgs a) {
+  constexpr int N = 16 / sizeof(T), M = 4 * N / G;
+  const std::int64_t thread = std::int64_t{blockIdx.x} * kBlock + threadIdx.x;
+  if (thread >= a.threads) return;
+  const DivMod pixel = a.packs(thread), row = a.width(pixel.quotient);
+  const T* const corner = x + row.quotient * 2 * a.fine_row + row.remainder * 2 * a.fine_channels + pixel.remainder * N;
+  Pack<T, N> in[4];
+#pragma unroll
+  for (int p = 0; p < 4; ++p) in[p] = *reinterpret_cast<const Pack<T, N>*>(corner + p / 2 * a.fine_row + p % 2 * a.fine_channels);
+  T out[M];
+#pragma unroll
+  for (int m = 0; m < M; ++m) {
+    float sum = 0;
+#pragma unroll
+    for (int t = 0; t < G; ++t) sum += widen(in[(m * G + t) % 4].v[(m * G + t) / 4]);
+    out[m] = narrow<T>(sum / static_cast<float>(G));
+  }
+  store_run(out, y + thread * M);
+}
+
+// A thread owns N channels of a pixel of x, each R times, which are N * R / 4 channels of the patch of y.
+template <class T, int R>
+__global__ void __launch_bounds__(kBlock) duplicate_patch_per_thread(const T* x, T* y, const __grid_constant__ PatchArgs a) {
+  constexpr int N = 16 / sizeof(T), M = N * R / 4;
+  const std::int64_t thread = std::int64_t{blockIdx.x} * kBlock + threadIdx.x;
+  if (thread >= a.threads) return;
+  const DivMod pixel = a.packs(thread), row = a.width(pixel.quotient);
+  T* const corner = y + row.quotient * 2 * a.fine_row + row.remainder * 2 * a.fine_channels + pixel.remainder * M;
+  const auto in = *reinterpret_cast<const Pack<T, N>*>(x + thread * N);
+#pragma unroll
+  for (int p = 0; p < 4; ++p) {
+    T out[M];
+#pragma unroll
+    for (int m = 0; m < M; ++m) out[m] = in.v[(m * 4 + p) / R];
+    store_run(out, corner + p / 2 * a.fine_row + p % 2 * a.fine_channels);
+  }
+}
+
 enum class Direction { average, duplicate };
 
 template <Direction kDirection>
@@ -93,10 +156,21 @@ class ShortcutKernel final : public NodeKernel {
     const Strides in = contiguous_strides(x, args.in[0].format), out = contiguous_strides(y, args.out[0].format);
     args_.x_n = in[0], args_.x_c = in[1], args_.x_h = in[2], args_.x_w = in[3];
     args_.y_n = out[0], args_.y_c = out[1], args_.y_h = out[2], args_.y_w = out[3];
-    dispatch(args.out[0].dtype, [](auto t) {
+    const Shape &coarse = kDirection == Direction::average ? y : x, &fine = kDirection == Direction::average ? x : y;
+    const auto pack = static_cast<std::int64_t>(16 / size_of(args.out[0].dtype));
+    const std::int64_t groups[] = {1, 2, 4, 8};
+    patches_ = args_.nhwc && factor == 2 && x.c() % pack == 0 && std::find(groups, groups + 4, args_.group) != groups + 4 &&
+               fine.w() * fine.c() <= std::numeric_limits<int>::max();
+    patch_.threads = coarse.n() * coarse.h() * coarse.w() * (x.c() / pack);
+    patch_.fine_row = fine.w() * fine.c();
+    patch_.fine_channels = static_cast<int>(patches_ ? fine.c() : 0);
+    patch_.packs = IndexDiv(std::max<std::int64_t>(1, x.c() / pack), patch_.threads);
+    patch_.width = IndexDiv(coarse.w(), patch_.threads);
+    dispatch(args.out[0].dtype, [&](auto t) {
       using T = decltype(t);
       preload(reinterpret_cast<const void*>(kernel<T, 16 / sizeof(T)>()));
       preload(reinterpret_cast<const void*>(kernel<T, 1>()));
+      preload(reinterpret_cast<const void*>(patch_kernel<T>(args_.group)));
     });
   }
 
@@ -105,6 +179,10 @@ class ShortcutKernel final : public NodeKernel {
     dispatch(args.out[0].dtype, [&](auto t) {
       using T = decltype(t);
       constexpr int kPack = 16 / sizeof(T);
+      if (patches_ && is_aligned(args.in[0].data, 16) && is_aligned(args.out[0].data, 16)) {
+        return launch_kernel(patch_kernel<T>(args_.group), grid_of(ceil_div<std::int64_t>(patch_.threads, kBlock)), dim3(kBlock), 0, stream,
+                             args.in[0].as<const T>(), args.out[0].as<T>(), patch_);
+      }
       const bool packs = args_.nhwc && args_.channels % kPack == 0 && is_aligned(args.out[0].data, 16);
       ShortcutArgs a = args_;
       a.threads = args.out[0].shape.elements() / (packs ? kPack : 1);
@@ -112,7 +190,10 @@ class ShortcutKernel final : public NodeKernel {
                     dim3(kBlock), 0, stream, args.in[0].as<const T>(), args.out[0].as<T>(), a);
     });
   }
-  std::string describe() const override { return args_.nhwc ? "nhwc, a pack of channels a thread" : "nchw, an element a thread"; }
+  std::string describe() const override {
+    if (patches_) return "nhwc, a pack of channels of a patch a thread";
+    return args_.nhwc ? "nhwc, a pack of channels a thread" : "nchw, an element a thread";
+  }
 
  private:
   template <class T, int N>
@@ -124,7 +205,22 @@ class ShortcutKernel final : public NodeKernel {
     }
   }
 
+  template <class T, int G>
+  static constexpr auto patch_of() {
+    if constexpr (kDirection == Direction::average) {
+      return &average_patch_per_thread<T, G>;
+    } else {
+      return &duplicate_patch_per_thread<T, G>;
+    }
+  }
+  template <class T>
+  static void (*patch_kernel(int group))(const T*, T*, PatchArgs) {
+    return group == 1 ? patch_of<T, 1>() : group == 2 ? patch_of<T, 2>() : group == 4 ? patch_of<T, 4>() : patch_of<T, 8>();
+  }
+
   ShortcutArgs args_;
+  PatchArgs patch_;
+  bool patches_ = false;
 };
 
 std::unique_ptr<Kernel> make_average(const AveragingShortcut& layer, const PrepareArgs& args) {
