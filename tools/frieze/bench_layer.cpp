@@ -87,7 +87,8 @@ std::string row_json(const LayerCase& c, const LayerResult& r) {
   JsonObject json;
   json.add("case", c.text).add("dtype", name(c.dtype)).add("format", name(c.format)).add("kernel", r.kernel);
   if (!r.skipped.empty()) return json.add("skipped", r.skipped).text();
-  json.add("bytes", c.bytes).add("us", r.time.median).add("spread", r.time.spread()).add("copy_us", r.copy_us()).add("ratio", r.ratio());
+  json.add("bytes", c.bytes).add("us", r.time.median).add("spread", r.time.spread()).add("copy_us", r.copy_us());
+  json.add("floor_copies", c.floor).add("ratio", r.ratio(c));
   json.add("copy_kernel_us", r.copy_kernel.median).add("memcpy_us", r.copy_node.median);
   json.add("gb_s", r.time.median > 0 ? c.bytes / r.time.median / 1e3 : 0);
   return json.add("cold", r.cold).add("buffers", r.buffers).add("launches", r.launches).add("share_of_budget", r.share).text();
@@ -100,14 +101,15 @@ std::string row_csv(const LayerCase& c, const LayerResult& r) {
     return out + '"';
   };
   return concat_text(quoted(c.text), ',', c.dtype, ',', c.format, ',', c.bytes, ',', r.time.median, ',', r.time.spread(), ',', r.copy_us(),
-                     ',', r.ratio(), ',', r.share, ',', quoted(r.kernel), ',', quoted(r.skipped), '\n');
+                     ',', r.ratio(c), ',', r.share, ',', quoted(r.kernel), ',', quoted(r.skipped), '\n');
 }
 
 void add_row(TextTable& table, const LayerCase& c, const LayerResult& r) {
   const std::string dtype(name(c.dtype)), format(name(c.format));
   if (!r.skipped.empty()) return table.row({c.text, dtype, format, "-", "-", "-", "-", "-", "-", r.skipped});
   table.row({c.text, dtype, format, fixed(c.bytes / 1e6, 1), fixed(r.time.median, 2), fixed(100 * r.time.spread(), 1) + " %",
-             fixed(r.copy_us(), 2), fixed(r.ratio(), 3) + (r.cold ? "" : " (warm)"), r.share < 0 ? "-" : short_number(r.share), r.kernel});
+             fixed(r.copy_us(), 2), fixed(r.ratio(c), 3) + (c.floor > 1 ? concat_text(" of ", c.floor) : "") + (r.cold ? "" : " (warm)"),
+             r.share < 0 ? "-" : short_number(r.share), r.kernel});
 }
 
 std::vector<LayerCase> cases_of(const BenchOpOptions& o) {
@@ -118,23 +120,24 @@ std::vector<LayerCase> cases_of(const BenchOpOptions& o) {
   if (!o.format.empty()) formats = {parse_format(o.format)};
   std::vector<LayerCase> cases;
   const auto add = [&](const std::string& layer, const std::vector<std::string>& tensors, const std::vector<std::string>& settings,
-                       const std::vector<std::string>& then, int below) {
+                       const std::vector<std::string>& then, int below, double floor) {
     for (const Format format : formats) {
       LayerCase made = make_layer_case(layer, tensors, settings, then, dtype, format);
       made.below = below;
+      made.floor = floor;
       if (takes_format(made) || !o.format.empty()) cases.push_back(std::move(made));
     }
   };
   if (o.layer == "all") {
     check<OptionError>(o.shapes.empty() && o.tensors.empty() && o.settings.empty() && o.then.empty(),
                        "bench-op all has its own table: --shapes, --tensor, --set and --then are for one layer");
-    for (const StandardCase& c : standard_cases()) add(c.layer, c.tensors, c.settings, c.then, c.below);
+    for (const StandardCase& c : standard_cases()) add(c.layer, c.tensors, c.settings, c.then, c.below, c.floor);
     return cases;
   }
   (void)find_layer(o.layer);
   if (o.shapes.empty() && o.tensors.empty()) {
     for (const StandardCase& c : standard_cases()) {
-      if (o.layer == c.layer) add(c.layer, c.tensors, c.settings, c.then, c.below);
+      if (o.layer == c.layer) add(c.layer, c.tensors, c.settings, c.then, c.below, c.floor);
     }
     check<OptionError>(!cases.empty(), "bench-op ", o.layer, " needs --shapes, the shape of x");
     return cases;
@@ -144,7 +147,7 @@ std::vector<LayerCase> cases_of(const BenchOpOptions& o) {
     std::vector<std::string> tensors = {"x=" + o.shapes.substr(begin, end - begin)};
     tensors.insert(tensors.end(), o.tensors.begin(), o.tensors.end());
     if (o.shapes.empty()) tensors.erase(tensors.begin());
-    add(o.layer, tensors, o.settings, o.then, o.below);
+    add(o.layer, tensors, o.settings, o.then, o.below, 1);
     begin = end + 1;
   }
   return cases;
@@ -265,8 +268,9 @@ int bench_layer_command(const BenchOpOptions& options, std::ostream& out) {
   } else {
     out << options.layer << " on " << device << (options.no_tune ? ", not tuned" : "") << '\n'
         << table.text() << "cold: one graph over more than twice the L2 cache; medians of " << counted(options.rounds, "round")
-        << "\nratio: the better of copy kernel and cudaMemcpyAsync of as many bytes in the same rounds / the layer; budget: share of the "
-           "error budget, '-' not compared\n";
+        << "\nratio: the better of copy kernel and cudaMemcpyAsync of as many bytes in the same rounds / the layer, 'of 1.5': times 1.5, "
+           "as "
+           "x is read twice; budget: share of the error budget, '-' not compared\n";
   }
   return right ? kExitOk : kExitVerifyFailed;
 }

@@ -22,6 +22,7 @@ struct LayerCase {
   Format format = Format::nchw;
   double bytes = 0;  ///< least traffic: every input, parameter, operand and output once
   int below = 2;     ///< integer inputs hold numbers from 0 to below - 1
+  double floor = 1;  ///< least time, in copies of `bytes`
 };
 
 struct LayerResult {
@@ -33,7 +34,8 @@ struct LayerResult {
   double share = -1;                       ///< of the error budget that the last launch used; negative: not compared
 
   double copy_us() const { return std::min(copy_kernel.median, copy_node.median); }
-  double ratio() const { return time.median > 0 ? copy_us() / time.median : 0; }
+  /// Of the least time to the layer's.
+  double ratio(const LayerCase& c) const { return time.median > 0 ? c.floor * copy_us() / time.median : 0; }
 };
 
 /// The layer `entry` of the table with tensors "x=1x64x32x32", "index=4:i64", settings "key=value" and steps behind it ("silu", "add").
@@ -49,6 +51,7 @@ struct StandardCase {
   const char* layer;
   std::vector<std::string> tensors, settings = {}, then = {};
   int below = 2;
+  double floor = 1;  ///< 1.5 of a layer that reads x again after all of it, when a cache of 60 MB holds it no more
 };
 const std::vector<StandardCase>& standard_cases();
 
