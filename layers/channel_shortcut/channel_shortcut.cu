@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <limits>
 
 #include <frieze/core/cuda/kernel.h>
@@ -79,63 +78,73 @@ __global__ void __launch_bounds__(kBlock) duplicate_channels_per_thread(const T*
   store(a, y, p, out);
 }
 
-// nhwc with a factor of 2: where x is a pack of N channels of a pixel of the coarse side and of its patch. `packs` of them are a pixel.
+// nhwc with a factor of 2. A thread owns 16 bytes of y, or of each pixel of a patch of y, and some channels of x: `parts` of those are a
+// pixel.
 struct PatchArgs {
   std::int64_t threads = 0, fine_row = 0;  // elements from one row of the fine side to the next
-  IndexDiv packs, width;                   // of the coarse side
+  IndexDiv parts, width;                   // of the coarse side
   int fine_channels = 0;
 };
+// Channels of x that a thread owns, by how many are averaged to one, or how often one is repeated.
+template <class T>
+constexpr int averaged_channels(int group) {
+  return static_cast<int>(16 / sizeof(T)) * group / 4;
+}
+template <class T>
+constexpr int repeated_channels(int group) {
+  return static_cast<int>(16 / sizeof(T)) * 4 / group;
+}
 
-// M neighbouring elements, in as few stores of up to 16 bytes as they take; `to` is a multiple of the smaller of both.
+// M neighbouring elements, in as few loads of up to 16 bytes as they take; `from` is a multiple of the smaller of both.
 template <class T, int M>
-__device__ __forceinline__ void store_run(const T (&v)[M], T* to) {
+__device__ __forceinline__ void load_run(const T* from, T (&v)[M]) {
   constexpr int N = M * sizeof(T) > 16 ? 16 / sizeof(T) : M;
 #pragma unroll
   for (int first = 0; first < M; first += N) {
-    Pack<T, N> pack;
+    const auto pack = *reinterpret_cast<const Pack<T, N>*>(from + first);
 #pragma unroll
-    for (int i = 0; i < N; ++i) pack.v[i] = v[first + i];
-    *reinterpret_cast<Pack<T, N>*>(to + first) = pack;
+    for (int i = 0; i < N; ++i) v[first + i] = pack.v[i];
   }
 }
 
-// A thread owns N channels of a patch of x: 4 * N neighbouring channels of U, and what they are averaged to.
+// 4 * kIn neighbouring channels of U are averaged to a pack.
 template <class T, int G>
 __global__ void __launch_bounds__(kBlock) average_patch_per_thread(const T* x, T* y, const __grid_constant__ PatchArgs a) {
-  constexpr int N = 16 / sizeof(T), M = 4 * N / G;
+  constexpr int N = 16 / sizeof(T), kIn = averaged_channels<T>(G);
   const std::int64_t thread = std::int64_t{blockIdx.x} * kBlock + threadIdx.x;
   if (thread >= a.threads) return;
-  const DivMod pixel = a.packs(thread), row = a.width(pixel.quotient);
-  const T* const corner = x + row.quotient * 2 * a.fine_row + row.remainder * 2 * a.fine_channels + pixel.remainder * N;
-  Pack<T, N> in[4];
+  const DivMod pixel = a.parts(thread), row = a.width(pixel.quotient);
+  const T* const corner = x + row.quotient * 2 * a.fine_row + row.remainder * 2 * a.fine_channels + pixel.remainder * kIn;
+  T in[4][kIn];
 #pragma unroll
-  for (int p = 0; p < 4; ++p) in[p] = *reinterpret_cast<const Pack<T, N>*>(corner + p / 2 * a.fine_row + p % 2 * a.fine_channels);
-  T out[M];
+  for (int p = 0; p < 4; ++p) load_run(corner + p / 2 * a.fine_row + p % 2 * a.fine_channels, in[p]);
+  Pack<T, N> out;
 #pragma unroll
-  for (int m = 0; m < M; ++m) {
+  for (int i = 0; i < N; ++i) {
     float sum = 0;
 #pragma unroll
-    for (int t = 0; t < G; ++t) sum += widen(in[(m * G + t) % 4].v[(m * G + t) / 4]);
-    out[m] = narrow<T>(sum / static_cast<float>(G));
+    for (int t = 0; t < G; ++t) sum += widen(in[(i * G + t) % 4][(i * G + t) / 4]);
+    out.v[i] = narrow<T>(sum / static_cast<float>(G));
   }
-  store_run(out, y + thread * M);
+  *reinterpret_cast<Pack<T, N>*>(y + thread * N) = out;
 }
 
-// A thread owns N channels of a pixel of x, each R times, which are N * R / 4 channels of the patch of y.
+// kIn channels, each R times, are a pack of each pixel of the patch.
 template <class T, int R>
 __global__ void __launch_bounds__(kBlock) duplicate_patch_per_thread(const T* x, T* y, const __grid_constant__ PatchArgs a) {
-  constexpr int N = 16 / sizeof(T), M = N * R / 4;
+  constexpr int N = 16 / sizeof(T), kIn = repeated_channels<T>(R);
   const std::int64_t thread = std::int64_t{blockIdx.x} * kBlock + threadIdx.x;
   if (thread >= a.threads) return;
-  const DivMod pixel = a.packs(thread), row = a.width(pixel.quotient);
-  T* const corner = y + row.quotient * 2 * a.fine_row + row.remainder * 2 * a.fine_channels + pixel.remainder * M;
-  const auto in = *reinterpret_cast<const Pack<T, N>*>(x + thread * N);
+  const DivMod pixel = a.parts(thread), row = a.width(pixel.quotient);
+  T* const corner = y + row.quotient * 2 * a.fine_row + row.remainder * 2 * a.fine_channels + pixel.remainder * N;
+  T in[kIn];
+  load_run(x + thread * kIn, in);
 #pragma unroll
   for (int p = 0; p < 4; ++p) {
-    T out[M];
+    Pack<T, N> out;
 #pragma unroll
-    for (int m = 0; m < M; ++m) out[m] = in.v[(m * 4 + p) / R];
-    store_run(out, corner + p / 2 * a.fine_row + p % 2 * a.fine_channels);
+    for (int i = 0; i < N; ++i) out.v[i] = in[(i * 4 + p) / R];
+    *reinterpret_cast<Pack<T, N>*>(corner + p / 2 * a.fine_row + p % 2 * a.fine_channels) = out;
   }
 }
 
@@ -157,15 +166,20 @@ class ShortcutKernel final : public NodeKernel {
     args_.x_n = in[0], args_.x_c = in[1], args_.x_h = in[2], args_.x_w = in[3];
     args_.y_n = out[0], args_.y_c = out[1], args_.y_h = out[2], args_.y_w = out[3];
     const Shape &coarse = kDirection == Direction::average ? y : x, &fine = kDirection == Direction::average ? x : y;
-    const auto pack = static_cast<std::int64_t>(16 / size_of(args.out[0].dtype));
-    const std::int64_t groups[] = {1, 2, 4, 8};
-    patches_ = args_.nhwc && factor == 2 && x.c() % pack == 0 && std::find(groups, groups + 4, args_.group) != groups + 4 &&
-               fine.w() * fine.c() <= std::numeric_limits<int>::max();
-    patch_.threads = coarse.n() * coarse.h() * coarse.w() * (x.c() / pack);
-    patch_.fine_row = fine.w() * fine.c();
-    patch_.fine_channels = static_cast<int>(patches_ ? fine.c() : 0);
-    patch_.packs = IndexDiv(std::max<std::int64_t>(1, x.c() / pack), patch_.threads);
-    patch_.width = IndexDiv(coarse.w(), patch_.threads);
+    std::int64_t part = 0;
+    dispatch(args.out[0].dtype, [&](auto t) {
+      using T = decltype(t);
+      part = kDirection == Direction::average ? averaged_channels<T>(args_.group) : repeated_channels<T>(args_.group);
+    });
+    const bool known = args_.group == 1 || args_.group == 2 || args_.group == 4 || args_.group == 8;
+    patches_ = args_.nhwc && factor == 2 && known && x.c() % part == 0 && fine.w() * fine.c() <= std::numeric_limits<int>::max();
+    if (patches_) {
+      patch_.threads = coarse.n() * coarse.h() * coarse.w() * (x.c() / part);
+      patch_.fine_row = fine.w() * fine.c();
+      patch_.fine_channels = static_cast<int>(fine.c());
+      patch_.parts = IndexDiv(x.c() / part, patch_.threads);
+      patch_.width = IndexDiv(coarse.w(), patch_.threads);
+    }
     dispatch(args.out[0].dtype, [&](auto t) {
       using T = decltype(t);
       preload(reinterpret_cast<const void*>(kernel<T, 16 / sizeof(T)>()));
