@@ -44,12 +44,9 @@ __global__ void __launch_bounds__(kPoolBlock) pool_nchw_output_per_warp(const __
   const PoolSpan<int> rows = w.h.span(row), columns = w.w.span(column);
   const T* x = static_cast<const T*>(a.base.x) + (plane * w.h.in + rows.first) * w.w.in + columns.first;
   float v = pool_begin<kKind>();
-  int r = 0, c = static_cast<int>(threadIdx.x % 32);
-  for (;;) {
-    while (c >= columns.count && r < rows.count) c -= columns.count, ++r;  // a few steps: positions advance by 32
-    if (r >= rows.count) break;
-    v = pool_join<kKind>(v, widen(x[std::int64_t{r} * rows.step * w.w.in + c * columns.step]));
-    c += 32;
+#pragma unroll 4
+  for (PoolWalk walk(rows, columns, static_cast<int>(threadIdx.x % 32), 32); walk.left > 0; walk.next(32)) {
+    v = pool_join<kKind>(v, widen(x[std::int64_t{walk.row} * rows.step * w.w.in + walk.column * columns.step]));
   }
 #pragma unroll
   for (int step = 16; step > 0; step /= 2) v = pool_join<kKind>(v, __shfl_xor_sync(~0U, v, step));

@@ -101,15 +101,25 @@ __global__ void __launch_bounds__(kPoolBlock) pool_nhwc_block_per_channel_tile(c
   for (int j = 0; j < V; ++j) v[j] = pool_begin<kKind>();
   if (at < channels) {
     const T* x = static_cast<const T*>(a.base.x) + ((n * w.h.in + rows.first) * w.w.in + columns.first) * channels + at;
-    int r = 0, c = static_cast<int>(threadIdx.y);
-    for (;;) {
-      while (c >= columns.count && r < rows.count) c -= columns.count, ++r;  // a few steps: positions advance by blockDim.y
-      if (r >= rows.count) break;
-      const std::int64_t from = (std::int64_t{r} * rows.step * w.w.in + std::int64_t{c} * columns.step) * channels;
-      const auto loaded = *reinterpret_cast<const Pack<T, V>*>(x + from);
+    constexpr int K = 4;  // positions under way at a time
+    const int step = static_cast<int>(blockDim.y);
+    for (PoolWalk walk(rows, columns, static_cast<int>(threadIdx.y), step); walk.left > 0;) {
+      Pack<T, V> loaded[K];
+      int positions = 0;
 #pragma unroll
-      for (int j = 0; j < V; ++j) v[j] = pool_join<kKind>(v[j], widen(loaded.v[j]));
-      c += static_cast<int>(blockDim.y);
+      for (int k = 0; k < K; ++k) {
+        if (walk.left <= 0) continue;
+        const std::int64_t from = (std::int64_t{walk.row} * rows.step * w.w.in + std::int64_t{walk.column} * columns.step) * channels;
+        loaded[k] = *reinterpret_cast<const Pack<T, V>*>(x + from);
+        positions = k + 1;
+        walk.next(step);
+      }
+#pragma unroll
+      for (int k = 0; k < K; ++k) {
+        if (k >= positions) continue;
+#pragma unroll
+        for (int j = 0; j < V; ++j) v[j] = pool_join<kKind>(v[j], widen(loaded[k].v[j]));
+      }
     }
   }
   float* own = shared + (threadIdx.y * blockDim.x + threadIdx.x) * V;

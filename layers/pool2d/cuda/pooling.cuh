@@ -87,6 +87,26 @@ requires(sizeof(T) == 2 && V % 2 == 0) struct PoolPack<T, V, PoolKind::max> {
   __device__ __forceinline__ float value(int j) const { return widen(pack.v[j]); }
 };
 
+/// Every `step`-th position of a window from `first` on, row by row, without a division for each.
+struct PoolWalk {
+  int row, column, row_step, column_step, columns;
+  std::int64_t left;  // positions from here to the window's end
+
+  __device__ __forceinline__ PoolWalk(const PoolSpan<int>& rows, const PoolSpan<int>& all, int first, int step)
+      : columns(max(all.count, 1)), left(std::int64_t{rows.count} * all.count - first) {
+    row = first / columns;
+    column = first - row * columns;
+    row_step = step / columns;
+    column_step = step - row_step * columns;
+  }
+  __device__ __forceinline__ void next(int step) {
+    left -= step;
+    row += row_step;
+    column += column_step;
+    if (column >= columns) column -= columns, ++row;
+  }
+};
+
 /// An index that is taken apart by numbers that the host knows.
 struct PoolIndex {
   FastDiv first, second;  // extents of the fastest axis and the next
