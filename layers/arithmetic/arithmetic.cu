@@ -68,7 +68,7 @@ class UnaryKernel final : public NodeKernel {
 // elements(a) + elements(b) + elements(y) values, 1 instruction an element and the conversions: bound by memory. Not measured yet.
 class BinaryKernel final : public NodeKernel {
  public:
-  BinaryKernel(const BinaryOp& op, DType t) : op_(op) { preload_binary(t); }
+  BinaryKernel(const BinaryOp& op, DType t) : op_(op) { preload_binary(op, t); }
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
     const Shape& shape = args.out[0].shape;
     launch_binary(op_, broadcast_view(args.in[0], shape), broadcast_view(args.in[1], shape), args.out[0], stream);

@@ -7,7 +7,7 @@ namespace {
 
 class BinaryKernel final : public NodeKernel {
  public:
-  BinaryKernel(BinaryOp::Code op, DType t) : op_(op) { preload_binary(t); }
+  BinaryKernel(BinaryOp::Code op, DType t) : op_(op) { preload_binary({op}, t); }
 
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
     const Shape& shape = args.out[0].shape;

@@ -8,7 +8,7 @@ namespace {
 class GluKernel final : public NodeKernel {
  public:
   GluKernel(const Glu& layer, const Shape& x, DType t) : f_(layer.function()), axis_(checked_axis("Glu", x, layer.axis())) {
-    preload_binary(t);
+    preload_binary({BinaryOp::Code::gate, f_}, t);
   }
   // 3 * elements(y) * sizeof(T) bytes and some 30 instructions an element: bound by memory. Not measured yet.
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {

@@ -13,7 +13,7 @@ class MergePhasesKernel final : public NodeKernel {
  public:
   explicit MergePhasesKernel(const PrepareArgs& args) : adds_(!args.epilogue.empty()) {
     if (adds_) {
-      preload_binary(args.out[0].dtype);
+      preload_binary({BinaryOp::Code::add}, args.out[0].dtype);
     } else {
       preload_copy(args.out[0].dtype);
     }

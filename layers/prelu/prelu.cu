@@ -11,7 +11,7 @@ class PReLUKernel final : public NodeKernel {
   PReLUKernel(const PReLU& layer, const PrepareArgs& args)
       : weights_(to_device(layer.weight().values, args.out[0].dtype)),
         view_(layer.weight_view(weights_.data(), args.in[0].shape.rank(), args.out[0].dtype)) {
-    preload_binary(args.out[0].dtype);
+    preload_binary({BinaryOp::Code::prelu}, args.out[0].dtype);
   }
   // 2 * elements * sizeof(T) bytes, and the weights out of the cache: bound by memory. Not measured yet.
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {

@@ -60,6 +60,7 @@ TEST(BatchNorm2dGpu, ChannelsFormatsAndFills) {
         expect_parity(norm, {.inputs = {{2, c, 3, 5}}, .dtype = t, .format = f});
         expect_parity(norm, {.inputs = {{2, c, 3, 5}}, .dtype = t, .format = f, .in_place = true});
         expect_parity(norm, {.inputs = {{1, c, 1, 1}}, .dtype = t, .format = f, .fill = Fill::special});
+        expect_parity(norm, {.inputs = {{2, c, 4, 8}}, .dtype = t, .format = f});
       }
     }
   }

@@ -75,7 +75,7 @@ void launch_where(const TensorView& condition, const TensorView& a, const Tensor
 /// Loads the kernels that the calls above may pick. Throw CudaError.
 void preload_copy(DType t);
 void preload_unary(const UnaryOp& op, DType t);
-void preload_binary(DType t);
+void preload_binary(const BinaryOp& op, DType t);
 void preload_where(DType t);
 
 }  // namespace frieze::cuda

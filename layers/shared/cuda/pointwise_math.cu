@@ -183,6 +183,7 @@ void launch_binary(const BinaryOp& op, const TensorView& a, const TensorView& b,
     using T = decltype(t);
     constexpr int kPack = 16 / sizeof(T);
     const bool packs = pack_size(loops, addresses(y, a, b), sizeof(T), true) == kPack;
+    if (packs && launch_pack_binary(op, loops, a, b, y, stream)) return;
     for_each_piece<3>(loops, packs ? kPack : 1, [&](const ThreadNest<3>& nest) {
       const auto kernel = packs ? &binary_packs_per_thread<T, kPack> : &binary_packs_per_thread<T, 1>;
       launch_kernel(kernel, blocks(nest.threads, kBinaryPacks), dim3(kPointwiseBlock), 0, stream, a.as<const T>(), b.as<const T>(),
@@ -214,7 +215,8 @@ void preload_unary(const UnaryOp& op, DType t) {
   });
 }
 
-void preload_binary(DType t) {
+void preload_binary(const BinaryOp& op, DType t) {
+  preload_pack_binary(op, t);
   dispatch(t, [](auto v) {
     using T = decltype(v);
     preload_all(&binary_packs_per_thread<T, 16 / sizeof(T)>, &binary_packs_per_thread<T, 1>);
