@@ -7,7 +7,9 @@
 #include <string>
 
 #include <frieze/core/error.h>
+#include <frieze/core/host_copy.h>
 #include <frieze/core/host_memory.h>
+#include <frieze/core/overlap.h>
 #include <frieze/core/parallel.h>
 
 namespace frieze {
@@ -100,6 +102,10 @@ void write_all(std::span<const V> values, const TensorView& view) {
 
 std::vector<float> to_floats(const TensorView& view) {
   std::vector<float> values(static_cast<std::size_t>(view.shape.elements()));
+  if (view.dtype == DType::f32) {
+    copy_elements(view, TensorView(values.data(), {view.shape, DType::f32}));
+    return values;
+  }
   for_each_element(view, [&](std::size_t i, std::size_t offset) { values[i] = load_element(view.dtype, view.data, offset); });
   return values;
 }
@@ -123,22 +129,18 @@ void convert(const TensorView& from, const TensorView& to) {
   if (from.dtype != to.dtype && is_integer(from.dtype) && is_integer(to.dtype)) return from_integers(to_integers(from), to);
   if (from.dtype != to.dtype) return from_floats(to_floats(from), to);
   // Bits: a signalling NaN stays one.
-  const std::size_t bytes = size_of(from.dtype);
-  for (const Format format : {Format::nchw, Format::nhwc}) {
-    if (!from.is_contiguous(format) || !to.is_contiguous(format)) continue;
-    if (from.shape.elements() > 0) std::memcpy(to.data, from.data, bytes * static_cast<std::size_t>(from.shape.elements()));
-    return;
-  }
-  std::vector<std::byte> packed(bytes * static_cast<std::size_t>(from.shape.elements()));
-  const auto at = [bytes](const TensorView& view, std::size_t offset) {
-    return view.as<std::byte>() + static_cast<std::ptrdiff_t>(offset) * static_cast<std::ptrdiff_t>(bytes);
-  };
-  for_each_element(from, [&](std::size_t i, std::size_t offset) { std::memcpy(packed.data() + i * bytes, at(from, offset), bytes); });
-  for_each_element(to, [&](std::size_t i, std::size_t offset) { std::memcpy(at(to, offset), packed.data() + i * bytes, bytes); });
+  if (from.shape.elements() == 0 || same_elements(from, to)) return;
+  if (!share_memory(from, to)) return copy_elements(from, to);
+  HostTensor between({from.shape, from.dtype});
+  copy_elements(from, between.view());
+  copy_elements(between.view(), to);
 }
 
 void from_doubles(std::span<const double> values, const TensorView& view) { write_all(values, view); }
-void from_floats(std::span<const float> values, const TensorView& view) { write_all(values, view); }
+void from_floats(std::span<const float> values, const TensorView& view) {
+  if (view.dtype != DType::f32 || static_cast<std::int64_t>(values.size()) != view.shape.elements()) return write_all(values, view);
+  copy_elements(TensorView(const_cast<float*>(values.data()), {view.shape, DType::f32}), view);
+}
 
 namespace {
 constexpr std::size_t kTensorAlign = 64;

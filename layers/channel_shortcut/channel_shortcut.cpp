@@ -79,7 +79,7 @@ void DuplicatingShortcut::reference(const ReferenceArgs& args) const {
     wide[static_cast<std::size_t>(at)] = from[static_cast<std::size_t>(at / pixels / repeat * pixels + at % pixels)];
   }
   const TensorSpec spec{Shape{x.n(), x.c() * repeat, x.h(), x.w()}, DType::f32};
-  from_floats(to_floats(shuffle_view_wide(TensorView(wide.data(), spec), factor_)), shuffle_view_fine(args.out[0], factor_));
+  convert(shuffle_view_wide(TensorView(wide.data(), spec), factor_), shuffle_view_fine(args.out[0], factor_));
 }
 
 std::string DuplicatingShortcut::describe() const { return concat_text("to ", out_channels_, " channels, x", factor_); }

@@ -41,7 +41,7 @@ Inferred MergePhases::infer(std::span<const TensorSpec> in) const {
 
 void MergePhases::reference(const ReferenceArgs& args) const {
   const TensorView merged = merge_phases_view_input(args.in[0]), out = merge_phases_view_output(args.out[0]);
-  if (shortcut_channels_ == 0) return from_floats(to_floats(merged), out);
+  if (shortcut_channels_ == 0) return convert(merged, out);
   // The shortcut as its own layer makes it, which rounds nothing.
   const HostTensor added({args.out[0].shape, DType::f32});
   const TensorSpec s{args.in[1].shape, DType::f32};

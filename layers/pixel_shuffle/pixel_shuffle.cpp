@@ -43,7 +43,7 @@ Inferred PixelShuffle::infer(std::span<const TensorSpec> in) const {
 }
 
 void PixelShuffle::reference(const ReferenceArgs& args) const {
-  from_floats(to_floats(shuffle_view_wide(args.in[0], factor_)), shuffle_view_fine(args.out[0], factor_));
+  convert(shuffle_view_wide(args.in[0], factor_), shuffle_view_fine(args.out[0], factor_));
 }
 
 std::string PixelShuffle::describe() const { return concat_text("x", factor_); }
@@ -61,7 +61,7 @@ Inferred PixelUnshuffle::infer(std::span<const TensorSpec> in) const {
 }
 
 void PixelUnshuffle::reference(const ReferenceArgs& args) const {
-  from_floats(to_floats(shuffle_view_fine(args.in[0], factor_)), shuffle_view_wide(args.out[0], factor_));
+  convert(shuffle_view_fine(args.in[0], factor_), shuffle_view_wide(args.out[0], factor_));
 }
 
 std::string PixelUnshuffle::describe() const { return concat_text("/", factor_); }

@@ -30,7 +30,7 @@ Inferred Upsample::infer(std::span<const TensorSpec> in) const {
 }
 
 void Upsample::reference(const ReferenceArgs& args) const {
-  from_floats(to_floats(upsample_view_input(args.in[0], factor_)), upsample_view_output(args.out[0], factor_));
+  convert(upsample_view_input(args.in[0], factor_), upsample_view_output(args.out[0], factor_));
 }
 
 std::string Upsample::describe() const { return concat_text("x", factor_, " nearest"); }
