@@ -16,5 +16,7 @@ std::string_view cuda_toolkit_version();
 std::string_view cublas_version();
 /// cuDNN headers that were found when this was configured, e.g. "9.8.0", or "". The library is loaded at run time and may be another 9.x.
 std::string_view cudnn_version();
+/// oneDNN that this build is linked with, e.g. "2.6.3", or "" in a build without.
+std::string_view onednn_version();
 
 }  // namespace FRIEZE_API

@@ -1,9 +1,10 @@
-/// Runs a plan on the Eigen reference, in the same planned arena as the GPU would use.
+/// Runs a plan on the CPU: its fast kernels, or the Eigen reference; in the same planned arena as a GPU would use.
 #include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <map>
 
+#include <frieze/core/cpu/kernel.h>
 #include <frieze/core/error.h>
 #include <frieze/core/host_memory.h>
 #include <frieze/graph/executor.h>
@@ -30,7 +31,8 @@ class HostArena final : public Arena {
 
 class CpuExecutor final : public Executor {
  public:
-  CpuExecutor(Plan plan, const CompileOptions& options, std::shared_ptr<Arena> arena) : Executor(std::move(plan), options) {
+  /// `fast`: steps with a kernel for what they are given run that, all others the reference.
+  CpuExecutor(Plan plan, const CompileOptions& options, std::shared_ptr<Arena> arena, bool fast) : Executor(std::move(plan), options) {
     arena_ = arena ? std::static_pointer_cast<HostArena>(arena) : std::make_shared<HostArena>();
     memory_ = plan_memory(plan_, {}, options_.keep_values);
     std::int64_t ports = 0;
@@ -42,6 +44,12 @@ class CpuExecutor final : public Executor {
     receipt_.memory.arena = memory_.arena_bytes;
     receipt_.memory.arena_least = memory_.lower_bound;
     receipt_.memory.ports = ports;
+    kernels_.resize(plan_.steps.size());
+    for (std::size_t i = 0; fast && i < plan_.steps.size(); ++i) {
+      kernels_[i] = prepare(plan_.steps[i]);
+      if (kernels_[i] != nullptr) receipt_.memory.weights += static_cast<std::int64_t>(kernels_[i]->weight_bytes());
+      if (options_.on_prepared) options_.on_prepared(static_cast<int>(i) + 1, static_cast<int>(plan_.steps.size()));
+    }
     visit_steps(plan_, [this](const Plan&, const Step& step) {
       for (const Parameter* p : step.layer->parameters()) receipt_.memory.weights += p->shape.elements() * 4;
     });
@@ -63,13 +71,15 @@ class CpuExecutor final : public Executor {
         ports_.emplace(port.value, std::move(tensor));
       }
     }
-    receipt_.device = "cpu";
+    receipt_.device = fast ? "cpu" : "reference";
     receipt_.launches_per_run = 0;
-    for (const Step& step : plan_.steps) {
-      receipt_.steps.push_back({step.label(), std::string(step.layer->type_name()), "reference", 0, 0, step.note});
+    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
+      const Step& step = plan_.steps[i];
+      const std::string how = kernels_[i] == nullptr ? std::string(kReferenceAlgorithm) : kernels_[i]->describe();
+      receipt_.steps.push_back({step.label(), std::string(step.layer->type_name()), how, 0, 0, step.note});
     }
     list_views();
-    if (options_.on_prepared) options_.on_prepared(static_cast<int>(plan_.steps.size()), static_cast<int>(plan_.steps.size()));
+    if (options_.on_prepared && !fast) options_.on_prepared(static_cast<int>(plan_.steps.size()), static_cast<int>(plan_.steps.size()));
   }
 
   void run() override {
@@ -164,6 +174,7 @@ class CpuExecutor final : public Executor {
     std::vector<TensorView> in, out;
     for (const int id : step.inputs) in.push_back(view(id));
     for (const int id : step.outputs) out.push_back(view(id));
+    if (const auto& kernel = kernels_[static_cast<std::size_t>(index)]) return kernel->run({in, out});
     const bool tapped_inside = std::any_of(taps_.begin(), taps_.end(), [&](const auto& tap) { return tap.first.loop == index; });
     if (!tapped_inside) {
       reference_step(step, in, out, run_dtype(plan_, step));
@@ -179,9 +190,28 @@ class CpuExecutor final : public Executor {
     });
   }
 
+  // nullptr: the reference runs.
+  std::unique_ptr<cpu::Kernel> prepare(const Step& step) const {
+    std::vector<TensorSpec> in, out;
+    std::vector<TensorView> in_views, out_views;
+    const auto add = [&](const std::vector<int>& ids, std::vector<TensorSpec>& specs, std::vector<TensorView>& views) {
+      for (const int id : ids) {
+        specs.push_back(plan_.spec(id));
+        views.push_back(plan_.view(id, nullptr));
+        views.back().data = nullptr;
+        if (specs.back().dtype != DType::f32) return false;
+      }
+      return true;
+    };
+    if (!add(step.inputs, in, in_views) || !add(step.outputs, out, out_views)) return nullptr;
+    const std::vector<EpilogueOp> ops = step.ops();
+    return cpu::kernel_registry().prepare(*step.layer, {in, out, ops, in_views, out_views, step.format});
+  }
+
   std::byte* arena_data() const override { return arena_->data(); }
 
   std::shared_ptr<HostArena> arena_;
+  std::vector<std::unique_ptr<cpu::Kernel>> kernels_;  // of the steps; nullptr: the reference runs
   std::vector<HostTensor> constant_tensors_;
   std::map<int, HostTensor> ports_;
   std::map<TapTarget, HostTensor> taps_;
@@ -189,19 +219,29 @@ class CpuExecutor final : public Executor {
 
 class CpuBackend final : public Backend {
  public:
+  explicit CpuBackend(bool fast) : fast_(fast) {}
   bool is_cuda() const override { return false; }
-  std::string name() const override { return "cpu"; }
+  bool is_reference() const override { return !fast_; }
+  std::string name() const override { return fast_ ? "cpu" : "reference"; }
   std::shared_ptr<Arena> make_arena() const override { return std::make_shared<HostArena>(); }
   DeviceRates measure_rates(DType, bool) const override { return {}; }
   std::unique_ptr<Executor> make_executor(Plan plan, const CompileOptions& options, std::shared_ptr<Arena> arena) const override {
-    return std::make_unique<CpuExecutor>(std::move(plan), options, std::move(arena));
+    return std::make_unique<CpuExecutor>(std::move(plan), options, std::move(arena), fast_);
   }
+
+ private:
+  bool fast_;
 };
 
 }  // namespace
 
 std::shared_ptr<const Backend> cpu_backend() {
-  static const auto backend = std::make_shared<const CpuBackend>();
+  static const auto backend = std::make_shared<const CpuBackend>(true);
+  return backend;
+}
+
+std::shared_ptr<const Backend> reference_backend() {
+  static const auto backend = std::make_shared<const CpuBackend>(false);
   return backend;
 }
 

@@ -115,6 +115,7 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual bool is_cuda() const = 0;
+  virtual bool is_reference() const { return false; }
   virtual std::string name() const = 0;
   /// Bytes of device memory in use by all programs; 0 on the CPU.
   virtual std::int64_t used_memory() const { return 0; }
@@ -126,6 +127,7 @@ class Backend {
 };
 
 std::shared_ptr<const Backend> cpu_backend();
+std::shared_ptr<const Backend> reference_backend();
 /// Defined in graph/cuda, or in no_cuda.cpp, where it throws CudaError.
 std::shared_ptr<const Backend> cuda_backend(int index);
 int cuda_device_count();

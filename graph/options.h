@@ -15,19 +15,22 @@ class Backend;
 /// Where a session runs. Sessions name their device; there is no global one.
 class Device {
  public:
-  /// The Eigen reference, on any machine.
+  /// The CPU: layers with a fast kernel for what they are given run that, in f32, all others the reference.
   static Device cpu();
+  /// The double-precision Eigen reference, on any machine: the truth that verify() compares with.
+  static Device reference();
   /// GPU `index`. Throws CudaError in a CPU-only build, without a driver, or without such a device.
   static Device cuda(int index = 0);
   /// How many CUDA devices this build and machine can use: 0 in a CPU-only build or without a driver.
   static int cuda_count();
-  /// "cpu", "cuda" or "cuda:1". Throws OptionError.
+  /// "cpu", "reference", "cuda" or "cuda:1". Throws OptionError.
   static Device parse(std::string_view text);
 
   bool is_cuda() const;
-  /// "cpu", or the GPU's name and index.
+  bool is_reference() const;
+  /// "cpu", "reference", or the GPU's name and index.
   std::string name() const;
-  /// Throws OptionError, as name() and is_cuda() do, if the device was moved from.
+  /// Throws OptionError, as the functions above do, if the device was moved from.
   const Backend& backend() const;
 
  private:

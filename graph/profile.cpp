@@ -63,6 +63,7 @@ ProfileReport profile(Session& net, const ProfileOptions& options) {
   report.dtype = plan.spec(plan.inputs.front().value).dtype;
   report.tf32 = receipt.tf32;
   report.stamped = net.device().is_cuda();
+  report.reference = net.device().is_reference();
   const DeviceRates rates = net.device().backend().measure_rates(report.dtype, report.tf32);
   take_rates(report, rates);
   const StepTimes times = net.executor().time_steps(options.rounds);

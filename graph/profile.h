@@ -31,7 +31,8 @@ struct ProfileReport {
   std::string device;
   DType dtype = DType::f32;  ///< of the model's first input, and of the matrix product that was measured
   bool tf32 = false;
-  bool stamped = false;  ///< times come from inside a captured graph; false: from the host's clock
+  bool stamped = false;    ///< times come from inside a captured graph; false: from the host's clock
+  bool reference = false;  ///< the device was Device::reference()
   int rounds = 0;
   std::vector<ProfileStep> steps;                         ///< in the order in which they run
   double run_us = 0, run_low_us = 0, run_high_us = 0;     ///< one run without stamps, of several in a row

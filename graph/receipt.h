@@ -2,6 +2,7 @@
 /// Receipt: what was captured, and the proof that a run is one launch.
 #include <iosfwd>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <frieze/graph/memory_plan.h>
@@ -23,6 +24,9 @@ struct ReceiptEdge {
   int from = 0, to = 0;
   bool programmatic = false;  ///< a dependent launch: `to` may begin before `from` has ended
 };
+
+/// The algorithm of a step that runs the double-precision reference.
+inline constexpr std::string_view kReferenceAlgorithm = "reference";
 
 /// One step as it was prepared.
 struct ReceiptStep {

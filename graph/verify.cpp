@@ -117,6 +117,9 @@ class Verifier {
   Verifier(const Session& net, const VerifyOptions& options)
       : net_(net), plan_(net.plan()), inputs_(random_inputs(plan_, options.seed)), changed_(random_inputs(plan_, options.seed + 1)) {
     report_.device = net.device().name();
+    const std::vector<ReceiptStep>& steps = net.receipt().steps;
+    report_.compared_steps =
+        std::count_if(steps.begin(), steps.end(), [](const ReceiptStep& step) { return step.algorithm != kReferenceAlgorithm; });
     report_.tf32 = net.device().is_cuda() && net.options().allow_tf32;
     replays_ = options.replays >= 0 ? options.replays : net.device().is_cuda() ? 50 : 0;
     given_ = options.inputs.empty() ? &inputs_ : &options.inputs;
@@ -158,7 +161,7 @@ class Verifier {
   void compare_layers(const Session& session) {
     CompileOptions keep;
     keep.keep_values = true;
-    Session whole = compile(session.device().is_cuda() ? plan_ : as_traced(plan_), Device::cpu(), keep);
+    Session whole = compile(session.device().is_reference() ? as_traced(plan_) : plan_, Device::reference(), keep);
     set_inputs(whole, *given_);
     whole.poison();
     whole.run();

@@ -61,6 +61,8 @@ struct VerifyRewrite {
 struct VerifyReport {
   std::string device;
   bool tf32 = false;
+  /// Steps that did not run the reference itself. 0: there was nothing to compare with it, and the layers below say nothing.
+  std::int64_t compared_steps = 0;
   std::vector<VerifyLayer> layers;
   /// What verify_rewrites() found, where the caller put it; ok() is false if one of them is wrong.
   std::vector<VerifyRewrite> rewrites;
@@ -96,8 +98,8 @@ struct VerifyOptions {
 /// double-precision reference, which is given the inputs that the sibling computed, row-major whatever their format. Replays
 /// again, with changed inputs and with the first ones back; compares with eager runs. A second sibling, compiled as `net` is, must
 /// show the same values through taps, in turn with another batch, and over `replays` replays without growing. `accumulated` compares with a
-/// whole run of the reference; on the CPU with the plan as traced, without fusion and formats. `net` only lends its plan and options.
-/// Throws OptionError if `options.inputs` are not as many as the model's inputs, ShapeError if one does not fit.
+/// whole run of the reference; on the reference itself with the plan as traced, without fusion and formats. `net` only lends its plan and
+/// options. Throws OptionError if `options.inputs` are not as many as the model's inputs, ShapeError if one does not fit.
 VerifyReport verify(const Session& net, const VerifyOptions& options = {});
 
 /// Proves each rewrite that optimize(traced, passes) applies on its own: at every place, the steps that it took away and those it gave get

@@ -5,7 +5,7 @@
 set -euo pipefail
 
 packages=(g++ cmake ninja-build git ca-certificates libeigen3-dev nlohmann-json3-dev libcli11-dev
-  libpng-dev zlib1g-dev libjpeg-dev liblcms2-dev)
+  libpng-dev zlib1g-dev libjpeg-dev liblcms2-dev libdnnl-dev)
 case "${1:-build}" in
   build) ;;
   test) packages+=(libgtest-dev ccache clang libclang-rt-dev clang-format python3 python3-dev python3-venv chromium) ;;

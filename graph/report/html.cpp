@@ -141,7 +141,7 @@ std::string head(const std::string& title) {
 
 std::string cards(const ProfileReport& p, const Session& net) {
   std::string text = "<div class=cards>";
-  text += card(time_text(p.run_us), p.stamped ? "one replay" : "one run of the CPU reference");
+  text += card(time_text(p.run_us), p.stamped ? "one replay" : "one run on the CPU");
   if (p.stamped) {
     text += card(time_text(p.floor_us()), "floors of all steps, " + fixed(100 * p.floor_us() / p.run_us, 0) + " % of it");
     text += card(time_text(p.wait_us()), "between dependent nodes");
@@ -173,7 +173,7 @@ std::string timeline(const ProfileReport& p) {
                     fixed(p.copy_bytes_per_us / 1000, 0), " GB/s (", fixed(p.cached_bytes_per_us / 1000, 0), " within L2), ", name(p.dtype),
                     p.tf32 ? " (TF32)" : "", " matrix product of ", p.product_size, ": ", fixed(p.flops_per_us / 1e6, 1), " TFLOP/s.");
   } else {
-    text += "Wall times of the CPU reference, which is made to be right, not fast: there are no floors, and they tell nothing about a GPU.";
+    text += "Wall times on the CPU: there are no floors, and they tell nothing about a GPU.";
   }
   return text + "</p>\n";
 }

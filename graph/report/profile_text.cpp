@@ -33,7 +33,9 @@ std::string graph_lines(const ProfileReport& r) {
 std::string cpu_lines(const ProfileReport& r) {
   return concat_text("one run ", fixed(r.run_us / 1000, 3), " ms (middle half of ", counted(r.rounds, "round"), "); steps add up to ",
                      fixed(r.sum_us() / 1000, 3), " ms\n",
-                     "wall times of the CPU reference, which is made to be right, not fast: no floors, and nothing to learn for a GPU\n");
+                     r.reference
+                         ? "wall times of the reference, which is made to be right, not fast: no floors, and nothing to learn for a GPU\n"
+                         : "wall times on the CPU: no floors, and nothing to learn for a GPU\n");
 }
 
 }  // namespace

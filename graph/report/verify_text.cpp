@@ -65,6 +65,7 @@ std::string VerifyReport::text() const {
                                 "; each layer against the double-precision reference of the same inputs\n", table.text());
   out += concat_text("layers within their budget: ", passed, " of ", layers.size(), ", worst share ", short_number(worst_share),
                      ", output nmse against a whole reference run ", short_number(output_nmse), "\n");
+  if (compared_steps == 0) out += "every step ran the reference itself: no layer was compared with anything\n";
   out += concat_text("bit for bit: replay = eager ", yes(replay_equals_eager), ", second replay ", yes(second_replay_equal),
                      ", changed inputs ", yes(changed_inputs_equal), ", first inputs again ", yes(restored_inputs_equal),
                      ", reused memory ", yes(reused_memory_equal), interleaved ? ", interleaved with another batch " : ", interleaved ",

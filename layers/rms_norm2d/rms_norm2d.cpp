@@ -7,6 +7,7 @@
 #include <Eigen/Core>
 
 #include <frieze/core/error.h>
+#include <frieze/layers/rms_norm2d/cpu/inverse_rms.h>
 
 namespace frieze {
 namespace {
@@ -37,20 +38,6 @@ E parse(const Names<E>& names, const char* what, std::string_view text) {
     expected += (expected.empty() ? "" : ", ") + std::string(known);
   }
   throw OptionError(concat_text("unknown ", what, " '", text, "': expected one of ", expected));
-}
-
-// 1/rms as `mode` defines it, of a sum of squares over `c` channels. Zero for a pixel of zeros where the formula is 0/0.
-double inverse_rms(EpsMode mode, double eps, double sum, double c) {
-  const double ms = sum / c;
-  double rms = 0;
-  switch (mode) {
-    case EpsMode::add_inside: rms = std::sqrt(ms + eps); break;
-    case EpsMode::clamp_norm: rms = sum < eps * eps ? eps / std::sqrt(c) : std::sqrt(ms); break;
-    case EpsMode::clamp_mean_square: rms = std::sqrt(ms < eps ? eps : ms); break;
-    case EpsMode::add_to_rms: rms = std::sqrt(ms) + eps; break;
-    case EpsMode::none: rms = std::sqrt(ms); break;
-  }
-  return rms == 0 ? 0 : 1 / rms;
 }
 
 }  // namespace

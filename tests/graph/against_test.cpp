@@ -26,7 +26,7 @@ class AgainstTest : public ::testing::Test {
   using Tensors = std::map<std::string, std::vector<float>>;
 
   static Session compiled(DType t = DType::f32) {
-    return compile(Lambda(sum_and_twice), {{"a", {1, 4}, t}, {"b", {1, 4}, t}}, Device::cpu());
+    return compile(Lambda(sum_and_twice), {{"a", {1, 4}, t}, {"b", {1, 4}, t}}, Device::reference());
   }
   static Tensors right() { return {{"a", {1, 2, 3, 4}}, {"b", {10, 20, 30, -40}}, {"sum", {11, 22, 33, -36}}, {"twice", {2, 4, 6, 8}}}; }
   Weights file(const Tensors& tensors) {
@@ -93,7 +93,7 @@ TEST_F(AgainstTest, SixteenBitRunsAreAllowedTheirRoundings) {
     Linear linear(64, 32);
     init_random(linear, 3);
     const std::vector<InputSpec> exact{{"x", {5, 64}}}, narrow{{"x", {5, 64}, t}};
-    Session truth = compile(linear, exact, Device::cpu());
+    Session truth = compile(linear, exact, Device::reference());
     std::vector<float> x(5 * 64);
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i));
     truth.input().copy_from(x);
@@ -102,12 +102,12 @@ TEST_F(AgainstTest, SixteenBitRunsAreAllowedTheirRoundings) {
     tensors.emplace("x", HostTensor({Shape{5, 64}}, x));
     tensors.emplace("y", truth.output().to_host());
     save_safetensors(folder_.path() / "n.safetensors", tensors);
-    Session net = compile(linear, narrow, Device::cpu());
+    Session net = compile(linear, narrow, Device::reference());
     EXPECT_TRUE(verify_against(net, Weights::open(folder_.path() / "n.safetensors")).ok());
     std::vector<float> changed = linear.parameters()[1]->values;
     for (float& v : changed) v += 0.5F;
     linear.parameters()[1]->values = changed;
-    Session wrong = compile(linear, narrow, Device::cpu());
+    Session wrong = compile(linear, narrow, Device::reference());
     EXPECT_FALSE(verify_against(wrong, Weights::open(folder_.path() / "n.safetensors")).ok());
   }
 }
@@ -116,7 +116,7 @@ TEST_F(AgainstTest, IntegersMustBeEqual) {
   Session net = compile(Lambda([](const std::vector<NamedValue>& in) {
                           return std::vector<NamedValue>{{"ids", cast(in[0].value, DType::i64)}, {"x", cast(in[0].value, DType::f32)}};
                         }),
-                        {{"tokens", {1, 3}, DType::i32}}, Device::cpu());
+                        {{"tokens", {1, 3}, DType::i32}}, Device::reference());
   const auto saved = [&](const std::vector<std::int64_t>& ids, DType t) {
     std::map<std::string, HostTensor> tensors;
     tensors.emplace("tokens", HostTensor({Shape{1, 3}, DType::i64}, std::vector<std::int64_t>{7, 8, 1'000'000'007}));
@@ -179,7 +179,7 @@ TEST_F(AgainstTest, FilesThatDoNotFitAreRefusedBeforeAnythingRuns) {
 }
 
 TEST_F(AgainstTest, ValuesThatTheModelMakesNotFiniteFail) {
-  Session net = compile(Lambda([](Value x) { return x * 300 * 300; }), {{"x", {1, 2}, DType::f16}}, Device::cpu());
+  Session net = compile(Lambda([](Value x) { return x * 300 * 300; }), {{"x", {1, 2}, DType::f16}}, Device::reference());
   const AgainstReport report = verify_against(net, file({{"x", {1, 0}}, {"y", {60000, 0}}}));
   EXPECT_FALSE(report.ok());
   EXPECT_EQ(report.outputs[0].inf, 1);

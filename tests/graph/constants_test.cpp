@@ -37,7 +37,7 @@ struct Nested : Module {
 };
 
 Session cpu_session(const Module& model, const std::vector<InputSpec>& inputs, const CompileOptions& options = {}) {
-  return compile(model, inputs, Device::cpu(), options);
+  return compile(model, inputs, Device::reference(), options);
 }
 
 TEST(ConstantsTest, AParameterIsAValueOfTheModel) {
@@ -126,7 +126,7 @@ TEST(ConstantsTest, LieInTheFormatThatTheirStepsWant) {
   ASSERT_EQ(plan.constants.size(), 2U);
   EXPECT_EQ(plan.spec(plan.constants[1].value).format, Format::nhwc);
   EXPECT_EQ(std::count_if(plan.steps.begin(), plan.steps.end(), [](const Step& s) { return s.layer->type_name() == "Reformat"; }), 2);
-  Session net = compile(plan, Device::cpu());
+  Session net = compile(plan, Device::reference());
   EXPECT_TRUE(verify(net).ok());
 }
 
@@ -146,7 +146,7 @@ TEST(ConstantsTest, WhatLooksAtOneIsOne) {
   EXPECT_EQ(plan.spec(plan.constants[0].value), (TensorSpec{{1, 4, 2, 3}, DType::f32, Format::nhwc}));
   EXPECT_EQ(plan.steps.size(), 5U);  // times, add, times, and the formats of input and output
   EXPECT_EQ(plan.views.size(), 0U);
-  Session net = compile(plan, Device::cpu());
+  Session net = compile(plan, Device::reference());
   EXPECT_TRUE(verify(net).ok());
   // Given as an output, it is a copy.
   const FunctionModel given([&](const std::vector<Value>& x) {
@@ -183,7 +183,7 @@ TEST(ConstantsTest, StandInTheBodiesOfLoops) {
 TEST(ConstantsTest, AnEnginesShapesAndTapsKnowThem) {
   Nested model;
   model.inner.gain.values = {1, 2, 3, 4};
-  Engine engine(model, Device::cpu());
+  Engine engine(model, Device::reference());
   for (const std::int64_t width : {1, 3}) {
     Session& net = engine.session({{"x", {1, 4, 1, width}}});
     EXPECT_FALSE(net.tap("*").empty());

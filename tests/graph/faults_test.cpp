@@ -58,7 +58,7 @@ int walk_through_allocations(Body&& body, Afterwards&& afterwards) {
 TEST(FaultTest, ACompileThatRunsOutOfMemoryAnywhereLeaksNothing) {
   if (!counts_allocations()) GTEST_SKIP() << "the sanitizer has its own operator new";
   const Small model;
-  const auto compile_it = [&] { (void)compile(model, {{"x", {1, 2, 3, 4}}}, Device::cpu()); };
+  const auto compile_it = [&] { (void)compile(model, {{"x", {1, 2, 3, 4}}}, Device::reference()); };
   compile_it();
   const std::int64_t live = live_allocations();
   const int points = walk_through_allocations(
@@ -70,7 +70,7 @@ TEST(FaultTest, ACompileThatRunsOutOfMemoryAnywhereLeaksNothing) {
 TEST(FaultTest, ARunThatRunsOutOfMemoryAnywhereLeavesTheSessionUsable) {
   if (!counts_allocations()) GTEST_SKIP() << "the sanitizer has its own operator new";
   const Small model;
-  Session net = compile(model, {{"x", {1, 2, 3, 4}}}, Device::cpu());
+  Session net = compile(model, {{"x", {1, 2, 3, 4}}}, Device::reference());
   net.tap();
   net.input().copy_from(ramp(24));
   net.run();
@@ -94,7 +94,7 @@ TEST(FaultTest, ARunThatRunsOutOfMemoryAnywhereLeavesTheSessionUsable) {
 TEST(FaultTest, AnEngineSurvivesACompileThatFails) {
   if (!counts_allocations()) GTEST_SKIP() << "the sanitizer has its own operator new";
   const Small model;
-  Engine engine(model, Device::cpu(), {}, 2);
+  Engine engine(model, Device::reference(), {}, 2);
   engine.session({{"x", {1, 1, 1, 2}}}).input().copy_from(std::vector<float>{1, 2});
   engine.session({{"x", {1, 1, 1, 2}}}).run();
   const std::vector<float> right = engine.session({{"x", {1, 1, 1, 2}}}).output().floats();
@@ -123,7 +123,7 @@ TEST(FaultTest, AKernelThatFailsIsReportedAndTheNextRunIsRight) {
     }
     Value forward(Value x) const override { return times(moody(before(x))); }
   } model;
-  Session net = compile(model, {{"x", {1, 1, 1, 2}}}, Device::cpu());
+  Session net = compile(model, {{"x", {1, 1, 1, 2}}}, Device::reference());
   net.input().copy_from(std::vector<float>{1, 2});
   net.run();
   model.moody.throws = true;

@@ -28,7 +28,7 @@ struct Growing : Module {
   Value forward(Value x) const override { return third(relu(second(first(x)))) * 0.5F; }
 };
 
-Session growing(DType t, std::int64_t width = 4) { return compile(Growing(), {{"x", {1, 1, 1, width}, t}}, Device::cpu()); }
+Session growing(DType t, std::int64_t width = 4) { return compile(Growing(), {{"x", {1, 1, 1, width}, t}}, Device::reference()); }
 
 TEST(VerifyFinite, OverflowFailsAndNamesTheFirstLayer) {
   const VerifyReport report = verify(growing(DType::f16, 100));
@@ -51,7 +51,7 @@ TEST(VerifyFinite, AWeightThatIsNaNFails) {
   for (const float bad : {kNotANumber, kInfinite}) {
     Growing model;
     model.second.parameters()[0]->values = {bad};
-    const VerifyReport report = verify(compile(model, {{"x", {1, 1, 1, 4}}}, Device::cpu(), {.passes = {.fuse = false}}));
+    const VerifyReport report = verify(compile(model, {{"x", {1, 1, 1, 4}}}, Device::reference(), {.passes = {.fuse = false}}));
     EXPECT_FALSE(report.ok()) << bad;
     EXPECT_EQ(report.first_non_finite, "second");
   }
@@ -151,7 +151,7 @@ TEST_F(LoadFinite, AllowedOnRequest) {
   Linear linear(2, 2, {.bias = false});
   load(linear, with({1, kInfinite, 3, 4}), {.allow_non_finite = true});
   EXPECT_EQ(linear.weight().values[1], kInfinite);
-  EXPECT_FALSE(verify(compile(linear, {{"x", {1, 2}}}, Device::cpu())).ok()) << "but nothing that it makes is right";
+  EXPECT_FALSE(verify(compile(linear, {{"x", {1, 2}}}, Device::reference())).ok()) << "but nothing that it makes is right";
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ FunctionModel swapped() {
 TEST(IntegersTest, MoveExactly) {
   const FunctionModel model = swapped();
   for (const Format format : {Format::nchw, Format::nhwc}) {
-    Session net = compile(model, {{"x", {1, 4, 2, 1}, DType::i32, format}}, Device::cpu());
+    Session net = compile(model, {{"x", {1, 4, 2, 1}, DType::i32, format}}, Device::reference());
     net.input().copy_from(std::span<const std::int64_t>(kX));
     for (int run = 0; run < 2; ++run) {
       net.poison();
@@ -53,7 +53,7 @@ TEST(IntegersTest, MoveExactly) {
 
 TEST(IntegersTest, PortsTakeTheirOwnKind) {
   const FunctionModel model = swapped();
-  Session net = compile(model, {{"x", {1, 4, 2, 1}, DType::i32}}, Device::cpu());
+  Session net = compile(model, {{"x", {1, 4, 2, 1}, DType::i32}}, Device::reference());
   EXPECT_EQ(message_of<DTypeError>([&] { net.input().copy_from(std::vector<float>(8, 0.5F)); }), "port 'x': expected i32, got f32");
   EXPECT_THROW(net.input().copy_from(HostTensor(TensorSpec{{1, 4, 2, 1}})), DTypeError);
   EXPECT_THROW(net.input().copy_from(std::span<const std::int64_t>(kX).first(7)), ShapeError);
@@ -64,7 +64,7 @@ TEST(IntegersTest, PortsTakeTheirOwnKind) {
   net.input().copy_from(HostTensor({{1, 4, 2, 1}, DType::i64, Format::nhwc}, kX));
   EXPECT_EQ(net.input().integers(), kX);
   Session floats =
-      compile(FunctionModel([](const std::vector<Value>& x) { return std::vector<Value>{relu(x[0])}; }), {{"x", {2}}}, Device::cpu());
+      compile(FunctionModel([](const std::vector<Value>& x) { return std::vector<Value>{relu(x[0])}; }), {{"x", {2}}}, Device::reference());
   EXPECT_THROW(floats.input().copy_from(std::span<const std::int64_t>(kX).first(2)), DTypeError);
   EXPECT_THROW((void)floats.output().integers(), DTypeError);
 }

@@ -51,7 +51,7 @@ std::vector<float> answer(Session& net) {
 
 std::vector<float> right_answer(const std::vector<InputSpec>& inputs = kMortalInputs) {
   const MortalNet model;
-  Session net = compile(model, inputs, Device::cpu());
+  Session net = compile(model, inputs, Device::reference());
   return answer(net);
 }
 
@@ -63,15 +63,15 @@ static_assert(!std::is_constructible_v<Engine, MortalNet, Device>, "the engine w
 static_assert(std::is_copy_constructible_v<Session>, "a copy is another handle of the same session");
 
 TEST(Lifetime, AModelMayBeATemporary) {
-  Session net = compile(MortalNet{}, kMortalInputs, Device::cpu());
+  Session net = compile(MortalNet{}, kMortalInputs, Device::reference());
   EXPECT_EQ(answer(net), right_answer());
   EXPECT_TRUE(verify(net).ok());
 }
 
 TEST(Lifetime, ASessionOutlivesItsModel) {
   auto model = std::make_unique<MortalNet>();
-  Session fused = compile(*model, kMortalInputs, Device::cpu());
-  Session plain = compile(*model, kMortalInputs, Device::cpu(), {.passes = {false, false, false}, .keep_values = true});
+  Session fused = compile(*model, kMortalInputs, Device::reference());
+  Session plain = compile(*model, kMortalInputs, Device::reference(), {.passes = {false, false, false}, .keep_values = true});
   model.reset();
   EXPECT_EQ(answer(fused), right_answer());
   (void)answer(plain);
@@ -89,26 +89,26 @@ TEST(Lifetime, APlanOutlivesItsModel) {
   model.reset();
   EXPECT_NE(plan_text(traced).find("2->2 3x3"), std::string::npos);
   EXPECT_FALSE(plan_json(optimized).empty());
-  Session late = compile(optimize(std::move(traced)), Device::cpu());
-  Session net = compile(optimized, Device::cpu());
+  Session late = compile(optimize(std::move(traced)), Device::reference());
+  Session net = compile(optimized, Device::reference());
   EXPECT_EQ(answer(late), right_answer());
   EXPECT_EQ(answer(net), right_answer());
 }
 
 TEST(Lifetime, WhatIsWrittenIntoTheModelLaterDoesNotReachTheSession) {
   MortalNet model;
-  Session before = compile(model, kMortalInputs, Device::cpu(), {.passes = {.rewrite = false}});
+  Session before = compile(model, kMortalInputs, Device::reference(), {.passes = {.rewrite = false}});
   const std::vector<float> expected = answer(before);
   model.conv.parameters()[0]->values[0] += 1;
   init_random(model, 7);
   for (float& v : model.norm.parameters()[0]->values) v = -v;
   EXPECT_EQ(answer(before), expected);
-  Session after = compile(model, kMortalInputs, Device::cpu(), {.passes = {.rewrite = false}});
+  Session after = compile(model, kMortalInputs, Device::reference(), {.passes = {.rewrite = false}});
   EXPECT_NE(answer(after), expected);
 }
 
 TEST(Lifetime, APortOutlivesItsSession) {
-  auto net = std::make_unique<Session>(compile(MortalNet{}, kMortalInputs, Device::cpu()));
+  auto net = std::make_unique<Session>(compile(MortalNet{}, kMortalInputs, Device::reference()));
   (void)answer(*net);
   Port in = net->input(), out = net->output();
   net.reset();
@@ -125,7 +125,7 @@ TEST(Lifetime, APortOutlivesItsSession) {
 }
 
 TEST(Lifetime, EveryMemberOfAMovedFromSessionThrows) {
-  Session net = compile(MortalNet{}, kMortalInputs, Device::cpu());
+  Session net = compile(MortalNet{}, kMortalInputs, Device::reference());
   Session moved = std::move(net);
   Session& gone = net;
   const std::vector<std::function<void()>> members{[&] { gone.run(); },
@@ -159,13 +159,13 @@ TEST(Lifetime, EveryMemberOfAMovedFromSessionThrows) {
 }
 
 TEST(Lifetime, MovedFromDevicesAndEnginesThrow) {
-  Device device = Device::cpu();
+  Device device = Device::reference();
   const Device other = std::move(device);
   EXPECT_THROW((void)device.name(), OptionError);                                // NOLINT
   EXPECT_THROW((void)device.is_cuda(), OptionError);                             // NOLINT
   EXPECT_THROW((void)compile(MortalNet{}, kMortalInputs, device), OptionError);  // NOLINT
-  EXPECT_EQ(other.name(), "cpu");
-  Engine engine(std::make_shared<MortalNet>(), Device::cpu());
+  EXPECT_EQ(other.name(), "reference");
+  Engine engine(std::make_shared<MortalNet>(), Device::reference());
   Engine moved = std::move(engine);
   EXPECT_THROW((void)engine.session(kMortalInputs), OptionError);  // NOLINT
   EXPECT_THROW((void)engine.size(), OptionError);                  // NOLINT
@@ -175,7 +175,7 @@ TEST(Lifetime, MovedFromDevicesAndEnginesThrow) {
 }
 
 TEST(Lifetime, AnEvictedSessionThatSomebodyHoldsKeepsWorking) {
-  std::optional<Engine> engine(std::in_place, std::make_shared<MortalNet>(), Device::cpu(), CompileOptions{}, 1);
+  std::optional<Engine> engine(std::in_place, std::make_shared<MortalNet>(), Device::reference(), CompileOptions{}, 1);
   Session held = engine->session(kMortalInputs);
   const Port out = held.output();
   for (int n = 2; n < 5; ++n) {
@@ -190,7 +190,7 @@ TEST(Lifetime, AnEvictedSessionThatSomebodyHoldsKeepsWorking) {
 }
 
 TEST(Lifetime, AReferenceToAnEvictedSessionSaysSoUntilItIsThereAgain) {
-  Engine engine(std::make_shared<MortalNet>(), Device::cpu(), CompileOptions{}, 1);
+  Engine engine(std::make_shared<MortalNet>(), Device::reference(), CompileOptions{}, 1);
   Session& held = engine.session(kMortalInputs);
   EXPECT_EQ(answer(held), right_answer());
   for (int n = 2; n < 5; ++n) (void)engine.session({{"x", {n, 2, 8, 9}}});
@@ -210,7 +210,7 @@ TEST(Lifetime, AReferenceToAnEvictedSessionSaysSoUntilItIsThereAgain) {
 }
 
 TEST(Lifetime, HandlesOfOneSessionShareItsTaps) {
-  Engine engine(std::make_shared<MortalNet>(), Device::cpu());
+  Engine engine(std::make_shared<MortalNet>(), Device::reference());
   Session one = engine.session(kMortalInputs), two = engine.session(kMortalInputs);
   (void)one.tap("*");
   EXPECT_EQ(two.tapped_names(), one.tapped_names());
@@ -220,14 +220,14 @@ TEST(Lifetime, HandlesOfOneSessionShareItsTaps) {
 
 TEST(Lifetime, AnEngineOwnsItsModelOrSaysThatItIsGone) {
   auto shared = std::make_shared<MortalNet>();
-  Engine owner(shared, Device::cpu());
+  Engine owner(shared, Device::reference());
   shared.reset();
   Session net = owner.session(kMortalInputs);
   EXPECT_EQ(answer(net), right_answer());
-  EXPECT_THROW(Engine(std::shared_ptr<Module>(), Device::cpu()), OptionError);
+  EXPECT_THROW(Engine(std::shared_ptr<Module>(), Device::reference()), OptionError);
 
   auto model = std::make_unique<MortalNet>();
-  Engine engine(*model, Device::cpu());
+  Engine engine(*model, Device::reference());
   Session first = engine.session(kMortalInputs);
   model.reset();
   EXPECT_EQ(answer(first), right_answer());
@@ -245,7 +245,7 @@ TEST(Lifetime, LayersMayBeTemporariesOfForward) {
     }
     return PixelUnshuffle(6)(x);
   });
-  Session net = compile(model, {{"x", {1, 1, 1, 2}}}, Device::cpu());
+  Session net = compile(model, {{"x", {1, 1, 1, 2}}}, Device::reference());
   EXPECT_EQ(net.output().spec().shape, (Shape{1, 36, 1, 2}));
   EXPECT_EQ(answer(net)[35 * 2], 0.25F);
 }
@@ -258,7 +258,7 @@ TEST(Lifetime, ALayerWithoutASharedCopyMustLive) {
   };
   auto model = std::make_unique<Model>();
   const Plan plan = trace(*model, {{"x", {2}}});
-  Session net = compile(*model, {{"x", {2}}}, Device::cpu());
+  Session net = compile(*model, {{"x", {2}}}, Device::reference());
   const Port out = net.output();
   EXPECT_EQ(answer(net), (std::vector<float>{0.75F, -1.5F}));
   model.reset();
@@ -268,7 +268,7 @@ TEST(Lifetime, ALayerWithoutASharedCopyMustLive) {
   EXPECT_THROW((void)verify(net), OptionError);
   EXPECT_THROW((void)out.floats(), OptionError);
   EXPECT_THROW((void)optimize(plan), OptionError);
-  EXPECT_THROW((void)compile(plan, Device::cpu()), OptionError);
+  EXPECT_THROW((void)compile(plan, Device::reference()), OptionError);
   EXPECT_THROW((void)plan_text(plan), OptionError);
   EXPECT_THROW((void)plan_json(plan), OptionError);
 }
@@ -318,7 +318,7 @@ TEST(Lifetime, AChildThatDiedFirstIsNamed) {
   }
   EXPECT_EQ(conv.parent(), nullptr);
   init_random(conv, 1);
-  Session net = compile(conv, {{"x", {1, 1, 1, 1}}}, Device::cpu());
+  Session net = compile(conv, {{"x", {1, 1, 1, 1}}}, Device::reference());
   net.run();
 }
 

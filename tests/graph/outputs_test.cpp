@@ -64,7 +64,7 @@ TEST(OutputsTest, AreValuesOfTheirOwn) {
     return std::vector<Value>{times(h[1]), h[0] + h[1], h[2]};
   });
   for (const bool formats : {false, true}) {
-    Session net = compile(model, kInput, Device::cpu(), {.passes = {.formats = formats}});
+    Session net = compile(model, kInput, Device::reference(), {.passes = {.formats = formats}});
     net.input().copy_from(kX);
     for (int run = 0; run < 2; ++run) {
       net.poison();
@@ -144,7 +144,7 @@ TEST(OutputsTest, LiveApart) {
 
 TEST(OutputsTest, AreTappedOneByOneAndTogether) {
   const FunctionModel model([](const std::vector<Value>& x) { return std::vector<Value>{times(halves(times(x[0]))[1])}; });
-  Session net = compile(model, kInput, Device::cpu());
+  Session net = compile(model, kInput, Device::reference());
   EXPECT_EQ(net.tap("halves.1"), (std::vector<std::string>{"halves.1"}));
   net.input().copy_from(kX);
   net.run();
@@ -162,7 +162,7 @@ TEST(OutputsTest, AreTappedOneByOneAndTogether) {
 TEST(OutputsTest, AreVerifiedEach) {
   int lies_in = 0;
   const FunctionModel model([&](const std::vector<Value>& x) { return std::vector<Value>{times(halves(x[0], &lies_in)[1])}; });
-  Session net = compile(model, kInput, Device::cpu());
+  Session net = compile(model, kInput, Device::reference());
   const VerifyReport report = verify(net);
   EXPECT_TRUE(report.ok()) << report.text();
   ASSERT_EQ(report.layers.size(), 4U);

@@ -113,7 +113,7 @@ TEST_F(PortCopyGpuTest, EveryTypeAndOrderAsOnTheCpu) {
   for (const Shape& shape : kShapes) {
     for (const DType t : kTypes) {
       for (const Format format : {Format::nchw, Format::nhwc}) {
-        Session cpu = session(shape, t, format, Device::cpu()), gpu = session(shape, t, format);
+        Session cpu = session(shape, t, format, Device::reference()), gpu = session(shape, t, format);
         const std::vector<float> values = mixed(shape, 1);
         const std::string what = concat_text(gpu.input().spec(), ": ");
         expect_as_on_the_cpu(cpu, gpu, values, stream.get(), what + "f32");
@@ -139,7 +139,7 @@ TEST_F(PortCopyGpuTest, PicturesAsOnTheCpu) {
     const Pinned<std::uint8_t> pixels(bytes_of(std::vector<float>(static_cast<std::size_t>(shape.elements())))), back(pixels.span().size());
     for (const DType t : kTypes) {
       for (const Format format : {Format::nchw, Format::nhwc}) {
-        Session cpu = session(shape, t, format, Device::cpu()), gpu = session(shape, t, format);
+        Session cpu = session(shape, t, format, Device::reference()), gpu = session(shape, t, format);
         for (const auto& [scale, offset] : {std::pair{1.0 / 255, 0.0}, {2.0 / 255, -1.0}, {-0.3, 100.1}}) {
           const Pixels in{pixels.span(), scale, offset};
           cpu.input().copy_from(in);

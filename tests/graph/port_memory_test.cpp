@@ -20,7 +20,7 @@ Session two_and_two() {
     const Value twice = times(in.at(1).value);
     return std::vector<NamedValue>{{"s", in.at(0).value + twice}, {"t", times(twice)}};
   });
-  return compile(model, {{"a", {kCount}}, {"b", {kCount}}}, Device::cpu());
+  return compile(model, {{"a", {kCount}}, {"b", {kCount}}}, Device::reference());
 }
 
 std::vector<float> all(float value) { return std::vector<float>(static_cast<std::size_t>(kCount), value); }
@@ -110,7 +110,7 @@ TEST(PortMemoryTest, AnInputThatIsAnOutputIsOnePort) {
   const Lambda model([](const std::vector<NamedValue>& in) {
     return std::vector<NamedValue>{{"same", in.at(0).value}, {"y", times(in.at(0).value)}};
   });
-  Session net = compile(model, {{"x", {kCount}}}, Device::cpu());
+  Session net = compile(model, {{"x", {kCount}}}, Device::reference());
   alignas(16) char memory[2 * kBytes];
   net.bind("x", memory);
   net.input("x").copy_from(all(3));

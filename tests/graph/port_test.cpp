@@ -26,7 +26,7 @@ const Lambda& doubled() {
 }
 
 Session session(const Shape& shape, DType dtype, Format format = Format::nchw) {
-  return compile(doubled(), {{"x", shape, dtype, format}}, Device::cpu());
+  return compile(doubled(), {{"x", shape, dtype, format}}, Device::reference());
 }
 
 std::vector<float> some_values(const Shape& shape, std::uint64_t seed) {
@@ -249,7 +249,7 @@ TEST(PortTest, RefusesWhatDoesNotFit) {
 
 TEST(PortTest, IntegersAreNeverChanged) {
   const Lambda model([](Value x) { return cast(x, DType::i64); });
-  Session net = compile(model, {{"x", {2, 1, 1, 2}, DType::i32, Format::nhwc}}, Device::cpu());
+  Session net = compile(model, {{"x", {2, 1, 1, 2}, DType::i32, Format::nhwc}}, Device::reference());
   Port x = net.input(), y = net.output();
   x.copy_from(std::vector<std::int32_t>{1, -2, 2147483647, -2147483647 - 1});
   net.run();

@@ -83,7 +83,7 @@ TEST(ProfileReport, RanksByTimeAboveTheFloor) {
 
 TEST(Profile, OfACpuSessionIsWallTimesWithoutFloors) {
   const Lambda model([](Value x) { return silu(times(times(x))); });
-  Session net = compile(model, {{"x", {1, 8, 64, 64}, DType::bf16}}, Device::cpu());
+  Session net = compile(model, {{"x", {1, 8, 64, 64}, DType::bf16}}, Device::reference());
   net.input().copy_from(ramp(8 * 64 * 64));
   net.run();
   const std::vector<float> before = net.output().floats();
@@ -96,7 +96,7 @@ TEST(Profile, OfACpuSessionIsWallTimesWithoutFloors) {
   EXPECT_GT(r.run_us, 0);
   EXPECT_EQ(r.dtype, DType::bf16);
   EXPECT_EQ(net.output().floats(), before);
-  EXPECT_TRUE(contains(r.text(), "wall times of the CPU reference"));
+  EXPECT_TRUE(contains(r.text(), "wall times of the reference"));
   const json j = json::parse(r.json());
   EXPECT_EQ(j["method"], "wall clock");
   EXPECT_FALSE(j["steps"][0].contains("floor_us"));
@@ -106,10 +106,10 @@ TEST(Profile, OfACpuSessionIsWallTimesWithoutFloors) {
 TEST(MemoryLimit, IsRefusedWithTheBill) {
   const Lambda model([](Value x) { return times(times(x)); });
   const std::vector<InputSpec> inputs = {{"x", {1, 4, 64, 64}}};  // three tensors of 64 KiB: two ports, one in the arena
-  const std::int64_t held = compile(model, inputs, Device::cpu()).receipt().memory.total();
+  const std::int64_t held = compile(model, inputs, Device::reference()).receipt().memory.total();
   EXPECT_EQ(held, 3 << 16);
-  EXPECT_NO_THROW(compile(model, inputs, Device::cpu(), {.max_memory = held}));
-  const std::string why = message_of<MemoryError>([&] { compile(model, inputs, Device::cpu(), {.max_memory = held - 1}); });
+  EXPECT_NO_THROW(compile(model, inputs, Device::reference(), {.max_memory = held}));
+  const std::string why = message_of<MemoryError>([&] { compile(model, inputs, Device::reference(), {.max_memory = held - 1}); });
   EXPECT_TRUE(contains(why, "arena 0.06 MiB"));
   EXPECT_TRUE(contains(why, "ports 0.12 MiB"));
 }
@@ -154,7 +154,7 @@ TEST(Html, EscapesWhatComesFromOutside) { EXPECT_EQ(html_escape("<a href='x'>&\"
 // A page with everything on it.
 std::string full_page() {
   const Lambda model([](Value x) { return times(silu(times(x, {.absorbs = 1}))); });
-  Session net = compile(model, {{"x<script>alert(1)</script>", {1, 3, 16, 16}}}, Device::cpu());
+  Session net = compile(model, {{"x<script>alert(1)</script>", {1, 3, 16, 16}}}, Device::reference());
   const VerifyReport verified = verify(net);
   const ProfileReport report = stamped_report();
   return html_report({"a <b>title</b>", &net, &report, &verified});

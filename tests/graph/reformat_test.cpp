@@ -58,7 +58,7 @@ void run(const Shape& shape, DType dtype, test::Fill fill, const std::string& pa
 
 TEST(Reformat, OnTheCpu) {
   for (const DType t : test::kTypes) {
-    for (const test::Fill fill : {test::Fill::normal, test::Fill::special}) run({2, 3, 5, 7}, t, fill, "reference", Device::cpu());
+    for (const test::Fill fill : {test::Fill::normal, test::Fill::special}) run({2, 3, 5, 7}, t, fill, "reference", Device::reference());
   }
 }
 

@@ -79,7 +79,8 @@ TEST(Repeat, EqualsItsBodyAppliedInTurn) {
   for (const DType t : {DType::f32, DType::f16, DType::bf16}) {
     Looped looped(5);
     init_random(looped, 3);
-    Session whole = compile(looped, {{"x", kShape, t}}, Device::cpu()), once = compile(looped.body, {{"x", kShape, t}}, Device::cpu());
+    Session whole = compile(looped, {{"x", kShape, t}}, Device::reference()),
+            once = compile(looped.body, {{"x", kShape, t}}, Device::reference());
     for (const std::uint64_t seed : {1, 2}) {
       std::vector<float> x = inputs(seed, kShape, t);
       const std::vector<float> got = run(whole, x);
@@ -93,7 +94,7 @@ TEST(Repeat, CarriesSeveralValuesAndTakesRows) {
   constexpr int kIterations = 7;
   const Shape shape{1, 4, 1, 1};
   const Swapped model(kIterations);
-  Session session = compile(model, {{"x", shape}, {"y", shape}, {"g", shape}}, Device::cpu());
+  Session session = compile(model, {{"x", shape}, {"y", shape}, {"g", shape}}, Device::reference());
   std::vector<float> x = inputs(1, shape), y = inputs(2, shape);
   const std::vector<float> g = inputs(3, shape);
   session.input("x").copy_from(x);
@@ -131,7 +132,7 @@ TEST(Repeat, ABodyMayGiveItsOwnInputs) {
     }
   };
   const Shape one{1, 1, 1, 1};
-  Session session = compile(Turned(), {{"a", one}, {"b", one}, {"c", one}}, Device::cpu());
+  Session session = compile(Turned(), {{"a", one}, {"b", one}, {"c", one}}, Device::reference());
   for (const char* name : {"a", "b", "c"}) session.input(name).copy_from(std::vector<float>{static_cast<float>(name[0])});
   session.run();
   EXPECT_EQ(session.output("a").floats().front(), 'b');  // four turns of three are one
@@ -146,7 +147,7 @@ TEST(Repeat, ThousandIterationsOfALoopInALoop) {
     }
   };
   const Shape one{1, 1, 1, 2};
-  Session session = compile(Nested(), {{"x", one}}, Device::cpu());
+  Session session = compile(Nested(), {{"x", one}}, Device::reference());
   session.input().copy_from(std::vector<float>{1, 0.5F});
   session.run();
   EXPECT_EQ(session.output().floats(), (std::vector<float>{1, 0}));
@@ -154,7 +155,7 @@ TEST(Repeat, ThousandIterationsOfALoopInALoop) {
 
 TEST(Repeat, WeightsInTheBodyAreTheModels) {
   Looped looped(3);
-  const auto compile_it = [&] { return compile(looped, {{"x", kShape}}, Device::cpu()); };
+  const auto compile_it = [&] { return compile(looped, {{"x", kShape}}, Device::reference()); };
   const std::string unfilled = message_of<WeightsError>([&] { (void)compile_it(); });
   EXPECT_TRUE(contains(unfilled, "body.norm.weight"));
   init_random(looped, 1);
@@ -236,9 +237,9 @@ TEST(Repeat, ABodyLooksAtMemoryAsAModelDoes) {
   const Plan plan = optimize(trace(model, kHalvesInputs));
   const Plan& body = loop_of(plan.steps[0])->body();
   EXPECT_GE(body.views.size(), 2U) << plan_text(plan);
-  Session session = compile(model, kHalvesInputs, Device::cpu());
+  Session session = compile(model, kHalvesInputs, Device::reference());
   expect_halves(session);
-  Session again = compile(optimize(plan), Device::cpu());
+  Session again = compile(optimize(plan), Device::reference());
   expect_halves(again);
   for (const VerifyRewrite& one : verify_rewrites(trace(model, kHalvesInputs))) EXPECT_TRUE(one.ok()) << one.name;
 }
@@ -279,7 +280,7 @@ TEST(Repeat, ItsBodyIsTappedByIteration) {
   init_random(looped, 3);
   Looped one(1);
   init_random(one, 3);
-  Session session = compile(looped, {{"x", kShape}}, Device::cpu()), once = compile(one, {{"x", kShape}}, Device::cpu());
+  Session session = compile(looped, {{"x", kShape}}, Device::reference()), once = compile(one, {{"x", kShape}}, Device::reference());
   expect_taps_inside(session, once);
   const std::vector<std::string> every = session.tap("*");
   EXPECT_EQ(every.front(), "body.norm@4");
@@ -383,7 +384,7 @@ TEST_F(RepeatGpuTest, CarriesSeveralValuesAndTakesRows) {
   const Shape shape{1, 4, 1, 1};
   const Swapped model(9);
   const std::vector<InputSpec> specs{{"x", shape}, {"y", shape}, {"g", shape}};
-  Session gpu = compile(model, specs, Device::cuda(), {.tune = false}), cpu = compile(model, specs, Device::cpu());
+  Session gpu = compile(model, specs, Device::cuda(), {.tune = false}), cpu = compile(model, specs, Device::reference());
   EXPECT_EQ(loops(gpu), 1);
   for (const std::uint64_t seed : {1, 5}) {
     for (Session* session : {&gpu, &cpu}) {

@@ -187,7 +187,7 @@ TEST(ReceiptTest, JsonHoldsNodesAndBill) {
 
 TEST(ReceiptTest, ACpuSessionSaysThatNothingIsCaptured) {
   const ReportedModel model;
-  const Session net = compile(model, {{"image", {1, 3, 8, 8}}}, Device::cpu());
+  const Session net = compile(model, {{"image", {1, 3, 8, 8}}}, Device::reference());
   EXPECT_TRUE(contains(net.receipt().text(), "not captured"));
   EXPECT_FALSE(json::parse(net.receipt().json())["captured"].get<bool>());
   EXPECT_EQ(net.receipt().steps.size(), net.plan().steps.size());
@@ -220,11 +220,11 @@ TEST(VerifyReportTest, EveryBitwiseCheckCountsForOk) {
 
 TEST(VerifyReportTest, TheTableMarksTheWorstLayer) {
   const ReportedModel model;
-  const VerifyReport report = verify(compile(model, {{"image", {1, 3, 8, 8}, DType::bf16}}, Device::cpu()));
+  const VerifyReport report = verify(compile(model, {{"image", {1, 3, 8, 8}, DType::bf16}}, Device::reference()));
   const std::string text = report.text();
   EXPECT_TRUE(contains(text, "< worst"));
   EXPECT_TRUE(contains(text, "verify: ok"));
-  EXPECT_TRUE(contains(text, "verify on cpu, tf32 off"));
+  EXPECT_TRUE(contains(text, "verify on reference, tf32 off"));
   EXPECT_EQ(json::parse(report.json())["layers"].size(), report.layers.size());
 }
 

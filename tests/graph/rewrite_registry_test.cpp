@@ -50,12 +50,12 @@ TEST(RewriteRegistryTest, AProgramsRewriteAppliesIsCountedAndCanBeLeftOut) {
 
 TEST(RewriteRegistryTest, SessionsComputeTheSame) {
   const Registered own("two products as one", product);
-  Session net = compile(Lambda(thrice), {{"x", {1, 1, 1, 3}}}, Device::cpu());
+  Session net = compile(Lambda(thrice), {{"x", {1, 1, 1, 3}}}, Device::reference());
   net.input().copy_from(std::vector<float>{1, -2, 3});
   net.run();
   EXPECT_EQ(net.output().floats(), (std::vector<float>{8, -16, 24}));
   EXPECT_EQ(net.plan().rewrites.size(), 1U);
-  Session exact = compile(Lambda(thrice), {{"x", {1, 1, 1, 3}}}, Device::cpu(), {.passes = {.without = {"two products as one"}}});
+  Session exact = compile(Lambda(thrice), {{"x", {1, 1, 1, 3}}}, Device::reference(), {.passes = {.without = {"two products as one"}}});
   EXPECT_EQ(exact.plan().steps.size(), 3U);
   const std::string message = message_of<OptionError>([&] { (void)net.tap("times_1"); });
   EXPECT_TRUE(contains(message, "'times_1' has no value of its own: a rewrite made it part of 'times_2'")) << message;
@@ -337,7 +337,7 @@ TEST(RewriteRegistryTest, AfterFusionStepsHaveTheirEpilogue) {
       },
       RewriteStage::after_fusion);
   const Lambda model([](Value x) { return times(relu(times(x, {.absorbs = 1})), {.factor = 5}); });
-  Session net = compile(model, {{"x", {1, 1, 1, 3}}}, Device::cpu());
+  Session net = compile(model, {{"x", {1, 1, 1, 3}}}, Device::reference());
   EXPECT_EQ(labels(net.plan()), "times+relu");
   EXPECT_EQ(net.plan().steps[0].merged, (std::vector<std::string>{"times_1"}));
   EXPECT_EQ(net.plan().steps[0].flops, 6);
@@ -395,7 +395,7 @@ TEST(RewriteRegistryTest, StepsOfSeveralOutputs) {
   };
   {
     const Registered own("into both", into_both);
-    Session net = compile(optimize(traced()), Device::cpu());
+    Session net = compile(optimize(traced()), Device::reference());
     EXPECT_EQ(labels(net.plan()), "two times_1 add");
     net.input().copy_from(std::vector<float>{1, -2, 3});
     net.run();
@@ -440,7 +440,7 @@ TEST(RewriteRegistryTest, BodiesOfLoopsAreRewrittenCountedAndProven) {
     if (first != nullptr && first->options().factor == 0.5F) made->steps[0].layer = by(off);
     return made;
   });
-  Session net = compile(optimize(traced()), Device::cpu());
+  Session net = compile(optimize(traced()), Device::reference());
   EXPECT_EQ(net.plan().steps.size(), 2U);
   EXPECT_EQ(loop_of(net.plan().steps[1])->body().steps.size(), 1U);
   EXPECT_EQ(applied_rewrites(net.plan()), (std::vector<AppliedRewrite>{{"two products as one", 2}}));

@@ -63,8 +63,8 @@ TEST(RewriteTest, ComputesTheSameFunction) {
   NormThenUpsample model;
   for (const bool between : {false, true}) {
     model.output_between = between;
-    Session exact = compile(model, kInput, Device::cpu(), {.passes = {.rewrite = false}});
-    Session rewritten = compile(model, kInput, Device::cpu());
+    Session exact = compile(model, kInput, Device::reference(), {.passes = {.rewrite = false}});
+    Session rewritten = compile(model, kInput, Device::reference());
     const std::vector<float> x = random_values(2 * 4 * 5 * 3, 7, Fill::normal, DType::f32, 4);
     for (Session* net : {&exact, &rewritten}) {
       net->input().copy_from(x);
@@ -110,7 +110,8 @@ TEST(RewriteTest, ShortcutsAreMadeWhereTheyAreAdded) {
   ASSERT_EQ(kinds(plan), (std::vector<std::string>{"up:Conv2d Conv2d", "up MergePhases"}));
   EXPECT_EQ(plan.steps[1].inputs.size(), 2U);
   EXPECT_EQ(plan.steps[1].inputs[1], plan.inputs[0].value);
-  Session net = compile(model, input, Device::cpu()), exact = compile(model, input, Device::cpu(), {.passes = {.rewrite = false}});
+  Session net = compile(model, input, Device::reference()),
+          exact = compile(model, input, Device::reference(), {.passes = {.rewrite = false}});
   const std::vector<float> x = random_values(2 * 8 * 5 * 3, 7, Fill::normal, DType::f32, 8);
   for (Session* one : {&net, &exact}) {
     one->input().copy_from(x);

@@ -36,10 +36,10 @@ struct RunNet : Module {
 
 template <class E>
 std::string refusal(const Module& model, const std::vector<InputSpec>& inputs = kRunInputs) {
-  const std::string of_session = message_of<E>([&] { (void)compile(model, inputs, Device::cpu()); });
-  EXPECT_EQ(message_of<E>([&] { (void)Engine(model, Device::cpu()).session(inputs); }), of_session);
-  EXPECT_EQ(message_of<E>([&] { (void)compile(optimize(trace(model, inputs)), Device::cpu()); }), of_session);
-  EXPECT_EQ(message_of<E>([&] { (void)compile(trace(model, inputs), Device::cpu(), {.capture = false}); }), of_session);
+  const std::string of_session = message_of<E>([&] { (void)compile(model, inputs, Device::reference()); });
+  EXPECT_EQ(message_of<E>([&] { (void)Engine(model, Device::reference()).session(inputs); }), of_session);
+  EXPECT_EQ(message_of<E>([&] { (void)compile(optimize(trace(model, inputs)), Device::reference()); }), of_session);
+  EXPECT_EQ(message_of<E>([&] { (void)compile(trace(model, inputs), Device::reference(), {.capture = false}); }), of_session);
   return of_session;
 }
 
@@ -67,12 +67,12 @@ TEST(Runnable, ValuesFromAnywhereCount) {
   set.visit_parameters([](const std::string&, Parameter& p) { p.values = std::vector<float>(p.values.size(), 0.5F); });
   set.block.conv1.parameters()[0]->values = {1, 2, 3, 4};
   for (float& v : set.block.conv2.parameters()[1]->values) v = 1;
-  EXPECT_NO_THROW((void)compile(loaded, kRunInputs, Device::cpu()));
-  EXPECT_NO_THROW((void)compile(set, kRunInputs, Device::cpu()));
+  EXPECT_NO_THROW((void)compile(loaded, kRunInputs, Device::reference()));
+  EXPECT_NO_THROW((void)compile(set, kRunInputs, Device::reference()));
   RunNet used;  // what forward does not use needs no values
   init_random(used.block, 1);
   EXPECT_FALSE(used.unused.parameters()[0]->values.filled());
-  EXPECT_NO_THROW((void)compile(used, kRunInputs, Device::cpu()));
+  EXPECT_NO_THROW((void)compile(used, kRunInputs, Device::reference()));
 }
 
 TEST(Runnable, ALoadThatFailedFillsNothing) {
@@ -87,7 +87,7 @@ TEST(Runnable, AParameterThatIsFilledInPartIsNamed) {
   model.block.conv2.parameters()[0]->values = {1, 2, 3};
   EXPECT_EQ(refusal<WeightsError>(model), "block.conv2.weight has 3 values, its shape [2,2,1,1] takes 4");
   init_random(model, 1);
-  EXPECT_NO_THROW((void)compile(model, kRunInputs, Device::cpu()));
+  EXPECT_NO_THROW((void)compile(model, kRunInputs, Device::reference()));
 
   RunNet part;
   init_random(part.block.conv1, 1), init_random(part.block.norm, 1);
@@ -134,7 +134,7 @@ TEST(Runnable, ALayerWithoutParametersNeedsNoName) {
     Upsample up{2};
     Value forward(Value x) const override { return up(x); }
   };
-  EXPECT_NO_THROW((void)compile(Up{}, kRunInputs, Device::cpu()));
+  EXPECT_NO_THROW((void)compile(Up{}, kRunInputs, Device::reference()));
 }
 
 TEST(Runnable, AFunctionsOwnLayerNeedsValuesToo) {
@@ -145,7 +145,7 @@ TEST(Runnable, AFunctionsOwnLayerNeedsValuesToo) {
   });
   EXPECT_EQ(refusal<WeightsError>(model), "mix.weight, mix.bias have no values: call load() or init_random() before compiling");
   init_random(*layer, 1);
-  Session net = compile(model, kRunInputs, Device::cpu());
+  Session net = compile(model, kRunInputs, Device::reference());
   net.input().copy_from(ramp(40));
   net.run();
   const std::vector<float> before = net.output().floats();
@@ -168,14 +168,14 @@ TEST(Runnable, OneLayerHasOneName) {
   };
   const Plan plan = trace(Shared{}, kRunInputs);
   EXPECT_EQ(plan.steps[0].layer, plan.steps[1].layer);
-  EXPECT_NO_THROW((void)compile(plan, Device::cpu()));
+  EXPECT_NO_THROW((void)compile(plan, Device::reference()));
 }
 
 TEST(Runnable, APartOfAModelRunsAlone) {
   RunNet model;
   init_random(model.block, 1);
   EXPECT_EQ(trace(model.block, kRunInputs).steps[0].path, "block.conv1");
-  EXPECT_NO_THROW((void)compile(model.block, kRunInputs, Device::cpu()));
+  EXPECT_NO_THROW((void)compile(model.block, kRunInputs, Device::reference()));
 }
 
 TEST(Runnable, WeightsBeyondTheRangeOfTheRunAreNamed) {
@@ -184,10 +184,10 @@ TEST(Runnable, WeightsBeyondTheRangeOfTheRunAreNamed) {
   conv.parameters()[1]->values = {65504, -65519};
   EXPECT_EQ(refusal<WeightsError>(conv, {{"x", {1, 1, 1, 1}, DType::f16}}),
             "Conv2d.weight: 1 of 2 values are too large for f16, the largest is 100000: run in bf16 or f32");
-  EXPECT_NO_THROW((void)compile(conv, {{"x", {1, 1, 1, 1}, DType::bf16}}, Device::cpu()));
-  EXPECT_NO_THROW((void)compile(conv, {{"x", {1, 1, 1, 1}, DType::f32}}, Device::cpu()));
+  EXPECT_NO_THROW((void)compile(conv, {{"x", {1, 1, 1, 1}, DType::bf16}}, Device::reference()));
+  EXPECT_NO_THROW((void)compile(conv, {{"x", {1, 1, 1, 1}, DType::f32}}, Device::reference()));
   conv.parameters()[0]->values = {65504, 3};
-  EXPECT_NO_THROW((void)compile(conv, {{"x", {1, 1, 1, 1}, DType::f16}}, Device::cpu()));
+  EXPECT_NO_THROW((void)compile(conv, {{"x", {1, 1, 1, 1}, DType::f16}}, Device::reference()));
   conv.parameters()[0]->values = {std::numeric_limits<float>::max(), 3};
   EXPECT_TRUE(contains(refusal<WeightsError>(conv, {{"x", {1, 1, 1, 1}, DType::bf16}}), "too large for bf16"));
 }

@@ -28,7 +28,7 @@ double compile_seconds(std::size_t size, std::size_t inputs, const Build& build)
   std::vector<InputSpec> specs;
   for (std::size_t i = 0; i < inputs; ++i) specs.push_back({"x" + std::to_string(i), {1, 1, 1, 1}});
   const std::clock_t begin = std::clock();
-  Session net = compile(model, specs, Device::cpu());
+  Session net = compile(model, specs, Device::reference());
   (void)net.tap("*1");
   for (const std::string& name : {net.plan().inputs.back().name, net.plan().inputs.front().name}) (void)net.input(name);
   (void)plan_text(net.plan());
@@ -192,7 +192,7 @@ TEST(Scale, ManyModulesAndManyPairsToRewrite) {
   const auto seconds = [](std::size_t n) {
     const std::clock_t begin = std::clock();
     const Wide model(n);
-    const Session net = compile(model, {{"x", {1, 1, 1, 1}}}, Device::cpu());
+    const Session net = compile(model, {{"x", {1, 1, 1, 1}}}, Device::reference());
     std::map<std::string_view, std::size_t> layers;
     for (const Step& step : net.plan().steps) ++layers[step.layer->type_name()];
     EXPECT_EQ(layers["Conv2d"], n);
@@ -215,7 +215,7 @@ TEST(Scale, DeepNesting) {
   };
   const Nested model(1000);
   const std::clock_t begin = std::clock();
-  const Session net = compile(model, {{"x", {1}}}, Device::cpu());
+  const Session net = compile(model, {{"x", {1}}}, Device::reference());
   EXPECT_EQ(net.plan().steps.size(), 1000U);
   EXPECT_LT(static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC, 5);
 }

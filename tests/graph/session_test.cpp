@@ -16,7 +16,7 @@ const Lambda& two_ports() {
   return model;
 }
 
-Session two_port_session() { return compile(two_ports(), {{"a", {1, 2, 1, 2}}, {"b", {1, 2, 1, 2}}}, Device::cpu()); }
+Session two_port_session() { return compile(two_ports(), {{"a", {1, 2, 1, 2}}, {"b", {1, 2, 1, 2}}}, Device::reference()); }
 
 const Lambda& chain() {
   static const Lambda model([](Value x) { return times(times(times(x), {.factor = 3}), {.factor = -1}); });
@@ -24,7 +24,7 @@ const Lambda& chain() {
 }
 
 TEST(SessionTest, RunsAModelOnTheCpu) {
-  Session net = compile(chain(), {{"x", {1, 1, 2, 2}}}, Device::cpu());
+  Session net = compile(chain(), {{"x", {1, 1, 2, 2}}}, Device::reference());
   net.input().copy_from(std::vector<float>{1, 2, 3, -4});
   net.run();
   EXPECT_EQ(net.output().floats(), (std::vector<float>{-6, -12, -18, 24}));
@@ -39,7 +39,7 @@ TEST(SessionTest, TellsThatItsStepsAreReady) {
   std::vector<std::pair<int, int>> told;
   CompileOptions options;
   options.on_prepared = [&](int ready, int steps) { told.emplace_back(ready, steps); };
-  const Session net = compile(chain(), {{"x", {1, 1, 2, 2}}}, Device::cpu(), options);
+  const Session net = compile(chain(), {{"x", {1, 1, 2, 2}}}, Device::reference(), options);
   const int steps = static_cast<int>(net.plan().steps.size());
   EXPECT_EQ(told, (std::vector<std::pair<int, int>>{{steps, steps}}));
 }
@@ -80,7 +80,7 @@ TEST(SessionTest, RefusesValuesThatDoNotFitThePort) {
 }
 
 TEST(SessionTest, APortTakesAnyTypeAndFormatAndRoundsOnce) {
-  Session net = compile(chain(), {{"x", {1, 2, 1, 2}, DType::bf16, Format::nhwc}}, Device::cpu());
+  Session net = compile(chain(), {{"x", {1, 2, 1, 2}, DType::bf16, Format::nhwc}}, Device::reference());
   const std::vector<float> values = {1.001F, 2, 3, 4};
   net.input().copy_from(HostTensor({{1, 2, 1, 2}, DType::f32, Format::nchw}, values));
   net.run();
@@ -91,12 +91,12 @@ TEST(SessionTest, APortTakesAnyTypeAndFormatAndRoundsOnce) {
 }
 
 TEST(SessionTest, TheModelRefusesBadShapesBeforeAnythingRuns) {
-  EXPECT_THROW((void)compile(two_ports(), {{"a", {1, 2, 1, 2}}, {"b", {1, 3, 1, 2}}}, Device::cpu()), ShapeError);
-  EXPECT_THROW((void)compile(two_ports(), {{"a", {2}, DType::f32}, {"b", {2}, DType::f16}}, Device::cpu()), DTypeError);
+  EXPECT_THROW((void)compile(two_ports(), {{"a", {1, 2, 1, 2}}, {"b", {1, 3, 1, 2}}}, Device::reference()), ShapeError);
+  EXPECT_THROW((void)compile(two_ports(), {{"a", {2}, DType::f32}, {"b", {2}, DType::f16}}, Device::reference()), DTypeError);
 }
 
 TEST(SessionTest, BindReadsAndWritesTheCallersMemory) {
-  Session net = compile(chain(), {{"x", {4}}}, Device::cpu());
+  Session net = compile(chain(), {{"x", {4}}}, Device::reference());
   net.input().copy_from(std::vector<float>{1, 1, 1, 1});
   net.run();
   alignas(16) float mine[4] = {1, 2, 3, 4}, result[4] = {};
@@ -118,21 +118,21 @@ TEST(SessionTest, BindReadsAndWritesTheCallersMemory) {
 }
 
 TEST(SessionTest, BindRefusesMisalignedMemory) {
-  Session net = compile(chain(), {{"x", {4}}}, Device::cpu());
+  Session net = compile(chain(), {{"x", {4}}}, Device::reference());
   alignas(16) float mine[8] = {};
   EXPECT_TRUE(contains(message_of<OptionError>([&] { net.bind("x", mine + 1); }), "16-byte aligned"));
 }
 
 TEST(SessionTest, ValuesInBetweenAreReadableOnlyIfKept) {
   const std::vector<InputSpec> inputs = {{"x", {2}}};
-  Session lean = compile(chain(), inputs, Device::cpu());
+  Session lean = compile(chain(), inputs, Device::reference());
   const int between = lean.plan().steps[0].output();
   EXPECT_TRUE(contains(message_of<OptionError>([&] { (void)lean.value(between); }), "keep_values"));
   EXPECT_EQ(lean.value(lean.plan().input("x")).floats().size(), 2U) << "ports can always be read";
   EXPECT_THROW((void)lean.value(-1), OptionError);
   EXPECT_THROW((void)lean.value(99), OptionError);
 
-  Session kept = compile(chain(), inputs, Device::cpu(), {.keep_values = true});
+  Session kept = compile(chain(), inputs, Device::reference(), {.keep_values = true});
   kept.input().copy_from(std::vector<float>{1, 2});
   kept.run();
   EXPECT_EQ(kept.value(kept.plan().steps[0].output()).floats(), (std::vector<float>{2, 4}));
@@ -140,7 +140,7 @@ TEST(SessionTest, ValuesInBetweenAreReadableOnlyIfKept) {
 }
 
 TEST(SessionTest, PoisonMakesEveryComputedValueNanAndARunBringsThemBack) {
-  Session net = compile(chain(), {{"x", {2}}}, Device::cpu(), {.keep_values = true});
+  Session net = compile(chain(), {{"x", {2}}}, Device::reference(), {.keep_values = true});
   net.input().copy_from(std::vector<float>{1, 2});
   net.run();
   net.poison();
@@ -153,12 +153,12 @@ TEST(SessionTest, PoisonMakesEveryComputedValueNanAndARunBringsThemBack) {
 }
 
 TEST(SessionTest, AMovedSessionKeepsItsPortsAndMemory) {
-  Session first = compile(chain(), {{"x", {1}}}, Device::cpu());
+  Session first = compile(chain(), {{"x", {1}}}, Device::reference());
   first.input().copy_from(std::vector<float>{2});
   Session second = std::move(first);
   second.run();
   EXPECT_EQ(second.output().floats()[0], -12);
-  second = compile(chain(), {{"x", {2}}}, Device::cpu());
+  second = compile(chain(), {{"x", {2}}}, Device::reference());
   EXPECT_EQ(second.output().floats().size(), 2U);
 }
 
@@ -168,13 +168,13 @@ TEST(SessionTest, ACpuSessionHasNoStreamToRecordInto) {
     EXPECT_EQ(message_of<OptionError>([&] { net.record(stream); }),
               "record: this session runs on the CPU, where there is no stream to record into; use run()");
   }
-  Engine engine(chain(), Device::cpu());
+  Engine engine(chain(), Device::reference());
   EXPECT_THROW(engine.session({{"x", {1, 1, 2, 2}}}).record(nullptr), OptionError);
 }
 
 TEST(SessionTest, AnOutputMayBeAnInput) {
   const Lambda identity([](Value x) { return x; });
-  Session net = compile(identity, {{"x", {3}}}, Device::cpu());
+  Session net = compile(identity, {{"x", {3}}}, Device::reference());
   net.input().copy_from(std::vector<float>{1, 2, 3});
   net.run();
   EXPECT_EQ(net.output().floats(), (std::vector<float>{1, 2, 3}));
@@ -185,7 +185,7 @@ TEST(DeviceTest, ParsesNames) {
   EXPECT_FALSE(Device::parse("cpu").is_cuda());
   EXPECT_EQ(Device::parse("cpu").name(), "cpu");
   for (const char* text : {"", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "CPU"}) {
-    EXPECT_TRUE(contains(message_of<OptionError>([&] { (void)Device::parse(text); }), "expected cpu, cuda or cuda:N")) << text;
+    EXPECT_TRUE(contains(message_of<OptionError>([&] { (void)Device::parse(text); }), "expected cpu, reference, cuda or cuda:N")) << text;
   }
 }
 
@@ -195,7 +195,7 @@ TEST(DeviceTest, AGpuThatIsNotThereIsACudaError) {
 }
 
 TEST(EngineTest, TheKeyIsExact) {
-  Engine engine(chain(), Device::cpu());
+  Engine engine(chain(), Device::reference());
   const InputSpec base{"x", {1, 2, 2, 2}};
   const Executor* first = &engine.session({base}).executor();
   EXPECT_EQ(&engine.session({base}).executor(), first);
@@ -212,7 +212,7 @@ TEST(EngineTest, TheKeyIsExact) {
 }
 
 TEST(EngineTest, TheLeastRecentlyUsedSessionGoesFirst) {
-  Engine engine(chain(), Device::cpu(), {}, 2);
+  Engine engine(chain(), Device::reference(), {}, 2);
   const auto of = [&](std::int64_t n) { (void)engine.session({{"x", {n}}}); };
   of(1);
   of(2);
@@ -229,7 +229,7 @@ TEST(EngineTest, TheLeastRecentlyUsedSessionGoesFirst) {
 }
 
 TEST(EngineTest, AnEngineOfOneWorks) {
-  Engine engine(chain(), Device::cpu(), {}, 1);
+  Engine engine(chain(), Device::reference(), {}, 1);
   for (const std::int64_t n : {4, 2, 4}) {
     Session net = engine.session({{"x", {n}}});
     net.input().copy_from(std::vector<float>(static_cast<std::size_t>(n), 1));
@@ -238,11 +238,11 @@ TEST(EngineTest, AnEngineOfOneWorks) {
     EXPECT_EQ(engine.size(), 1U);
   }
   EXPECT_EQ(engine.captures(), 3U);
-  EXPECT_THROW(Engine(chain(), Device::cpu(), {}, 0), OptionError);
+  EXPECT_THROW(Engine(chain(), Device::reference(), {}, 0), OptionError);
 }
 
 TEST(EngineTest, ARefusedShapeEvictsNothing) {
-  Engine engine(two_ports(), Device::cpu(), {}, 1);
+  Engine engine(two_ports(), Device::reference(), {}, 1);
   const Executor* good = &engine.session({{"a", {2}}, {"b", {2}}}).executor();
   EXPECT_THROW((void)engine.session({{"a", {2}}, {"b", {3}}}), ShapeError);
   EXPECT_EQ(&engine.session({{"a", {2}}, {"b", {2}}}).executor(), good);
@@ -250,7 +250,7 @@ TEST(EngineTest, ARefusedShapeEvictsNothing) {
 }
 
 TEST(EngineTest, ShapesShareOneArenaAndDoNotDisturbEachOther) {
-  Engine engine(chain(), Device::cpu());
+  Engine engine(chain(), Device::reference());
   Session small = engine.session({{"x", {16}}});
   const std::int64_t before = engine.arena_bytes();
   Session large = engine.session({{"x", {4096}}});

@@ -35,7 +35,7 @@ struct TappedNet : Module {
 };
 
 Session net_session(const TappedNet& net, CompileOptions options = {}) {
-  return compile(net, {{"x", {1, 1, 1, 2}}}, Device::cpu(), options);
+  return compile(net, {{"x", {1, 1, 1, 2}}}, Device::reference(), options);
 }
 
 TEST(TapPatternTest, NamesAreUnique) {
@@ -105,8 +105,8 @@ struct Folding : Module {
 
 TEST(TapTest, ALayerThatWasFoldedAwayMeansTheStepThatComputesIt) {
   const std::vector<InputSpec> inputs{{"x", {1, 1, 3, 4}}};
-  Session folded = compile(Folding(), inputs, Device::cpu());
-  Session plain = compile(Folding(), inputs, Device::cpu(), {.passes = {false, false, false}});
+  Session folded = compile(Folding(), inputs, Device::reference());
+  Session plain = compile(Folding(), inputs, Device::reference(), {.passes = {false, false, false}});
   for (Session* net : {&folded, &plain}) net->input().copy_from(ramp(12, 0.1F));
   EXPECT_EQ(folded.tap("layer.0"), (std::vector<std::string>{"layer.0.conv+relu"}));
   EXPECT_EQ(folded.tap("layer.1.norm"), (std::vector<std::string>{"layer.1.conv+relu"}));

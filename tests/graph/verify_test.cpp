@@ -92,7 +92,7 @@ struct Suspect : Module {
 };
 
 Session net_of(const Module& model, DType t = DType::f32, Shape shape = {3, 4, 5, 6}) {
-  return compile(model, {{"x", shape, t}}, Device::cpu());
+  return compile(model, {{"x", shape, t}}, Device::reference());
 }
 
 TEST(VerifyTest, AnHonestModelPassesInEveryType) {

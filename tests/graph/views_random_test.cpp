@@ -260,11 +260,11 @@ TEST(ViewsRandomTest, GraphsGiveWhatANaiveEvaluationGives) {
   for (std::uint32_t seed = 0; seed < 600 && !::testing::Test::HasFatalFailure(); ++seed) {
     RandomGraph graph(seed);
     const Plan traced = graph.plan();
-    Session plain = compile(optimize(traced, {.rewrite = false, .fuse = false, .formats = false, .views = false}), Device::cpu());
+    Session plain = compile(optimize(traced, {.rewrite = false, .fuse = false, .formats = false, .views = false}), Device::reference());
     graph.expect_right(plain, "as traced");
-    Session net = compile(optimize(traced), Device::cpu());
+    Session net = compile(optimize(traced), Device::reference());
     graph.expect_right(net, "with views");
-    Session kept = compile(optimize(traced), Device::cpu(), {.keep_values = true});
+    Session kept = compile(optimize(traced), Device::reference(), {.keep_values = true});
     graph.expect_right(kept, "with views, all kept");
     // Every tap, of views and of steps, shows what the value is where nothing reuses memory.
     const std::vector<std::string> names = net.tap("*");
@@ -283,7 +283,7 @@ TEST(ViewsRandomTest, GraphsGiveWhatANaiveEvaluationGives) {
       const VerifyReport report = verify(net);
       EXPECT_TRUE(report.ok()) << "seed " << seed << report.text();
     }
-    Session rows = compile(optimize(traced, {.formats = false}), Device::cpu());
+    Session rows = compile(optimize(traced, {.formats = false}), Device::reference());
     graph.expect_right(rows, "with views in nchw");
   }
   EXPECT_GT(views, 1500U) << "most of what can be a view is one";

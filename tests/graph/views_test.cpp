@@ -51,7 +51,7 @@ void expect_same_as_traced(const FunctionModel& model, const std::vector<InputSp
   for (const bool views : {false, true}) {
     for (const bool keep : {false, true}) {
       const PassOptions none{.rewrite = false, .fuse = false, .formats = false, .views = false};
-      Session net = compile(optimize(trace(model, inputs), views ? PassOptions{} : none), Device::cpu(), {.keep_values = keep});
+      Session net = compile(optimize(trace(model, inputs), views ? PassOptions{} : none), Device::reference(), {.keep_values = keep});
       for (std::size_t i = 0; i < inputs.size(); ++i) net.input(inputs[i].name).copy_from(test::ramp(inputs[i].shape.elements(), 1.0F));
       for (int run = 0; run < 2; ++run) {
         net.poison();
@@ -180,7 +180,7 @@ TEST(ViewsTest, AnInputOfTheCallersIsLookedAtWhereverItLies) {
     const Values halves = chunk(x[0], 2);
     return Values{halves[0] + halves[1], relu(permute(x[0], {0, 2, 3, 1}))};
   });
-  Session net = compile(model, {{"x", {1, 2, 1, 2}}}, Device::cpu());
+  Session net = compile(model, {{"x", {1, 2, 1, 2}}}, Device::reference());
   ASSERT_EQ(net.plan().steps.size(), 2U) << plan_text(net.plan());
   net.input().copy_from(Floats{1, 2, 3, 4});
   net.run();
@@ -203,7 +203,7 @@ TEST(ViewsTest, AreTapped) {
     const Value a = slice(relu(x[0]), 1, 3), b = concat({a * 2.0F, a});
     return Values{relu(b), relu(slice(x[0], 0, 1))};
   });
-  Session net = compile(model, {{"x", {2, 4, 1, 1}}}, Device::cpu());
+  Session net = compile(model, {{"x", {2, 4, 1, 1}}}, Device::reference());
   EXPECT_EQ(net.tap("slice"), (std::vector<std::string>{"slice"}));
   (void)net.tap("concat");
   (void)net.tap("slice_1");
@@ -276,7 +276,7 @@ struct Scales : Module {
 TEST(ViewsTest, ConvolutionsWriteAndReadRangesOfChannels) {
   const Scales net;
   for (const DType t : {DType::f32, DType::bf16}) {
-    Session session = compile(net, {{"x", {2, 8, 6, 5}, t, Format::nhwc}}, Device::cpu());
+    Session session = compile(net, {{"x", {2, 8, 6, 5}, t, Format::nhwc}}, Device::reference());
     EXPECT_EQ(paths(session.plan()), (std::vector<std::string>{"qkv", "depth", "mix", "relu"})) << plan_text(session.plan());
     const VerifyReport report = verify(session);
     EXPECT_TRUE(report.ok()) << report.text();

@@ -170,7 +170,7 @@ TEST(PReLUGpu, OneSlopeOrOneAChannel) {
 // The harness has inputs of floats only.
 void expect_same_on_gpu(const Module& model, const InputSpec& input, const std::vector<std::int64_t>& values, float within) {
   std::vector<HostTensor> results;
-  for (const Device& device : {Device::cpu(), Device::cuda()}) {
+  for (const Device& device : {Device::reference(), Device::cuda()}) {
     Session net = compile(model, {input}, device);
     net.input().copy_from(HostTensor({input.shape, input.dtype}, values));
     net.poison();

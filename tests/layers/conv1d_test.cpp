@@ -29,7 +29,7 @@ TEST(Conv1dTest, ParametersHaveTheNamesAndShapesOfPyTorch) {
 TEST(Conv1dTest, StepsHaveTheModulesPathAndReshapesAreViews) {
   Sound model;
   init_random(model, 1);
-  const Session net = compile(model, {{"x", {2, 3, 8}}}, Device::cpu());
+  const Session net = compile(model, {{"x", {2, 3, 8}}}, Device::reference());
   std::vector<std::string> steps;
   for (const Step& step : net.plan().steps) {
     if (step.layer->type_name().find("Conv") != std::string_view::npos) steps.push_back(step.path + ' ' + step.layer->describe());
@@ -44,7 +44,7 @@ TEST(Conv1dTest, AModelMayDieBeforeItsSession) {
   {
     Sound model;
     init_random(model, 1);
-    net.emplace(compile(model, {{"x", {1, 3, 8}}}, Device::cpu()));
+    net.emplace(compile(model, {{"x", {1, 3, 8}}}, Device::reference()));
     net->input().copy_from(test::iota(24));
     net->run();
     kept = net->output().floats();
@@ -56,12 +56,12 @@ TEST(Conv1dTest, AModelMayDieBeforeItsSession) {
 
 TEST(Conv1dTest, Refusals) {
   Sound model;
-  const std::string unfilled = message_of<WeightsError>([&] { (void)compile(model, {{"x", {1, 3, 8}}}, Device::cpu()); });
+  const std::string unfilled = message_of<WeightsError>([&] { (void)compile(model, {{"x", {1, 3, 8}}}, Device::reference()); });
   EXPECT_NE(unfilled.find("conv.weight"), std::string::npos) << unfilled;
   init_random(model, 1);
-  const std::string flat = message_of<ShapeError>([&] { (void)compile(model, {{"x", {1, 3, 8, 8}}}, Device::cpu()); });
+  const std::string flat = message_of<ShapeError>([&] { (void)compile(model, {{"x", {1, 3, 8, 8}}}, Device::reference()); });
   EXPECT_EQ(flat, "conv (Conv1d) expects rank 3 as [N,C,L], got [1,3,8,8] of rank 4");
-  const std::string channels = message_of<ShapeError>([&] { (void)compile(model, {{"x", {1, 5, 8}}}, Device::cpu()); });
+  const std::string channels = message_of<ShapeError>([&] { (void)compile(model, {{"x", {1, 5, 8}}}, Device::reference()); });
   EXPECT_EQ(channels.find("conv: Conv2d expects 3 input channels, got 5"), 0U) << channels;
   EXPECT_THROW(Conv1d(3, 4, 0), OptionError);
   EXPECT_THROW(Conv1d(3, 4, 3, {.padding = -2}), OptionError);

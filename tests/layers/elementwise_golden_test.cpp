@@ -165,7 +165,7 @@ class ElementwiseAgainstPyTorch : public testing::TestWithParam<ElementwiseGolde
   }
 };
 
-TEST_P(ElementwiseAgainstPyTorch, Reference) { expect_equal(Device::cpu(), Format::nchw); }
+TEST_P(ElementwiseAgainstPyTorch, Reference) { expect_equal(Device::reference(), Format::nchw); }
 TEST_P(ElementwiseAgainstPyTorch, KernelInBothFormats) {
   FRIEZE_NEEDS_GPU();
   expect_equal(Device::cuda(), Format::nchw);
@@ -178,7 +178,7 @@ template <class L, class... Args>
 void expect_module_equal(const std::string& name, const Args&... args) {
   L layer(args...);
   for (Parameter* p : layer.Module::parameters()) p->values = elementwise_golden().floats(name + "/" + p->name);
-  expect_elementwise_equal(layer, name, Device::cpu(), Format::nchw);
+  expect_elementwise_equal(layer, name, Device::reference(), Format::nchw);
   if (!test::has_gpu()) return;
   expect_elementwise_equal(layer, name, Device::cuda(), Format::nchw);
   expect_elementwise_equal(layer, name, Device::cuda(), Format::nhwc);

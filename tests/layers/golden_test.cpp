@@ -141,7 +141,7 @@ class Golden : public testing::TestWithParam<GoldenCase> {
   }
 };
 
-TEST_P(Golden, ReferenceEqualsPyTorch) { expect_equal(Device::cpu(), Format::nchw, {}); }
+TEST_P(Golden, ReferenceEqualsPyTorch) { expect_equal(Device::reference(), Format::nchw, {}); }
 
 TEST_P(Golden, KernelEqualsPyTorchInBothFormats) {
   FRIEZE_NEEDS_GPU();

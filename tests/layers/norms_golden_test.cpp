@@ -129,7 +129,7 @@ class NormGolden : public testing::TestWithParam<NormGoldenCase> {
   }
 };
 
-TEST_P(NormGolden, ReferenceEqualsPyTorch) { expect_equal(Device::cpu(), Format::nchw, {}); }
+TEST_P(NormGolden, ReferenceEqualsPyTorch) { expect_equal(Device::reference(), Format::nchw, {}); }
 
 TEST_P(NormGolden, KernelEqualsPyTorchInBothFormats) {
   FRIEZE_NEEDS_GPU();

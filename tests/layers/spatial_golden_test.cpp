@@ -137,7 +137,7 @@ class SpatialGolden : public testing::TestWithParam<SpatialCase> {
   }
 };
 
-TEST_P(SpatialGolden, ReferenceEqualsPyTorch) { expect_equal(Device::cpu(), Format::nchw, {}); }
+TEST_P(SpatialGolden, ReferenceEqualsPyTorch) { expect_equal(Device::reference(), Format::nchw, {}); }
 
 TEST_P(SpatialGolden, KernelEqualsPyTorchInBothFormats) {
   FRIEZE_NEEDS_GPU();

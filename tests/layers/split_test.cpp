@@ -13,7 +13,7 @@ namespace {
 using test::message_of;
 using Floats = std::vector<float>;
 
-std::vector<Floats> run(const Shape& shape, const test::FunctionModel::Function& f, const Device& device = Device::cpu()) {
+std::vector<Floats> run(const Shape& shape, const test::FunctionModel::Function& f, const Device& device = Device::reference()) {
   const test::FunctionModel model(f);
   Session net = compile(model, {{"x", shape}}, device, {.passes = {.views = false}});
   net.input().copy_from(test::iota(static_cast<std::size_t>(shape.elements())));

@@ -30,7 +30,9 @@ AutoencoderOptions untuned(DType dtype = DType::f32) {
   return options;
 }
 
-Autoencoder open_sana(AutoencoderOptions options = untuned()) { return Autoencoder::open(kSanaFolder, Device::cpu(), std::move(options)); }
+Autoencoder open_sana(AutoencoderOptions options = untuned()) {
+  return Autoencoder::open(kSanaFolder, Device::reference(), std::move(options));
+}
 
 HostTensor random_images(const Shape& shape, unsigned seed) {
   std::mt19937 random(seed);
@@ -69,10 +71,10 @@ TEST(Autoencoder, RecognisesWhatAPathMeans) {
   fs::create_directories(folder.file("pipeline"));
   fs::copy(kInFolder, folder.file("pipeline/vae"), fs::copy_options::recursive);
   const HostTensor image = random_images({1, 3, 16, 8}, 1);
-  const HostTensor expected = Autoencoder::open(kInFolder, Device::cpu(), untuned()).encode(image);
+  const HostTensor expected = Autoencoder::open(kInFolder, Device::reference(), untuned()).encode(image);
   for (const std::string& path : {folder.file("pipeline"), folder.file("pipeline/vae"), folder.file("pipeline/vae/config.json"),
                                   folder.file("pipeline/vae/diffusion_pytorch_model.safetensors")}) {
-    Autoencoder model = Autoencoder::open(path, Device::cpu(), untuned());
+    Autoencoder model = Autoencoder::open(path, Device::reference(), untuned());
     EXPECT_EQ(model.info().kind, "AutoencoderDC");
     EXPECT_EQ(model.info().latent_channels, 8);
     EXPECT_TRUE(fs::equivalent(model.info().config, folder.file("pipeline/vae/config.json"))) << path;
@@ -80,10 +82,10 @@ TEST(Autoencoder, RecognisesWhatAPathMeans) {
   }
   AutoencoderOptions original = untuned();
   original.weights = kInFolder + "/original.safetensors";
-  EXPECT_TRUE(equal_bits(Autoencoder::open(kInFolder, Device::cpu(), original).encode(image), expected));
+  EXPECT_TRUE(equal_bits(Autoencoder::open(kInFolder, Device::reference(), original).encode(image), expected));
   AutoencoderOptions random = untuned();
   random.random_seed = 3;
-  const Autoencoder variant = Autoencoder::open(fs::path(kInFolder) / "config.json", Device::cpu(), random);
+  const Autoencoder variant = Autoencoder::open(fs::path(kInFolder) / "config.json", Device::reference(), random);
   EXPECT_NE(variant.info().weights.find("random, seed 3"), std::string::npos);
 }
 
@@ -220,7 +222,7 @@ TEST(Autoencoder, OnlyTheHalfThatWasOpenedIsThere) {
 
 TEST(Autoencoder, Refusals) {
   const auto open = [](const std::string& path, AutoencoderOptions o = untuned()) {
-    return [=] { (void)Autoencoder::open(path, Device::cpu(), o); };
+    return [=] { (void)Autoencoder::open(path, Device::reference(), o); };
   };
   expect_throw<IoError>(open("no/such/folder"), {"no/such/folder"});
   expect_throw<OptionError>(open("no-such-variant"), {"no-such-variant", "f32c32-sana-1.0"});

@@ -198,14 +198,14 @@ class Formula : public ::testing::Test {
 
 TEST_F(Formula, EveryPartHasItsGoldenSum) {
   print_sums = true;
-  expect_golden(g1(), Device::cpu(), false, 2e-5, 2e-5);
-  expect_golden(g2(), Device::cpu(), false, 2e-5, 2e-5);
+  expect_golden(g1(), Device::reference(), false, 2e-5, 2e-5);
+  expect_golden(g2(), Device::reference(), false, 2e-5, 2e-5);
 }
 
 class FormulaForms : public Formula, public ::testing::WithParamInterface<bool> {};
 
-TEST_P(FormulaForms, G1OnTheCpu) { expect_golden(g1(), Device::cpu(), GetParam(), 2e-5, 2e-5); }
-TEST_P(FormulaForms, G2OnTheCpu) { expect_golden(g2(), Device::cpu(), GetParam(), 2e-5, 2e-5); }
+TEST_P(FormulaForms, G1OnTheCpu) { expect_golden(g1(), Device::reference(), GetParam(), 2e-5, 2e-5); }
+TEST_P(FormulaForms, G2OnTheCpu) { expect_golden(g2(), Device::reference(), GetParam(), 2e-5, 2e-5); }
 
 // 1e-4 of the range of z and y, which are about 7 and 13, and 2 and 3.
 TEST_P(FormulaForms, G1OnTheGpu) {

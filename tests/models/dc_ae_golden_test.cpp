@@ -53,13 +53,14 @@ void expect_golden(const std::string& name, const DcAe& model, const Device& dev
 
 TEST(DcAeGolden, CpuEqualsDiffusers) {
   for (const std::string& name : kCases) {
-    for (const bool rewrite : {true, false}) expect_golden(name, *open(name), Device::cpu(), DType::f32, share_for(DType::f32), rewrite);
+    for (const bool rewrite : {true, false})
+      expect_golden(name, *open(name), Device::reference(), DType::f32, share_for(DType::f32), rewrite);
   }
 }
 
 TEST(DcAeGolden, SixteenBitsStayWithinTheirBudget) {
   for (const std::string& name : kCases) {
-    for (const DType t : {DType::f16, DType::bf16}) expect_golden(name, *open(name), Device::cpu(), t, share_for(t));
+    for (const DType t : {DType::f16, DType::bf16}) expect_golden(name, *open(name), Device::reference(), t, share_for(t));
   }
 }
 
@@ -94,7 +95,7 @@ TEST(DcAeGolden, TilesEqualDiffusers) {
     return [&](const HostTensor& tile) {
       shapes.insert(to_string(tile.spec().shape));
       ++calls;
-      return run(half, tile, Device::cpu(), DType::f32);
+      return run(half, tile, Device::reference(), DType::f32);
     };
   };
   const auto progress = [&](int done, int total) {

@@ -59,7 +59,7 @@ std::vector<float> picture(Size2d extent) {
 
 TEST(Denoiser, EqualsPyTorchInF32OnTheCpu) {
   const Golden g = golden();
-  const double worst = worst_share(run(g.x, DType::f32, Device::cpu()), g.y.floats());
+  const double worst = worst_share(run(g.x, DType::f32, Device::reference()), g.y.floats());
   RecordProperty("share_of_range", std::to_string(worst));
   EXPECT_LT(worst, 1e-5);  // the promise is 1e-4; the reference sums in double
 }
@@ -96,7 +96,7 @@ void expect_eight_bits_like_pytorch(const Device& device) {
   EXPECT_GT(least, 0.01);
   EXPECT_LE(ours, 2 * least);
 }
-TEST(Denoiser, EightBitPicturesInF16AreAsNearToPyTorchAsF16Allows) { expect_eight_bits_like_pytorch(Device::cpu()); }
+TEST(Denoiser, EightBitPicturesInF16AreAsNearToPyTorchAsF16Allows) { expect_eight_bits_like_pytorch(Device::reference()); }
 TEST(Denoiser, EightBitPicturesInF16AreAsNearToPyTorchAsF16AllowsOnTheGpu) {
   FRIEZE_NEEDS_GPU();
   expect_eight_bits_like_pytorch(Device::cuda());
@@ -118,7 +118,7 @@ std::vector<float> photographs(const HostTensor& x, DType dtype, const Device& d
 
 TEST(PhotoDenoiser, IsTheNetworkToTheBitInF32) {
   const Golden g = golden();
-  EXPECT_EQ(photographs(g.x, DType::f32, Device::cpu()), run(g.x, DType::f32, Device::cpu()));
+  EXPECT_EQ(photographs(g.x, DType::f32, Device::reference()), run(g.x, DType::f32, Device::reference()));
 }
 
 // The store of the picture in f16 is half of the variance of the error, so without it the share is 0.7 of what it was.
@@ -132,7 +132,7 @@ void expect_nearer_than_a_picture_in_f16(const Device& device) {
   EXPECT_GT(ours, 0.0);
   EXPECT_LT(ours, 0.85 * stored);
 }
-TEST(PhotoDenoiser, AddsTheChangeInF32) { expect_nearer_than_a_picture_in_f16(Device::cpu()); }
+TEST(PhotoDenoiser, AddsTheChangeInF32) { expect_nearer_than_a_picture_in_f16(Device::reference()); }
 TEST(PhotoDenoiser, AddsTheChangeInF32OnTheGpu) {
   FRIEZE_NEEDS_GPU();
   expect_nearer_than_a_picture_in_f16(Device::cuda());
@@ -141,7 +141,7 @@ TEST(PhotoDenoiser, AddsTheChangeInF32OnTheGpu) {
 TEST(Denoiser, EightBitPicturesOfTheGpuInF16EqualThoseOfTheReference) {
   FRIEZE_NEEDS_GPU();
   const Golden g = golden();
-  EXPECT_LE(differing_share(run(g.x, DType::f16, Device::cuda()), run(g.x, DType::f16, Device::cpu())), 0.02);
+  EXPECT_LE(differing_share(run(g.x, DType::f16, Device::cuda()), run(g.x, DType::f16, Device::reference())), 0.02);
 }
 
 TEST(Denoiser, RefusesSizesThatAreNoMultipleOfItsStride) {
@@ -209,8 +209,8 @@ void expect_no_seam(const Device& device, Size2d extent, Size2d tile) {
   EXPECT_LT(worst * 255, 0.5f) << "in levels of 255";
 }
 TEST(PhotoDenoiser, TilesShowNoSeam) {
-  expect_no_seam(Device::cpu(), {60, 380}, {64, 256});
-  expect_no_seam(Device::cpu(), {300, 90}, {256, 96});
+  expect_no_seam(Device::reference(), {60, 380}, {64, 256});
+  expect_no_seam(Device::reference(), {300, 90}, {256, 96});
 }
 TEST(PhotoDenoiser, TilesShowNoSeamOnTheGpu) {
   FRIEZE_NEEDS_GPU();
@@ -220,14 +220,14 @@ TEST(PhotoDenoiser, TilesShowNoSeamOnTheGpu) {
 
 TEST(PhotoDenoiser, TilesShrinkToTheMemoryThereIs) {
   const Size2d extent{3000, 4000};
-  const PhotoDenoiser free_choice(Device::cpu(), {.tile = 1024});
+  const PhotoDenoiser free_choice(Device::reference(), {.tile = 1024});
   EXPECT_EQ(free_choice.tile_for(extent), (Size2d{1024, 1024}));
   const std::int64_t half = free_choice.planned_bytes({512, 512});
   EXPECT_LT(half, free_choice.planned_bytes({1024, 1024}));
-  EXPECT_EQ(PhotoDenoiser(Device::cpu(), {.tile = 1024, .max_memory = half}).tile_for(extent), (Size2d{512, 512}));
-  EXPECT_EQ(PhotoDenoiser(Device::cpu(), {.tile = 1024, .max_memory = half - 1}).tile_for(extent), (Size2d{256, 256}));
-  EXPECT_THROW(PhotoDenoiser(Device::cpu(), {.max_memory = 1 << 20}).tile_for(extent), OptionError);
-  EXPECT_THROW(PhotoDenoiser(Device::cpu(), {.tile = 100}), OptionError);
+  EXPECT_EQ(PhotoDenoiser(Device::reference(), {.tile = 1024, .max_memory = half}).tile_for(extent), (Size2d{512, 512}));
+  EXPECT_EQ(PhotoDenoiser(Device::reference(), {.tile = 1024, .max_memory = half - 1}).tile_for(extent), (Size2d{256, 256}));
+  EXPECT_THROW(PhotoDenoiser(Device::reference(), {.max_memory = 1 << 20}).tile_for(extent), OptionError);
+  EXPECT_THROW(PhotoDenoiser(Device::reference(), {.tile = 100}), OptionError);
 }
 
 TEST(PhotoDenoiser, RemovesNoMoreThanItIsAllowedTo) {
@@ -252,7 +252,7 @@ TEST(PhotoDenoiser, RemovesNoMoreThanItIsAllowedTo) {
 }
 
 TEST(PhotoDenoiser, TakesPicturesOfAnySize) {
-  PhotoDenoiser denoiser(Device::cpu());
+  PhotoDenoiser denoiser(Device::reference());
   for (const Size2d extent : {Size2d{1, 1}, {1, 40}, {17, 3}}) {
     const std::vector<float> planes(static_cast<std::size_t>(3 * extent.h * extent.w), 0.5f);
     const std::vector<float> y = denoiser(planes, extent);

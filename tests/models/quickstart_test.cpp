@@ -66,7 +66,7 @@ double largest(std::span<const double> values) {
   return most;
 }
 
-Session compiled(const Quickstart& model, int height, int width, DType dtype = DType::f32, const Device& device = Device::cpu()) {
+Session compiled(const Quickstart& model, int height, int width, DType dtype = DType::f32, const Device& device = Device::reference()) {
   return compile(model, {{"x", {1, 3, height, width}, dtype}}, device);
 }
 

@@ -170,7 +170,7 @@ TEST_F(Errors, AFailureKeepsTheOldOutput) {
 
 TEST_F(Errors, UnknownNamesListWhatThereIs) {
   expect_refusal({"inspect", "resnet"}, "expected denoiser, quickstart");
-  expect_refusal({"inspect", "quickstart", "--device", "tpu"}, "expected cpu, cuda or cuda:N");
+  expect_refusal({"inspect", "quickstart", "--device", "tpu"}, "expected cpu, reference, cuda or cuda:N");
   save(folder.file("in.safetensors"), {{"x", tensor({1, 2, 2, 2})}});
   expect_op_refusal_of_file("batch_norm", "rms_norm2d");
   expect_op_refusal_of_file("rms_norm2d", "it has eps, eps_mode", {"--set", "epsilon=1"});

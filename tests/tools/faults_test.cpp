@@ -67,7 +67,7 @@ TEST(Cancelled, ARunThatIsInterruptedLeavesNoFile) {
   for (const char* signal : {"INT", "TERM"}) {
     TempFolder folder;
     const Outcome outcome = shell(std::string("timeout --preserve-status -s ") + signal + " 0.15 '" + frieze_program() +
-                                  "' denoise --device cpu '" + kPhoto + "' -o '" + folder.file("out.png") + "'");
+                                  "' denoise --device reference '" + kPhoto + "' -o '" + folder.file("out.png") + "'");
     EXPECT_NE(outcome.status, 0) << "it was too fast to be interrupted";
     EXPECT_EQ(folder.count(), 0) << signal;
   }

@@ -50,7 +50,8 @@ int bench_command(const BenchOptions& options, std::ostream& out) {
     if (options.json) {
       out << json.text() << '\n';
     } else {
-      out << title << "run " << fixed(run_ms, 2) << " ms (median), the CPU reference: sums in double, made to be right, not fast\n";
+      out << title << "run " << fixed(run_ms, 2) << " ms (median)"
+          << (device.is_reference() ? ", the reference: sums in double, made to be right, not fast\n" : "\n");
     }
     return kExitOk;
   }

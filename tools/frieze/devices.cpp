@@ -42,6 +42,8 @@ int devices_command(bool json, std::ostream& out) {
 
 std::string version_text() {
   std::string text = "frieze " + std::string(version()) + " (commit " + std::string(commit()) + ")\n";
+  text += onednn_version().empty() ? "oneDNN: not in this build; convolutions on the CPU run the reference\n"
+                                   : "oneDNN: " + std::string(onednn_version()) + '\n';
   if (cuda_toolkit_version().empty()) return text + "CUDA: none, this is a CPU-only build";
   const auto library = [](std::string_view headers, const char* without) {
     return headers.empty() ? std::string("not in this build; ") + without : std::string(headers) + " headers; loaded when first needed";

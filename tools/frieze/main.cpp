@@ -17,8 +17,8 @@ namespace frieze::tools {
 namespace {
 
 constexpr const char* kOverview =
-    "Frieze runs deep-learning models as one CUDA graph, and proves the result against a CPU reference.\n"
-    "Every command works without a GPU, on the CPU reference.\n";
+    "Frieze runs deep-learning models as one CUDA graph, and proves the result against a reference in double precision.\n"
+    "Every command works without a GPU, on the CPU.\n";
 
 constexpr const char* kExamples =
     "Examples:\n"
@@ -67,7 +67,7 @@ void add_load_options(CLI::App* command, LoadOptions& o, CLI::Option* weights) {
 
 void add_model_options(CLI::App* command, ModelOptions& o, bool photo_required) {
   add_text(command, "model", o.model, "Name of the model")->required();
-  add_text(command, "--device", o.device, "auto, cpu, cuda or cuda:N; auto takes the first GPU if there is one");
+  add_text(command, "--device", o.device, "auto, cpu, reference, cuda or cuda:N; auto takes the first GPU if there is one");
   add_text(command, "--dtype", o.dtype, "f32, f16 or bf16: the type of weights and values");
   CLI::Option* weights =
       add_text(command, "--weights", o.weights, "A .safetensors file or folder with the weights, instead of the model's own");
@@ -128,7 +128,7 @@ CLI::App* add_denoise(CLI::App& app, DenoiseCommandOptions& o) {
   CLI::Option* out = add_text(command, "-o,--out", o.out,
                               "The .png or .jpg file to write, with the depth, alpha and colour profile of the input; or a folder");
   command->add_flag("--in-place", o.in_place, "Write each picture over the one that was read, instead of -o")->excludes(out);
-  add_text(command, "--device", o.device, "auto, cpu, cuda or cuda:N");
+  add_text(command, "--device", o.device, "auto, cpu, reference, cuda or cuda:N");
   add_text(command, "--dtype", o.dtype, "f32, f16 or bf16");
   add_text(command, "--sigma", o.sigma,
            "Remove noise of at most this standard deviation, 0 to 255, and leave the rest; auto: all that is found");
@@ -252,7 +252,7 @@ int parse_and_run(int argc, char** argv) {
   add_text(op_app, "layer", op.layer, "Name of the layer, see --list");
   add_text(op_app, "--in", op.in, "A .safetensors file: x (x2, x3, …), weight, bias, residual, as the layer has them");
   add_text(op_app, "--out", op.out, "The .safetensors file to write: y, in the type of x");
-  add_text(op_app, "--device", op.device, "auto, cpu, cuda or cuda:N");
+  add_text(op_app, "--device", op.device, "auto, cpu, reference, cuda or cuda:N");
   add_text(op_app, "--format", op.format, "nchw or nhwc: the memory order of the inputs on the device; the file is always N,C,H,W");
   add_texts(op_app, "--set", op.settings, "A setting of the layer, key=value; may be repeated")->type_name("KEY=VALUE");
   add_texts(op_app, "--then", op.then, "An elementwise step after the layer, fused where the layer can; may be repeated")
