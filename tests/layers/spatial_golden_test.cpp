@@ -139,6 +139,8 @@ class SpatialGolden : public testing::TestWithParam<SpatialCase> {
 
 TEST_P(SpatialGolden, ReferenceEqualsPyTorch) { expect_equal(Device::reference(), Format::nchw, {}); }
 
+TEST_P(SpatialGolden, CpuKernelsEqualPyTorch) { expect_equal(Device::cpu(), Format::nchw, {}); }
+
 TEST_P(SpatialGolden, KernelEqualsPyTorchInBothFormats) {
   FRIEZE_NEEDS_GPU();
   expect_equal(Device::cuda(), Format::nchw, {.fuse = true, .formats = false});
