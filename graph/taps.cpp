@@ -141,7 +141,9 @@ std::vector<Tap> taps_matching(const std::vector<TapPoint>& points, std::string_
 }
 
 Tap tap_named(const std::vector<TapPoint>& points, const std::vector<Tap>& taps, std::string_view name) {
-  const auto [base, iteration] = split_iteration(name);
+  const auto split = split_iteration(name);  // clang 14's lambdas capture no bindings
+  const std::string_view base = split.first;
+  const int iteration = split.second;
   const auto point_of = [&](const Tap& tap) -> const TapPoint& { return points[static_cast<std::size_t>(tap.point)]; };
   const auto name_of = [&](const Tap& tap) { return tap_name(point_of(tap), tap.iteration); };
   const auto chosen = [&](const auto& test) {
