@@ -215,7 +215,8 @@ class PadKernel final : public NodeKernel {
     });
   }
 
-  // Reads what it needs of x and writes y once: bound by memory, a copy's speed. Not measured yet.
+  // Reads what it needs of x and writes y once: bound by memory. [1,256,384,512] bf16 by 1 on an H200: nhwc 50.1 us, 0.98 of a copy; rows
+  // of nchw are not measured yet.
   void launch(const LaunchArgs& args, cudaStream_t stream) const override {
     const Format format = nhwc_ ? Format::nhwc : Format::nchw;
     check<CudaError>(args.in[0].is_contiguous(format) && args.out[0].is_contiguous(format), "Pad's kernel takes contiguous tensors only");
