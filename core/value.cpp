@@ -78,15 +78,15 @@ Tracer& tracer_of(std::string_view who, std::span<const Value> inputs) {
 }
 
 namespace {
-thread_local Tracer* current = nullptr;
+thread_local Tracer* tracing = nullptr;
 }  // namespace
 
-TracerScope::TracerScope(Tracer& tracer) : before_(std::exchange(current, &tracer)) {}
-TracerScope::~TracerScope() { current = before_; }
+TracerScope::TracerScope(Tracer& tracer) : before_(std::exchange(tracing, &tracer)) {}
+TracerScope::~TracerScope() { tracing = before_; }
 
 Tracer& current_tracer(std::string_view who) {
-  check<OptionError>(current != nullptr, who, ": no forward is being traced: a model's values exist only while its forward runs");
-  return *current;
+  check<OptionError>(tracing != nullptr, who, ": no forward is being traced: a model's values exist only while its forward runs");
+  return *tracing;
 }
 
 Value only_output(const std::vector<Value>& values, std::string_view who) {

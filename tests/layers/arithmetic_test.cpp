@@ -120,7 +120,7 @@ TEST(GluTest, TheSecondHalfIsTheGate) {
   EXPECT_EQ(run_reference(Glu(Activation::relu, 0), {{{2, 2}, {2, 3, 5, -1}}}), (Floats{10, 0}));
   EXPECT_THROW(inferred_shape(Glu(), {{2, 3}}), ShapeError);
   EXPECT_THROW(inferred_shape(Glu(Activation::silu, 2), {{2, 2}}), ShapeError);
-  EXPECT_THROW(Glu(Activation::elu), OptionError);
+  EXPECT_THROW((void)Glu(Activation::elu), OptionError);
 }
 
 TEST(PReLUTest, OneSlopeOrOneAChannel) {

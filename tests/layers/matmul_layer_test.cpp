@@ -56,9 +56,9 @@ TEST(MatMulLayer, Refusals) {
   EXPECT_EQ(refused({7}, {6}), "MatMul expects b with 7 rows, as a has columns, got 6 (a [7], b [6])");
   EXPECT_EQ(refused({2, 5, 7}, {3, 7, 4}), "MatMul expects axes before the last two that broadcast, got [2,5,7] and [3,7,4]");
   EXPECT_EQ(refused(Shape{}, {7}), "MatMul expects rank 1 to 8, got [] and [7]");
-  EXPECT_THROW(MatMul().infer(std::vector<TensorSpec>{{{2, 2}, DType::f16}, {{2, 2}, DType::bf16}}), DTypeError);
-  EXPECT_THROW(MatMul().infer(std::vector<TensorSpec>(2, {{2, 2}, DType::i32})), DTypeError);
-  EXPECT_THROW(MatMul().infer(std::vector<TensorSpec>(1, {{2, 2}})), ShapeError);
+  EXPECT_THROW((void)MatMul().infer(std::vector<TensorSpec>{{{2, 2}, DType::f16}, {{2, 2}, DType::bf16}}), DTypeError);
+  EXPECT_THROW((void)MatMul().infer(std::vector<TensorSpec>(2, {{2, 2}, DType::i32})), DTypeError);
+  EXPECT_THROW((void)MatMul().infer(std::vector<TensorSpec>(1, {{2, 2}})), ShapeError);
 }
 
 TEST(MatMulLayer, TransposedViewsTakeNoStep) {
