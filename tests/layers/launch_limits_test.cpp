@@ -44,7 +44,7 @@ using test::DryDevice;
 using test::DryLaunch;
 using test::gpus_of_every_capability;
 
-constexpr DType kTypes[] = {DType::f32, DType::f16, DType::bf16};
+constexpr DType kFloatTypes[] = {DType::f32, DType::f16, DType::bf16};
 constexpr std::uintptr_t kAligned = std::uintptr_t{1} << 40;  // tensors at its multiples are apart
 
 void* address(std::uintptr_t at) { return reinterpret_cast<void*>(at); }
@@ -91,7 +91,7 @@ cuda::NormCall call_of(const NormCase& c, const DeviceInfo& device) {
 template <class Body>
 void for_each_norm_case(const Body& body) {
   for (const Shape& shape : kNormShapes) {
-    for (const DType t : kTypes) {
+    for (const DType t : kFloatTypes) {
       for (const Format format : {Format::nchw, Format::nhwc}) {
         for (const NormChain chain : {NormChain::bare, NormChain::affine, NormChain::silu, NormChain::full}) {
           body(NormCase{shape, format, t, chain});
@@ -153,7 +153,7 @@ TEST_P(LimitsOf, RMSNorm2dsConfigurationsCanBeLaunched) {
 TEST_P(LimitsOf, RMSNorm2dsLayerAndCallRunLargeChannelCounts) {
   DryDevice dry(device());
   for (const Shape& shape : {Shape{1, 4096, 32, 32}, Shape{1, 2048, 32, 32}, Shape{1, 8192, 16, 16}, Shape{1, 16384, 31, 33}}) {
-    for (const DType t : kTypes) {
+    for (const DType t : kFloatTypes) {
       const TensorSpec spec{shape, t};
       const TensorView x(address(kAligned), spec), y(address(2 * kAligned), spec), residual(address(3 * kAligned), spec);
       for (const ResidualMode mode : {ResidualMode::none, ResidualMode::before, ResidualMode::after}) {
@@ -243,7 +243,7 @@ TEST_P(LimitsOf, ConvolutionsCanBeLaunched) {
   };
   void* const p = address(kAligned);
   for (const Shape& x : kConvShapes) {
-    for (const DType t : kTypes) {
+    for (const DType t : kFloatTypes) {
       for (const int kernel : {1, 2, 3, 5, 7, 11}) {
         for (const int stride : {1, 2}) {
           for (const int dilation : {1, 3}) {
@@ -285,7 +285,7 @@ TEST_P(LimitsOf, ConvolutionsCanBeLaunched) {
 
 // A layer through its registered kernel, in both formats.
 void expect_layer_runs(DryDevice& dry, const Layer& layer, const std::vector<Shape>& shapes) {
-  for (const DType t : kTypes) {
+  for (const DType t : kFloatTypes) {
     for (const Format format : {Format::nchw, Format::nhwc}) {
       for (const std::uintptr_t misalign : {std::uintptr_t{0}, static_cast<std::uintptr_t>(size_of(t))}) {
         std::vector<TensorSpec> in;
