@@ -89,7 +89,8 @@ HostTensor constant_tensor(const Plan& plan, const PlanConstant& constant) {
 TensorView Plan::view(int value, void* storage) const {
   const PlanValue& v = values[static_cast<std::size_t>(value)];
   const std::int64_t bytes = v.offset * static_cast<std::int64_t>(size_of(v.spec.dtype));
-  return TensorView(static_cast<std::byte*>(storage) + bytes, v.spec.shape, v.spec.dtype, v.strides);
+  std::byte* const at = storage == nullptr ? nullptr : static_cast<std::byte*>(storage) + bytes;
+  return TensorView(at, v.spec.shape, v.spec.dtype, v.strides);
 }
 
 namespace {

@@ -121,7 +121,7 @@ struct Plan {
   bool placed() const;
   /// The constant that a value is, or nullptr.
   const PlanConstant* constant(int value) const;
-  /// Where a placed value lies if its storage begins at `storage`.
+  /// Where a placed value lies if its storage begins at `storage`; nullptr: nowhere yet.
   TensorView view(int value, void* storage) const;
   /// Throws Error if a step uses a value before it is made, two steps make one value, a value leaves its storage, or a port leads nowhere:
   /// a bug in a pass, caught in every build.

@@ -88,7 +88,7 @@ Interpolate::Axis Interpolate::axis(int which, std::int64_t in, std::int64_t out
   const double filter = cubical ? 4 : 2, reach = filter / 2 * std::max(1.0, step), grown = std::max(1.0, step);
   for (std::int64_t i = 0; i < out; ++i) {
     const auto at = static_cast<std::size_t>(i);
-    double* const w = a.weights.data() + at * static_cast<std::size_t>(a.taps);
+    double* const w = is_nearest() ? nullptr : a.weights.data() + at * static_cast<std::size_t>(a.taps);
     const auto place = static_cast<double>(i);
     if (is_nearest()) {
       const auto narrow = static_cast<float>(step), from = static_cast<float>(i);
