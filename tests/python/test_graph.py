@@ -222,8 +222,14 @@ def test_a_model_outlives_its_graph_and_weights(rng):
     np.testing.assert_array_equal(model(a), expected)
 
 
-def test_every_layer_of_the_library_has_a_method():
+def test_every_layer_of_the_library_has_a_method(rng):
     g = frieze.Graph()
     for name in _frieze.layers:
-        through_layer = name in ("averaging_shortcut", "duplicating_shortcut", "gelu_tanh")
-        assert through_layer or callable(getattr(g, name)), name
+        assert callable(getattr(g, name)), name
+    with pytest.raises(AttributeError, match="no layer 'softmin'"):
+        g.softmin
+    x = g.input("x", (1, 4, 6, 6))
+    a = rng.standard_normal((1, 4, 6, 6)).astype(np.float32)
+    np.testing.assert_allclose(g.compile(g.softplus(x), device="cpu")(a), np.log1p(np.exp(a)), rtol=1e-5)
+    pooled = g.compile(g.max_pool2d(x, kernel=2), device="cpu")(a)
+    np.testing.assert_array_equal(pooled, a.reshape(1, 4, 3, 2, 3, 2).max(axis=(3, 5)))

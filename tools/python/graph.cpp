@@ -8,8 +8,6 @@
 #include <frieze/core/module.h>
 #include <frieze/graph/profile.h>
 #include <frieze/graph/verify.h>
-#include <frieze/layers/pool/pool.h>
-#include <frieze/layers/softmax/softmax.h>
 
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
@@ -85,20 +83,16 @@ int Recorder::step(const std::string& name, const std::vector<int>& inputs, cons
     check<OptionError>(array.device_type() == nb::device::cpu::value, name, ": '", key, "': expected an array on the CPU");
     tensors.emplace(key, host_copy(view_of(array, name + ": '" + key + "'")));
   }
-  std::shared_ptr<Layer> layer;
   tools::Settings of_layer(settings);
-  if (name == "softmax" || name == "global_avg_pool") {
-    if (name == "softmax") layer = std::make_shared<Softmax>(of_layer.integer("axis", -1));
-    if (name == "global_avg_pool") layer = std::make_shared<GlobalAvgPool>(of_layer.flag("keep_dims", false));
-  } else {
-    // Layers take the number of channels from x; its extents on other axes are no one's business.
-    tools::Tensors shapes;
-    for (const auto& [key, tensor] : tensors) shapes.emplace(key, HostTensor(tensor.spec()));
-    const Shape& x = in.front().shape;
-    shapes.emplace("x", HostTensor({x.rank() == 4 ? Shape{1, x.c(), 1, 1} : Shape{1}, DType::f32}));
-    if (name == "rms_norm2d" && in.size() > 1) shapes.emplace("residual", HostTensor({Shape{1}, DType::f32}));
-    layer = tools::find_layer(name).make(shapes, of_layer);
-  }
+  // Layers take the number of channels from x; its extents on other axes are no one's business.
+  tools::Tensors shapes;
+  for (const auto& [key, tensor] : tensors) shapes.emplace(key, HostTensor(tensor.spec()));
+  const Shape& x = in.front().shape;
+  shapes.emplace("x", HostTensor({x.rank() == 4 ? Shape{1, x.c(), 1, 1} : Shape{1}, DType::f32}));
+  if (name == "rms_norm2d" && in.size() > 1) shapes.emplace("residual", HostTensor({Shape{1}, DType::f32}));
+  const tools::LayerEntry& entry = tools::find_layer(name);
+  check<OptionError>(entry.make != nullptr, name, ": is several steps, which Python cannot compose in one call");
+  std::shared_ptr<Layer> layer = entry.make(shapes, of_layer);
   for (const std::string& key : of_layer.unused()) throw OptionError(concat_text(name, " has no setting '", printable(key), "'"));
   fill(*layer, tensors, name);
   const TensorSpec out = layer->infer(in).out.front();
@@ -231,9 +225,9 @@ void bind_graph(nb::module_& m) {
       .def_prop_ro(
           "device", [](const Model& model) { return model.device(); }, "\"cpu\" or \"cuda:N\".");
   nb::list names;
-  for (const tools::LayerEntry& entry : tools::layers()) names.append(std::string(entry.name));
-  names.append("softmax");
-  names.append("global_avg_pool");
+  for (const tools::LayerEntry& entry : tools::layers()) {
+    if (entry.make != nullptr) names.append(std::string(entry.name));
+  }
   m.attr("layers") = nb::tuple(names);
 }
 

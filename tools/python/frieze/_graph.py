@@ -1,11 +1,12 @@
 """Models composed in Python with Frieze's layers."""
 
 import atexit
+import functools
 import html
 import json
 import operator
 import weakref
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _arrays, _frieze, _libraries
 from ._frieze import OptionError
@@ -169,6 +170,13 @@ class Graph:
         arrays = {k: _arrays.to_host(a, f"{name}: '{k}'") for k, a in (parameters or {}).items() if a is not None}
         pairs = [f"{k}={_setting(k, v)}" for k, v in settings.items() if v is not None]
         return Value(self, _arrays.called("layer", self._recorder.step, name, [v.node for v in inputs], arrays, pairs))
+
+    def __getattr__(self, name: str) -> Callable[..., Value]:
+        """Layers without a method below, by name: g.softplus(x), g.matmul(a, b), g.max_pool2d(x, kernel=2). What they take is what
+        `frieze op --list` says: inputs first, weights in `parameters`, settings by keyword."""
+        if name in _frieze.layers:
+            return functools.partial(self.layer, name)
+        raise AttributeError(f"frieze.Graph has no layer '{name}'")
 
     def relu(self, x: Value) -> Value:
         """max(x, 0)"""
