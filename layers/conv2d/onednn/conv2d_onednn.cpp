@@ -45,18 +45,19 @@ std::unique_ptr<Kernel> make(const Conv2d& layer, const PrepareArgs& args) {
     using Tag = memory::format_tag;
     constexpr auto f32 = memory::data_type::f32;
     const memory::desc any(sizes, f32, Tag::any), plain(sizes, f32, groups == 1 ? Tag::oihw : Tag::goihw);
-    const memory::desc bias({layer.out_channels()}, f32, Tag::x), none;
+    const memory::desc bias({layer.out_channels()}, f32, Tag::x);
     dnnl::primitive_attr attributes;
     attributes.set_post_ops(chain->ops);
-    const memory::desc& b = layer.has_bias() ? bias : none;
     constexpr auto kind = dnnl::prop_kind::forward_inference;
     constexpr auto how = dnnl::algorithm::convolution_direct;
 #if DNNL_VERSION_MAJOR >= 3
-    const dnnl::convolution_forward::primitive_desc desc(onednn::engine(), kind, how, *x, any, b, *y, stride, dilation, before, behind,
-                                                         attributes);
+    using Described = dnnl::convolution_forward::primitive_desc;
+    const Described desc = layer.has_bias()
+                               ? Described(onednn::engine(), kind, how, *x, any, bias, *y, stride, dilation, before, behind, attributes)
+                               : Described(onednn::engine(), kind, how, *x, any, *y, stride, dilation, before, behind, attributes);
 #else
     const dnnl::convolution_forward::desc wanted =
-        layer.has_bias() ? dnnl::convolution_forward::desc(kind, how, *x, any, b, *y, stride, dilation, before, behind)
+        layer.has_bias() ? dnnl::convolution_forward::desc(kind, how, *x, any, bias, *y, stride, dilation, before, behind)
                          : dnnl::convolution_forward::desc(kind, how, *x, any, *y, stride, dilation, before, behind);
     const dnnl::convolution_forward::primitive_desc desc(wanted, attributes, onednn::engine());
 #endif
