@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kBlock) cast_element_per_thread(const From* x,
 template <class From, class To>
 constexpr int kPack = static_cast<int>(16 / std::min(sizeof(From), sizeof(To)));
 
-// The first thread takes what is left behind the last pack.
+// The first thread converts the elements behind the last whole pack.
 template <class From, class To>
 __global__ void __launch_bounds__(kBlock) cast_pack_per_thread(const From* x, To* y, std::int64_t count) {
   constexpr int N = kPack<From, To>;

@@ -22,7 +22,7 @@ struct Conv2dOptions {
 /// with g = o / (C_out/groups) (so it is a correlation, as in every framework); outside of the image x is what padding_mode says: 0, or
 /// what Pad (layers/pad/pad.h) makes of it.
 /// x: [N,C_in,H,W] f32|f16|bf16; y: [N,C_out,H',W'], H' = floor((H + padding.top + padding.bottom - dilation.h*(k.h-1) - 1) / stride.h) +
-/// 1, W' alike; same type and format as x. Runs in nchw and nhwc; fast in nhwc. y may not be x. The GPU adds zeros where it reads x; for
+/// 1, W' likewise; same type and format as x. Runs in nchw and nhwc; fast in nhwc. y may not be x. The GPU adds zeros where it reads x; for
 /// the other modes it first writes the padded image to its workspace. Parameters "weight" [C_out, C_in/groups, k.h, k.w] and "bias"
 /// [C_out]. Reference sums in double, kernels in f32; one rounding at the store, after the absorbed chain of up to 4 activations, adds and
 /// muls. f32 is true f32 unless TF32 was allowed. Cost: 2*N*C_out*H'*W'*C_in/groups*k.h*k.w flop; moves x, the parameters and y once. The

@@ -21,7 +21,7 @@ struct ConvTranspose2dOptions {
 /// y[n,o,i,j] = bias[o] + sum over c, r, s, h, w of weight[c,o',r,s] * x[n,c,h,w], where h*stride.h + r*dilation.h = i + padding.h and
 /// w*stride.w + s*dilation.w = j + padding.w; c runs over the input channels of o's group, o' = o % (C_out/groups).
 /// x: [N,C_in,H,W] f32|f16|bf16; y: [N,C_out,H',W'], H' = (H-1)*stride.h - 2*padding.h + dilation.h*(k.h-1) + output_padding.h + 1, W'
-/// alike; same type and format as x; y may not be x. Runs in nchw and nhwc; fast in nhwc.
+/// likewise; same type and format as x; y may not be x. Runs in nchw and nhwc; fast in nhwc.
 /// Parameters "weight" [C_in, C_out/groups, k.h, k.w] and "bias" [C_out]. Reference sums in double, kernels in f32, one rounding at the
 /// store; f32 is true f32 unless TF32 was allowed.
 /// Cost: 2*N*C_in*H*W*C_out/groups*k.h*k.w flop; moves x, the parameters and y once. The GPU runs parts(), one to four Conv2d, and puts

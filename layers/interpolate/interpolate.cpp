@@ -206,7 +206,7 @@ Value interpolate(Operand x, InterpolateOptions options) {
     if (options.align_corners || options.antialias || factor < 1 || factor > kMostFactor) return layer;
     const bool nearest = options.mode == InterpolateMode::nearest || options.mode == InterpolateMode::nearest_exact;
     if (!nearest || to.h() != factor * from.h() || to.w() != factor * from.w()) return layer;
-    for (const int which : {0, 1}) {  // where f32 rounds a whole number down, pixels are not repeated alike
+    for (const int which : {0, 1}) {  // f32 may round a whole number down; some pixels are then repeated more often than others
       const Interpolate::Axis axis = layer->axis(which, from[2 + which], to[2 + which]);
       for (std::size_t i = 0; i < axis.start.size(); ++i) {
         if (axis.start[i] != static_cast<std::int64_t>(i) / factor) return layer;

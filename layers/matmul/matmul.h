@@ -10,7 +10,7 @@ namespace frieze FRIEZE_API {
 /// Inputs may be views of any strides, transposed ones among them; y too where no chain is absorbed. y may overlap no input.
 /// Reference sums in double, the kernel in f32; one rounding at the store, after the absorbed chain of up to 4 activations, adds and muls.
 /// f32 is true f32 unless TF32 was allowed. cuBLASLt multiplies where rows or columns of a, b and y are runs of memory at multiples of 16
-/// bytes, an own kernel what is left. 2*elements(y)*k flop; moves a, b and y once.
+/// bytes, all other products run in a kernel of our own. 2*elements(y)*k flop; moves a, b and y once.
 /// Throws ShapeError on other than two inputs, rank 0, inner extents that differ, or axes that do not broadcast; DTypeError on two types.
 /// Source: PyTorch 2.x torch.matmul.
 class MatMul final : public Layer {

@@ -124,8 +124,8 @@ __global__ void __launch_bounds__(kBlock) pad_run_per_thread(const E* x, E* y, c
   }
 }
 
-// L lanes own a row of y: packs at multiples of 16 bytes of y that lie inside of the row of x, then what is left on both sides of them, one
-// by one. x and y are aligned.
+// L lanes own a row of y: packs at multiples of 16 bytes of y that lie inside of the row of x, then the elements on both sides of these
+// packs, one by one. x and y are aligned.
 template <class E, int L>
 __global__ void __launch_bounds__(kBlock) pad_row_per_lanes(const E* x, E* y, const __grid_constant__ PadArgs a, E value) {
   constexpr int N = 16 / sizeof(E);

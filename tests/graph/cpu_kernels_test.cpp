@@ -136,15 +136,19 @@ TEST(CpuKernels, NaNGoesThroughARelu) {
   conv.parameters()[0]->values = {1.0F};
   struct Chain : Module {
     Conv2d& conv;
-    explicit Chain(Conv2d& c) : conv(c) { add("conv", conv); }
-    Value forward(Value x) const override { return relu(conv(x)); }
-  } model(conv);
-  Session net = compile(model, {{"x", {1, 1, 1, 4}}}, Device::cpu());
-  net.input().copy_from(std::vector<float>{std::numeric_limits<float>::quiet_NaN(), -2, 3, 0});
-  net.run();
-  const std::vector<float> y = net.output().floats();
-  EXPECT_TRUE(std::isnan(y[0]));
-  EXPECT_EQ(std::vector<float>(y.begin() + 1, y.end()), (std::vector<float>{0, 3, 0}));
+    bool leaky;
+    Chain(Conv2d& c, bool with_slope) : conv(c), leaky(with_slope) { add("conv", conv); }
+    Value forward(Value x) const override { return leaky ? leaky_relu(conv(x), 0) : relu(conv(x)); }
+  };
+  for (const bool leaky : {false, true}) {  // a slope of 0 is a relu
+    const Chain model(conv, leaky);
+    Session net = compile(model, {{"x", {1, 1, 1, 4}}}, Device::cpu());
+    net.input().copy_from(std::vector<float>{std::numeric_limits<float>::quiet_NaN(), -2, 3, 0});
+    net.run();
+    const std::vector<float> y = net.output().floats();
+    EXPECT_TRUE(std::isnan(y[0])) << leaky;
+    EXPECT_EQ(std::vector<float>(y.begin() + 1, y.end()), (std::vector<float>{0, 3, 0})) << leaky;
+  }
 }
 
 // Other types, and views that the kernels do not take, run on the reference, and the receipt says so.

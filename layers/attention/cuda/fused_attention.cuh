@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(kFusedThreads) attention_rows_per_block(const 
   const auto ring_at = static_cast<std::uint32_t>(__cvta_generic_to_shared(ring));
   const auto q_at = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
 
-  // What is fetched next, ahead of what is multiplied.
+  // The next tile to fetch: the copies run ahead of the products.
   int fetch_tile = 0, fetch_part = 0, fetch_slot = 0;
   const auto fetch = [&] {
     if (fetch_tile < tiles) {

@@ -23,7 +23,9 @@ void set_threads() {
 std::optional<Function> function_of(const EpilogueOp& op) {
   using A = dnnl::algorithm;
   switch (op.activation) {
-    case Activation::leaky_relu: return Function{A::eltwise_relu, op.parameter, 0};
+    case Activation::leaky_relu:
+      if (op.parameter == 0) return std::nullopt;  // a relu, which makes 0 of NaN
+      return Function{A::eltwise_relu, op.parameter, 0};
     case Activation::silu: return Function{A::eltwise_swish, 1, 0};
     case Activation::gelu: return Function{A::eltwise_gelu_erf, 0, 0};
     case Activation::gelu_tanh: return Function{A::eltwise_gelu_tanh, 0, 0};
